@@ -1,0 +1,31 @@
+# The commands of the house. "make test" is the one that counts; a CI calls it through .ci/run.
+
+GO ?= go
+FUZZTIME ?= 30s
+
+.PHONY: run test check bench fuzz peers
+
+# The whole product on this machine: a simulated city, its sites and the pages.
+run:
+	$(GO) run ./cloud demo
+
+test: peers check
+	$(GO) test -race -shuffle=on -timeout 30m ./...
+
+# Fails when a formatter, the vet tool, a modernizer, staticcheck or go.mod has something to say.
+check:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) fix -diff ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	GO='$(GO)' FUZZTIME='$(FUZZTIME)' .ci/fuzz
+
+# The real brokers, databases, machines' tools and browsers that the tests talk to.
+peers:
+	@GO='$(GO)' .ci/peers

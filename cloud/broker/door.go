@@ -1,0 +1,239 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// door is asked by the protocol library before it lets a client, a packet or a topic through.
+type door struct {
+	mochi.HookBase
+	rights   rights
+	seats    *seats
+	refusals *refusals
+	server   *mochi.Server
+}
+
+func (d *door) ID() string { return "steelyard" }
+
+func (d *door) Provides(b byte) bool {
+	return bytes.Contains([]byte{mochi.OnPacketRead, mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck}, []byte{b})
+}
+
+// SetOpts and Init take nothing: the door has its own log and needs no options.
+func (d *door) SetOpts(*slog.Logger, *mochi.HookOptions) {}
+func (d *door) Init(any) error                           { return nil }
+
+// turnAway ends a connection. The library heeds only errors that wrap ErrRejectPacket.
+func turnAway(g *gate, kind, format string, args ...any) error {
+	g.kind = kind
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), packets.ErrRejectPacket)
+}
+
+// OnPacketRead sees every packet after it was decoded and before it is handled.
+func (d *door) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	g, ok := cl.Net.Conn.(*gate)
+	if !ok {
+		return pk, packets.ErrRejectPacket
+	}
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		return plain(g, pk), nil
+	case packets.Publish:
+		// The library drops a foreign publish of quality of service 0 without a word and does
+		// not look at retain. A sender that does not know its own topics is disconnected.
+		if !d.rights.of(cl.Properties.Username).mayPublish(pk.TopicName, pk.FixedHeader.Retain) {
+			if cl.Properties.ProtocolVersion == 5 {
+				_ = d.server.DisconnectClient(cl, packets.ErrNotAuthorized)
+			}
+			return pk, turnAway(g, "topic", "%q publishes to %q (retain %t), which is not its own", cl.Properties.Username, pk.TopicName, pk.FixedHeader.Retain)
+		}
+	}
+	return pk, nil
+}
+
+// plain takes out of a CONNECT what would outlive the connection or lead the library astray.
+func plain(g *gate, pk packets.Packet) packets.Packet {
+	pk.Connect.Clean = true
+	if pk.Connect.Keepalive == 0 || pk.Connect.Keepalive > maxKeepAlive {
+		pk.Connect.Keepalive = maxKeepAlive
+		g.shortened = true
+	}
+	pk.Connect.WillProperties.WillDelayInterval = 0 // delayed wills are kept without a limit
+	pk.Properties.TopicAliasMaximum = 0
+	// A client's receive maximum leads to a lock that is taken for reading twice by the same
+	// goroutine, which stops the broker when another wants to write in between.
+	pk.Properties.ReceiveMaximum = 0
+	return pk
+}
+
+// OnConnect decides about a client. The answer is given here because the library knows only one
+// reason for a refusal.
+func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
+	g, ok := cl.Net.Conn.(*gate)
+	if !ok {
+		return packets.ErrRejectPacket
+	}
+	no := func(code packets.Code, kind, format string, args ...any) error {
+		_ = d.server.SendConnack(cl, code, false, nil) // the connection is closed either way
+		return refuse(kind, format, args...)
+	}
+	name := cl.Properties.Username
+	if !d.rights.admit(name, pk.Connect.Password) {
+		return no(packets.ErrBadUsernameOrPassword, "account", "%.100q: unknown account or wrong password", name)
+	}
+	if pk.Connect.WillFlag && !d.rights.of(name).mayPublish(pk.Connect.WillTopic, pk.Connect.WillRetain) {
+		return no(packets.ErrBadUsernameOrPassword, "will", "%q leaves a will on %q, which is not its own", name, pk.Connect.WillTopic)
+	}
+	switch err := d.seats.take(g, cl.ID, string(name)); err {
+	case errFull:
+		return no(packets.ErrServerUnavailable, "full", "%q: %w", name, err)
+	case errForeign:
+		return no(packets.ErrClientIdentifierNotValid, "account", "%q: %w: %q", name, err, cl.ID)
+	}
+	g.client = cl
+	cl.State.ServerKeepalive = g.shortened
+	g.leaveRoom()
+	return nil
+}
+
+// OnConnectAuthenticate confirms what OnConnect has decided.
+func (d *door) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
+	g, ok := cl.Net.Conn.(*gate)
+	return ok && g.client == cl
+}
+
+// OnACLCheck is asked about each filter of a subscription, each topic published and each topic
+// about to be delivered.
+func (d *door) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
+	a := d.rights.of(cl.Properties.Username)
+	if write {
+		return a.mayPublish(topic, false)
+	}
+	if !a.mayRead(topic) {
+		d.refusals.note("topic", cl.Net.Remote, fmt.Errorf("%q may not read %q", cl.Properties.Username, topic))
+		return false
+	}
+	return true
+}
+
+// seats are the places of connected clients, by client id.
+type seats struct {
+	mu     sync.Mutex
+	most   int
+	n      int
+	owners map[string]owner
+}
+
+type owner struct {
+	account string
+	n       int // connections: two for the moment in which a new one takes over from the old
+}
+
+func newSeats(most int) *seats { return &seats{most: most, owners: map[string]owner{}} }
+
+var (
+	errFull    = fmt.Errorf("all places are taken")
+	errForeign = fmt.Errorf("another account is connected under this client id")
+)
+
+func (s *seats) take(g *gate, id, account string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[id]
+	switch {
+	case o.n > 0 && o.account != account:
+		return errForeign
+	case s.n >= s.most:
+		return errFull
+	}
+	s.n++
+	s.owners[id] = owner{account, o.n + 1}
+	g.seat = id
+	return nil
+}
+
+func (s *seats) leave(g *gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.seat == "" {
+		return
+	}
+	s.n--
+	o := s.owners[g.seat]
+	if o.n--; o.n == 0 {
+		delete(s.owners, g.seat)
+	} else {
+		s.owners[g.seat] = o
+	}
+	g.seat = ""
+}
+
+func (s *seats) taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
+}
+
+// refusals counts and logs what was turned away: the first of a kind, then at most one a minute
+// with the number of those not mentioned, because strangers decide how many there are.
+type refusals struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	total  uint64
+	panics uint64
+	by     map[string]*notice
+}
+
+type notice struct {
+	next   time.Time
+	silent int
+}
+
+func (r *refusals) note(kind, remote string, err error) {
+	if more, yes := r.due(kind, false); yes {
+		r.log.Warn("broker turned away", "kind", kind, "remote", remote, "err", err, "more", more)
+	}
+}
+
+func (r *refusals) panicked(remote string, cause any, stack []byte) {
+	if more, yes := r.due("panic", true); yes {
+		r.log.Error("broker ended a connection that its protocol library panicked on", "remote", remote, "err", fmt.Sprint(cause), "stack", string(stack), "more", more)
+	}
+}
+
+func (r *refusals) due(kind string, panicked bool) (silent int, yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total++
+	if panicked {
+		r.panics++
+	}
+	if r.by == nil {
+		r.by = map[string]*notice{}
+	}
+	n := r.by[kind]
+	if n == nil {
+		n = new(notice)
+		r.by[kind] = n
+	}
+	now := time.Now()
+	if now.Before(n.next) {
+		n.silent++
+		return 0, false
+	}
+	silent, n.silent, n.next = n.silent, 0, now.Add(time.Minute)
+	return silent, true
+}
+
+func (r *refusals) count() (total, panics uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total, r.panics
+}

@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"strings"
+
+	"steelyard/internal/wire"
+)
+
+// rights are the accounts by name. With none, everybody is the cloud.
+type rights struct {
+	accounts map[string]account
+}
+
+type account struct {
+	name     string
+	password [sha256.Size]byte
+	role     Role
+	site     string
+}
+
+func newRights(list []Account) (rights, error) {
+	r := rights{accounts: map[string]account{}}
+	var errs []error
+	for i, a := range list {
+		switch {
+		case a.Name == "" || len(a.Name) > 100 || controls(a.Name):
+			errs = append(errs, fmt.Errorf("broker account %d: the name has 1 to 100 characters, none of them a control", i+1))
+		case r.accounts[a.Name].name != "":
+			errs = append(errs, fmt.Errorf("broker account %q: stands in the list twice", a.Name))
+		case a.Password == "":
+			errs = append(errs, fmt.Errorf("broker account %q: has no password", a.Name))
+		case a.Role == Cloud && a.Site != "":
+			errs = append(errs, fmt.Errorf("broker account %q: an account of the cloud has no site", a.Name))
+		case a.Role == Site && wire.CheckSlug("site", a.Site) != nil:
+			errs = append(errs, fmt.Errorf("broker account %q: %w", a.Name, wire.CheckSlug("site", a.Site)))
+		case a.Role != Cloud && a.Role != Site:
+			errs = append(errs, fmt.Errorf("broker account %q: role %q is not known, use %s or %s", a.Name, a.Role, Site, Cloud))
+		}
+		r.accounts[a.Name] = account{name: a.Name, password: digest([]byte(a.Password)), role: a.Role, site: a.Site}
+	}
+	return r, errors.Join(errs...)
+}
+
+// admit checks a password, in the same time whether the name is known or not.
+func (r rights) admit(name, password []byte) bool {
+	if len(r.accounts) == 0 {
+		return true
+	}
+	a := r.accounts[string(name)]
+	given := digest(password)
+	same := subtle.ConstantTimeCompare(a.password[:], given[:]) == 1
+	return same && a.name != ""
+}
+
+// of gives the account of an admitted name.
+func (r rights) of(name []byte) account {
+	if len(r.accounts) == 0 {
+		return account{role: Cloud}
+	}
+	return r.accounts[string(name)]
+}
+
+// mayPublish says whether the account may send to a topic, and leave a will there.
+func (a account) mayPublish(topic string, retain bool) bool {
+	if strings.ContainsAny(topic, "+#") {
+		return false
+	}
+	site, rest, err := wire.SplitTopic(topic)
+	if err != nil || rest == "" {
+		return false
+	}
+	switch a.role {
+	case Cloud:
+		return true
+	case Site:
+		if site != a.site {
+			return false
+		}
+		switch rest {
+		case "records", "samples", "live":
+			return !retain
+		case "status":
+			return true
+		}
+	}
+	return false
+}
+
+// mayRead says whether the account may subscribe to a filter, and receive a topic.
+func (a account) mayRead(filter string) bool {
+	switch a.role {
+	case Cloud:
+		if shared, ok := strings.CutPrefix(filter, "$share/"); ok {
+			_, filter, _ = strings.Cut(shared, "/")
+		}
+		return strings.HasPrefix(filter, root)
+	case Site:
+		rest, ok := strings.CutPrefix(filter, root+a.site+"/")
+		if !ok {
+			return false
+		}
+		stream, receipt := strings.CutPrefix(rest, "receipt/")
+		return rest == "request" || receipt && stream != "" && !strings.ContainsAny(stream, "/#")
+	}
+	return false
+}

@@ -1,0 +1,228 @@
+// Package ingest lets the sites' entries into the account.
+//
+// In: messages as the broker hands them over. Out: entries in the ledger, receipts for what is
+// committed there, requests for what is missing, and evidence of what was refused.
+// It promises that a receipt is sent only after the commit that it tells of; that nothing reaches
+// the account without the signature of the site's pinned key, whoever the broker says has sent it;
+// that one sender, however loud or broken, neither stops the others nor fills the disk; and that
+// samples which can't be stored hold up no records.
+// It keeps nothing that is not committed: the edges send again what was not receipted. It does not
+// connect, subscribe, or know what an entry means.
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"steelyard/cloud/ledger"
+	"steelyard/internal/chain"
+	"steelyard/internal/wire"
+)
+
+// Config is what an Ingest works with. All fields but MaxQueue are needed.
+type Config struct {
+	Sites  map[string]chain.PublicKey // enrolled in the ledger under these keys
+	Key    chain.Key                  // signs receipts
+	Ledger *ledger.Ledger
+	Log    *slog.Logger
+	// Samples stores the batches' samples, twice if need be. An error means: not now; the edges
+	// keep them, and the same batches are offered again.
+	Samples  func(ctx context.Context, batches []*wire.Batch) error
+	Publish  func(ctx context.Context, topic string, payload []byte, retained bool) error
+	Now      func() time.Time
+	MaxQueue int // bytes that wait to be checked; 0: 64 MiB. Half is for samples.
+}
+
+// Ingest takes in what one broker connection after another delivers.
+type Ingest struct {
+	config  Config
+	records *queue
+	samples *queue
+	outbox  *outbox
+	keeping *pace // evidence kept for a site
+	telling *pace // refusals told to a site
+	holes   *pace // requests for a journal
+
+	mu    sync.Mutex // guards stats
+	stats Stats
+}
+
+// Stats counts since the start. Refused is by reason, the ledger's reasons included.
+type Stats struct {
+	Accepted    int64 // entries stored, or samples passed on
+	Skipped     int64 // batches that were known
+	Holes       int64 // batches that came too early
+	Conflicts   int64 // batches of another history
+	NotCounted  int64 // entries stored, but senseless
+	Lost        int64 // numbers that edges stated to be gone
+	Late        int64 // entries that came after their number was stated to be gone
+	Dropped     int64 // messages for which there was no room
+	Retained    int64 // messages that a broker had kept: never taken
+	Foreign     int64 // messages on topics that are none of ours
+	Refused     map[string]int64
+	Unkept      int64 // refusals counted whose evidence was not kept: too many at once
+	Published   int64
+	Unpublished int64
+	Queued      int // bytes that wait
+}
+
+// New checks the configuration.
+func New(c Config) (*Ingest, error) {
+	var missing []string
+	for name, there := range map[string]bool{"Ledger": c.Ledger != nil, "Log": c.Log != nil, "Samples": c.Samples != nil,
+		"Publish": c.Publish != nil, "Now": c.Now != nil} {
+		if !there {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return nil, fmt.Errorf("ingest: %v not given", missing)
+	}
+	for site, key := range c.Sites {
+		if err := wire.CheckSlug("site", site); err != nil {
+			return nil, fmt.Errorf("ingest: %w", err)
+		}
+		if key.IsZero() {
+			return nil, fmt.Errorf("ingest: site %s has no key", site)
+		}
+	}
+	c.Sites = maps.Clone(c.Sites)
+	c.MaxQueue = cmp.Or(c.MaxQueue, 64<<20)
+	return &Ingest{config: c, records: newQueue(c.MaxQueue / 2), samples: newQueue(c.MaxQueue / 2), outbox: newOutbox(),
+		keeping: newPace(20, 10*time.Second), telling: newPace(1, 10*time.Second), holes: newPace(1, time.Second),
+		stats: Stats{Refused: map[string]int64{}}}, nil
+}
+
+// Handle takes a message from the MQTT client. It never blocks and keeps the payload, which must
+// not change. What there is no room for is dropped and counted: the edge sends it again.
+func (i *Ingest) Handle(topic string, payload []byte, retained bool) {
+	site, rest, err := wire.SplitTopic(topic)
+	q := i.records
+	if rest == string(wire.Samples) {
+		q = i.samples
+	} else if err != nil || rest != string(wire.Records) {
+		i.count(func(s *Stats) { s.Foreign++ })
+		return
+	}
+	if retained {
+		// Nobody who is honest retains entries, and a kept message proves nothing about now.
+		i.count(func(s *Stats) { s.Retained++ })
+		return
+	}
+	it := item{site: site, topic: topic, payload: payload, size: len(payload)}
+	if _, enrolled := i.config.Sites[site]; !enrolled {
+		it.site = ""
+	}
+	if it.size > wire.MaxBatch {
+		// A copy, so that the queue does not hold on to the whole.
+		it.payload = slices.Clone(payload[:ledger.MaxEvidence])
+	}
+	if !q.put(it) {
+		i.count(func(s *Stats) { s.Dropped++ })
+	}
+}
+
+// Limits of one transaction.
+const (
+	batchesAtOnce = 256
+	bytesAtOnce   = 4 << 20
+)
+
+// Run works until ctx ends, then returns nil. The error it returns otherwise ends the process:
+// ledger.ErrUnknown.
+func (i *Ingest) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	// While one set is committed the next is checked.
+	ready := make(chan []checked, 1)
+	g.Go(func() error {
+		for {
+			items, err := i.records.take(ctx, batchesAtOnce, bytesAtOnce)
+			if err != nil {
+				return err
+			}
+			select {
+			case ready <- i.checkAll(items, wire.Records):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	g.Go(func() error {
+		for {
+			select {
+			case set := <-ready:
+				if err := i.post(ctx, set); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	g.Go(func() error {
+		for {
+			items, err := i.samples.take(ctx, batchesAtOnce, bytesAtOnce)
+			if err != nil {
+				return err
+			}
+			if err := i.pass(ctx, i.checkAll(items, wire.Samples)); err != nil {
+				return err
+			}
+		}
+	})
+	g.Go(func() error { return i.send(ctx) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Announce says again, on a new connection, how far every journal is committed: what was said
+// before may have been lost with the old one. Of several journals of a site the one that moved last
+// comes last, so that its receipt is the one the broker keeps.
+func (i *Ingest) Announce(ctx context.Context) error {
+	known, err := i.config.Ledger.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range known {
+		if _, enrolled := i.config.Sites[s.Site]; enrolled {
+			i.receipt(receiptOf(s.Position))
+		}
+	}
+	return nil
+}
+
+func receiptOf(p ledger.Position) wire.Receipt {
+	return wire.Receipt{Site: p.Site, Journal: p.Journal, Stream: p.Stream, N: p.N, Hash: p.Hash}
+}
+
+// Stats gives the counters.
+func (i *Ingest) Stats() Stats {
+	i.mu.Lock()
+	s := i.stats
+	s.Refused = maps.Clone(i.stats.Refused)
+	i.mu.Unlock()
+	for _, q := range []*queue{i.records, i.samples} {
+		q.mu.Lock()
+		s.Queued += q.bytes
+		q.mu.Unlock()
+	}
+	return s
+}
+
+func (i *Ingest) count(change func(*Stats)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	change(&i.stats)
+}

@@ -1,0 +1,430 @@
+package ingest_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"steelyard/cloud/ingest"
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
+	"steelyard/internal/chain"
+	"steelyard/internal/record"
+	"steelyard/internal/wire"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childLedger); path != "" {
+		child(path, os.Getenv(childMode))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// town is an Ingest with what is around it: the account, and a broker that keeps what it is told.
+type town struct {
+	testing.TB
+	*ingest.Ingest
+	ledger *ledger.Ledger
+	key    chain.Key
+
+	mu       sync.Mutex
+	receipts []wire.Receipt
+	requests map[string][]wire.Request
+	samples  func([]*wire.Batch) error
+}
+
+func newTown(t testing.TB, maxQueue int, sites ...string) *town {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	keys := map[string]chain.PublicKey{}
+	for _, site := range sites {
+		keys[site] = scribe.KeyOf(site).Public()
+		if err := l.Enrol(t.Context(), site, keys[site], time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	town := &town{TB: t, ledger: l, key: scribe.KeyOf("the-cloud"), requests: map[string][]wire.Request{},
+		samples: func([]*wire.Batch) error { return nil }}
+	town.Ingest, err = ingest.New(ingest.Config{Sites: keys, Key: town.key, Ledger: l, Log: log, Now: time.Now, MaxQueue: maxQueue,
+		Publish: town.publish, Samples: func(_ context.Context, batches []*wire.Batch) error {
+			town.mu.Lock()
+			store := town.samples
+			town.mu.Unlock()
+			return store(batches)
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return town
+}
+
+// start runs the Ingest until the test ends, or stop is called.
+func (t *town) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- t.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error("Run:", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func (t *town) publish(_ context.Context, topic string, payload []byte, retained bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	site, rest, err := wire.SplitTopic(topic)
+	if err != nil {
+		return err
+	}
+	if rest == "request" {
+		r, err := wire.DecodeRequest(payload)
+		t.requests[site] = append(t.requests[site], r)
+		return err
+	}
+	r, err := wire.DecodeReceipt(payload, t.key.Public())
+	if err != nil || !retained || topic != wire.ReceiptTopic(r.Site, r.Stream) {
+		t.Errorf("receipt on %s, retained %t: %v", topic, retained, err)
+	}
+	t.receipts = append(t.receipts, r)
+	return nil
+}
+
+// receipted is the newest receipt of a journal.
+func (t *town) receipted(j *scribe.Journal) (n uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.receipts {
+		if r.Journal != j.ID {
+			continue
+		}
+		if r.N > j.Last() || r.Hash != j.Hash(r.N) {
+			t.Errorf("receipt for entry %d, which the edge has not written so", r.N)
+		}
+		n = max(n, r.N)
+	}
+	return n
+}
+
+func (t *town) told(site, why string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.requests[site], func(r wire.Request) bool { return strings.Contains(r.Why, why) })
+}
+
+func (t *town) until(what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s; %+v", what, t.Stats())
+		}
+	}
+}
+
+func (t *town) send(j *scribe.Journal, first, last uint64) {
+	t.Handle(wire.TopicOf(j.Site, j.Stream), j.Payload(first, last), false)
+}
+
+// holds compares the account with what the journals say: nothing lost, twice, altered or invented.
+func (t *town) holds(journals ...*scribe.Journal) {
+	t.Helper()
+	if err := account(t.ledger.Reader, journals...); err != nil {
+		t.Error(err)
+	}
+}
+
+func account(r *ledger.Reader, journals ...*scribe.Journal) error {
+	entries, err := r.Entries(context.Background(), 0, 1<<30)
+	if err != nil {
+		return err
+	}
+	next := map[string]uint64{}
+	for _, e := range entries {
+		next[e.Journal]++
+		k := slices.IndexFunc(journals, func(j *scribe.Journal) bool { return j.ID == e.Journal })
+		if k < 0 || e.N != next[e.Journal] || e.N > journals[k].Last() || string(e.Line) != string(journals[k].Lines[e.N-1]) {
+			return fmt.Errorf("seq %d: entry %d of journal %s was never written so, or stands here again", e.Seq, e.N, e.Journal)
+		}
+	}
+	for _, j := range journals {
+		if next[j.ID] != j.Last() {
+			return fmt.Errorf("site %s: %d of %d entries", j.Site, next[j.ID], j.Last())
+		}
+	}
+	return nil
+}
+
+func TestReceiptAfterCommit(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1")
+	town.start()
+	j := scribe.New("xinhua-1", 1).Shift(300)
+	for first := uint64(1); first <= 300; first += 50 {
+		town.send(j, first, first+49)
+	}
+	town.until("all is receipted", func() bool { return town.receipted(j) == 300 })
+	town.holds(j)
+	if s := town.Stats(); s.Accepted != 300 || s.Queued != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// edge sends a journal over a network that loses, repeats, shuffles and replays, until it is
+// receipted.
+func edge(town *town, j *scribe.Journal, random *rand.Rand) {
+	type sending struct {
+		last    uint64
+		payload []byte
+	}
+	var batches []sending
+	for first := uint64(1); first <= j.Last(); {
+		last := min(first+uint64(random.IntN(40)), j.Last())
+		batches = append(batches, sending{last, j.Payload(first, last)})
+		first = last + 1
+	}
+	const window = 10
+	for done := 0; done < len(batches); {
+		var air [][]byte
+		for k, b := range batches[done:min(done+window, len(batches))] {
+			if random.IntN(5) == 0 {
+				continue
+			}
+			air = append(air, b.payload)
+			if k == 0 {
+				for range 50 {
+					air = append(air, b.payload)
+				}
+			}
+		}
+		air = append(air, batches[random.IntN(done+1)].payload) // a replay
+		random.Shuffle(len(air), func(a, b int) { air[a], air[b] = air[b], air[a] })
+		for _, payload := range air {
+			town.Handle(wire.TopicOf(j.Site, j.Stream), payload, false)
+		}
+		town.until("the queue is empty", func() bool { return town.Stats().Queued == 0 })
+		n := town.receipted(j)
+		for done < len(batches) && batches[done].last <= n {
+			done++
+		}
+	}
+}
+
+func TestExactlyOnceOverABadNetwork(t *testing.T) {
+	sites := []string{"xinhua-1", "ruzhou-1", "wugang-1"}
+	town := newTown(t, 0, sites...)
+	town.start()
+	var journals []*scribe.Journal
+	var wg sync.WaitGroup
+	for k, site := range sites {
+		j := scribe.New(site, uint64(k+1)).Shift(800)
+		journals = append(journals, j)
+		wg.Go(func() { edge(town, j, rand.New(rand.NewPCG(uint64(k), 5))) })
+	}
+	wg.Wait()
+	town.holds(journals...)
+	s := town.Stats()
+	if s.Skipped == 0 || s.Holes == 0 || s.Conflicts != 0 || len(s.Refused) != 0 {
+		t.Errorf("the network was not bad, or something was refused: %+v", s)
+	}
+}
+
+func TestHoleIsAskedFor(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1")
+	town.start()
+	j := scribe.New("xinhua-1", 1).Shift(60)
+	town.send(j, 1, 20)
+	town.until("20 is receipted", func() bool { return town.receipted(j) == 20 })
+	town.send(j, 41, 60)
+	town.until("the edge is asked", func() bool { return town.told("xinhua-1", "hole") })
+	town.mu.Lock()
+	if r := town.requests["xinhua-1"][0]; r.From != 21 || r.Journal != j.ID || r.Stream != wire.Records {
+		t.Errorf("asked for %+v", r)
+	}
+	town.mu.Unlock()
+	town.send(j, 21, 60)
+	town.until("60 is receipted", func() bool { return town.receipted(j) == 60 })
+	town.holds(j)
+}
+
+func TestConflictIsToldAndTheFirstGoesOn(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1")
+	town.start()
+	j := scribe.New("xinhua-1", 1).Shift(20)
+	town.send(j, 1, 20)
+	town.until("20 is receipted", func() bool { return town.receipted(j) == 20 })
+	other := j.Fork(10, 9).Shift(30)
+	town.send(other, 1, 40)
+	town.until("the edge is told", func() bool { return town.told("xinhua-1", "entry 11 is known with another hash") })
+	j.Shift(5)
+	town.send(j, 21, 25)
+	town.until("25 is receipted", func() bool { return town.receipted(j) == 25 })
+	town.holds(j)
+	if s := town.Stats(); s.Conflicts != 1 || s.Refused[ledger.ReasonConflict] != 1 {
+		t.Errorf("%+v", s)
+	}
+	if c, err := town.ledger.Counts(t.Context()); err != nil || c.Alarms != 30 {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
+func TestRetainedAndForeignTopics(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1")
+	town.start()
+	j := scribe.New("xinhua-1", 1).Shift(5)
+	town.Handle(wire.TopicOf("xinhua-1", wire.Records), j.Payload(1, 5), true)
+	for _, topic := range []string{"", "steelyard/v1/xinhua-1", "steelyard/v1/xinhua-1/receipt/records", "steelyard/v2/xinhua-1/records",
+		"steelyard/v1/Xinhua 1/records", "steelyard/v1/+/records", "steelyard/v1/xinhua-1/live", "steelyard/v1/xinhua-1/records/x"} {
+		town.Handle(topic, j.Payload(1, 5), false)
+	}
+	if s := town.Stats(); s.Retained != 1 || s.Foreign != 8 || s.Queued != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAnnounce(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1", "ruzhou-1")
+	old, young, other := scribe.New("xinhua-1", 1).Shift(5), scribe.New("xinhua-1", 2).Shift(7), scribe.New("ruzhou-1", 3).Shift(3)
+	for k, j := range []*scribe.Journal{young, old, other, young} {
+		at := time.Now().Add(time.Duration(k) * time.Second)
+		if _, err := town.ledger.Post(t.Context(), at, []*wire.Batch{j.Batch(uint64(1+k/3), j.Last()-uint64((3-k)/3))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	town.start()
+	for range 2 {
+		if err := town.Announce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		town.until("all is said", func() bool {
+			return town.receipted(old) == 5 && town.receipted(young) == 7 && town.receipted(other) == 3
+		})
+		town.mu.Lock()
+		var site []string
+		for _, r := range town.receipts {
+			if r.Site == "xinhua-1" {
+				site = append(site, r.Journal)
+			}
+		}
+		if len(site) != 2 || site[1] != young.ID {
+			t.Errorf("the broker keeps the receipt of journal %v, not of the one that moved last", site)
+		}
+		town.receipts = nil
+		town.mu.Unlock()
+	}
+}
+
+func TestStalledSamplesHoldUpNoRecords(t *testing.T) {
+	town := newTown(t, 0, "xinhua-1")
+	stalled, stored, tries := make(chan struct{}), 0, 0
+	town.samples = func(batches []*wire.Batch) error {
+		if tries++; tries == 1 {
+			<-stalled
+			return errors.New("influx: 503")
+		}
+		stored += len(batches)
+		return nil
+	}
+	town.start()
+	samples := scribe.NewSamples("xinhua-1", 1)
+	for range 30 {
+		samples.Write(scribe.Start(), "baler-1", &record.Sample{Values: []record.SampleValue{{Tag: "load", Value: "1.5", OK: true}}})
+	}
+	town.send(samples, 1, 10)
+	town.send(samples, 11, 20)
+	j := scribe.New("xinhua-1", 2).Shift(100)
+	town.send(j, 1, 50)
+	town.send(j, 51, 100)
+	town.until("records are receipted", func() bool { return town.receipted(j) == 100 })
+	if n := town.receipted(samples); n != 0 {
+		t.Errorf("samples up to %d are receipted while their store stands", n)
+	}
+	close(stalled)
+	town.until("samples are receipted", func() bool { return town.receipted(samples) == 20 })
+	town.send(samples, 1, 20)
+	town.send(samples, 25, 30)
+	town.until("the known and the early are judged", func() bool { s := town.Stats(); return s.Skipped == 1 && s.Holes == 1 })
+	if stored != 2 {
+		t.Errorf("%d batches of samples were stored, want 2", stored)
+	}
+	if s := town.Stats(); s.Accepted != 120 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestQueueIsBoundedAndFair(t *testing.T) {
+	const limit = 1 << 20 // of it, half for records; of that, a quarter for a site
+	town := newTown(t, limit, "xinhua-1", "ruzhou-1")
+	loud, quiet := scribe.New("xinhua-1", 1).Shift(200), scribe.New("ruzhou-1", 2).Shift(200)
+	for range 200 {
+		town.send(loud, 1, 200)
+		town.Handle("steelyard/v1/stranger/records", make([]byte, 10_000), false)
+	}
+	s := town.Stats()
+	if s.Dropped == 0 || s.Queued > limit/2 {
+		t.Errorf("before: %+v", s)
+	}
+	for first := uint64(1); first <= 200; first += 20 {
+		town.send(quiet, first, first+19)
+	}
+	if after := town.Stats(); after.Dropped != s.Dropped {
+		t.Errorf("the quiet site found no room: %+v", after)
+	}
+	town.start()
+	town.until("both are receipted", func() bool { return town.receipted(quiet) == 200 && town.receipted(loud) == 200 })
+	town.holds(loud, quiet)
+}
+
+func TestNewChecks(t *testing.T) {
+	_, err := ingest.New(ingest.Config{})
+	if err == nil || !strings.Contains(err.Error(), "[Ledger Log Now Publish Samples] not given") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestManySitesInOneTransaction shows that order within a journal survives turns between sites.
+func TestManySitesInOneTransaction(t *testing.T) {
+	var sites []string
+	for k := range 40 {
+		sites = append(sites, fmt.Sprintf("site-%d", k))
+	}
+	town := newTown(t, 0, sites...)
+	var journals []*scribe.Journal
+	for k, site := range sites {
+		j := scribe.New(site, uint64(k+1)).Shift(30)
+		journals = append(journals, j)
+		for first := uint64(1); first <= 30; first += 10 {
+			town.send(j, first, first+9)
+		}
+	}
+	town.start()
+	town.until("all is receipted", func() bool {
+		return !slices.ContainsFunc(journals, func(j *scribe.Journal) bool { return town.receipted(j) != 30 })
+	})
+	town.holds(journals...)
+	slices.SortFunc(journals, func(a, b *scribe.Journal) int { return cmp.Compare(a.Site, b.Site) })
+	if known, err := town.ledger.Positions(t.Context()); err != nil || len(known) != len(journals) {
+		t.Errorf("%d journals, %v", len(known), err)
+	}
+}

@@ -1,0 +1,187 @@
+package ingest_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"steelyard/cloud/ingest"
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
+	"steelyard/internal/chain"
+	"steelyard/internal/wire"
+)
+
+// The environment variables that make the test program a cloud which is going to be killed.
+const (
+	childLedger = "STEELYARD_TEST_INGEST"
+	childMode   = "STEELYARD_TEST_MODE"
+	early       = "early" // receipts go out before the commit: the negative control
+)
+
+// doomed is the journal that both processes know.
+func doomed() *scribe.Journal { return scribe.New("xinhua-1", 42).Shift(20_000) }
+
+// child takes in the journal from where the account stands, sending everything twice, and prints
+// its receipts. It ends when it is killed, or when all is in.
+func child(path, mode string) {
+	stop := func(err error) {
+		if err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+	}
+	ctx := context.Background()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	l, err := ledger.Open(ctx, path, log)
+	stop(err)
+	j := doomed()
+	key := j.Key.Public()
+	stop(l.Enrol(ctx, j.Site, key, scribe.Start()))
+	receipted := make(chan uint64, 1000)
+	i, err := ingest.New(ingest.Config{Sites: map[string]chain.PublicKey{j.Site: key}, Key: scribe.KeyOf("the-cloud"), Ledger: l,
+		Log: log, Now: time.Now, Samples: func(context.Context, []*wire.Batch) error { return nil },
+		Publish: func(_ context.Context, topic string, payload []byte, _ bool) error {
+			r, err := wire.DecodeReceipt(payload, scribe.KeyOf("the-cloud").Public())
+			if err != nil {
+				return nil // a request
+			}
+			fmt.Printf("receipt %d %s\n", r.N, r.Hash)
+			receipted <- r.N
+			return nil
+		}})
+	stop(err)
+	known, err := l.Positions(ctx)
+	stop(err)
+	var n uint64
+	if len(known) > 0 {
+		n = known[0].N
+	}
+	fmt.Println("ready")
+	go func() { stop(i.Run(ctx)) }()
+	for n < j.Last() {
+		last := min(n+25, j.Last())
+		if mode == early {
+			fmt.Printf("receipt %d %s\n", last, j.Hash(last))
+			if n > 100 {
+				stop(syscall.Kill(os.Getpid(), syscall.SIGKILL))
+			}
+		}
+		for range 2 {
+			i.Handle(wire.TopicOf(j.Site, j.Stream), j.Payload(n+1, last), false)
+		}
+		for n < last {
+			n = max(n, <-receipted)
+		}
+	}
+	fmt.Println("all")
+}
+
+// run starts a child, kills it after the given time, and gives the newest receipt it has printed.
+func run(t *testing.T, path, mode string, j *scribe.Journal, after time.Duration) (receipted uint64, all bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childLedger+"="+path, childMode+"="+mode)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break // killed; a last line without its end was not said
+		}
+		var n uint64
+		var hash string
+		switch _, err := fmt.Sscanf(line, "receipt %d %s\n", &n, &hash); {
+		case err == nil && (n > j.Last() || hash != j.Hash(n).String()):
+			t.Errorf("receipt for entry %d with hash %s", n, hash)
+		case err == nil:
+			receipted = max(receipted, n)
+		case line == "ready\n":
+			timer := time.AfterFunc(after, func() { cmd.Process.Kill() })
+			defer timer.Stop()
+		case line == "all\n":
+			all = true
+		case strings.HasPrefix(line, "error"):
+			t.Error(line)
+		}
+	}
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		t.Log(err)
+	}
+	cmd.Wait() // killed, or ended
+	return receipted, all
+}
+
+// position reads how far the account has come and holds it against the journal.
+func position(t *testing.T, path string, j *scribe.Journal) uint64 {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	known, err := l.Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	if len(known) > 0 {
+		n = known[0].N
+	}
+	part := *j
+	part.Lines, part.Hashes = j.Lines[:n], j.Hashes[:n]
+	if err := account(l.Reader, &part); err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+func TestKilledAtAnyTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	j := doomed()
+	random := rand.New(rand.NewPCG(1, 1))
+	var before, busy uint64
+	for cycle := range 30 {
+		receipted, all := run(t, path, "", j, time.Duration(random.IntN(60_000))*time.Microsecond)
+		n := position(t, path, j)
+		if receipted > n || n < before {
+			t.Fatalf("cycle %d: receipted up to %d, the account ends at %d, and ended at %d before", cycle, receipted, n, before)
+		}
+		if n > before {
+			busy++
+		}
+		if before = n; all {
+			t.Fatalf("cycle %d: the journal was too short to be killed in", cycle)
+		}
+	}
+	if busy < 10 {
+		t.Errorf("only %d of 30 cycles had work to be killed in", busy)
+	}
+	t.Logf("30 kills in %d entries, %d cycles with work", before, busy)
+}
+
+// TestReceiptBeforeCommitIsFound is the negative control.
+func TestReceiptBeforeCommitIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	j := doomed()
+	receipted, _ := run(t, path, early, j, time.Minute)
+	if n := position(t, path, j); receipted <= n {
+		t.Errorf("receipted up to %d, the account ends at %d: the oracle finds nothing", receipted, n)
+	}
+}

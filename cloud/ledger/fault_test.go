@@ -1,0 +1,183 @@
+package ledger_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
+	"steelyard/internal/wire"
+)
+
+// fullDiskLedger names the environment variable that makes the test program fill its disk.
+const fullDiskLedger = "STEELYARD_TEST_FULL_DISK"
+
+// fillDisk posts until the process may write no more, and prints what it would have receipted.
+func fillDisk(path string) {
+	signal.Ignore(syscall.SIGXFSZ) // the write fails instead
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		fmt.Println("open:", err)
+		return
+	}
+	limit := &syscall.Rlimit{Cur: 300_000, Max: 300_000}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, limit); err != nil {
+		fmt.Println("limit:", err)
+		return
+	}
+	for _, b := range scribe.New("xinhua-1", 1).Shift(2000).Batches(20) {
+		outcomes, err := l.Post(ctx, received(), []*wire.Batch{b})
+		if errors.Is(err, ledger.ErrUnknown) {
+			_, again := l.Post(ctx, received(), []*wire.Batch{b})
+			fmt.Println("unknown", errors.Is(again, ledger.ErrUnknown))
+			return
+		}
+		if err != nil {
+			fmt.Println("refused", err)
+			return
+		}
+		fmt.Println("receipt", outcomes[0].N)
+	}
+	fmt.Println("no limit was felt")
+}
+
+func TestFullDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	j := scribe.New("xinhua-1", 1).Shift(2000)
+	l := open(t, path, "xinhua-1")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), fullDiskLedger+"="+path)
+	out, err := child.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var receipted uint64
+	said := ""
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		if n, ok := strings.CutPrefix(lines.Text(), "receipt "); ok {
+			if receipted, err = strconv.ParseUint(n, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		said = lines.Text()
+	}
+	if said != "unknown true" || receipted == 0 || receipted == j.Last() {
+		t.Fatalf("receipted %d, then said %q: want a commit of unknown outcome, and nothing taken after it", receipted, said)
+	}
+	// There is room again, and the edge sends everything from its last receipt.
+	l = open(t, path)
+	known, err := l.Positions(t.Context())
+	if err != nil || len(known) != 1 || known[0].N < receipted {
+		t.Fatalf("receipted %d, found %+v, %v", receipted, known, err)
+	}
+	for first := receipted + 1; first <= j.Last(); first += 100 {
+		post(t, l, j.Batch(first, min(first+99, j.Last())))
+	}
+	holds(t, l.Reader, j)
+}
+
+func TestLockedByAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, path, "xinhua-1")
+	j := scribe.New("xinhua-1", 1).Shift(50)
+	other, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	conn, err := other.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "begin exclusive"); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := l.Post(t.Context(), received(), []*wire.Batch{j.Batch(1, 50)}); err == nil || errors.Is(err, ledger.ErrUnknown) {
+		t.Errorf("while locked: %+v, %v: want an error that allows another try", o, err)
+	}
+	if _, err := conn.ExecContext(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	post(t, l, j.Batch(1, 50))
+	holds(t, l.Reader, j)
+}
+
+func TestTwoInstancesTakeTheSame(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	j := scribe.New("xinhua-1", 1).Shift(800)
+	batches := j.Batches(10)
+	var wg sync.WaitGroup
+	for _, l := range []*ledger.Ledger{open(t, path, "xinhua-1"), open(t, path)} {
+		wg.Go(func() {
+			for _, b := range batches {
+				if _, err := l.Post(t.Context(), received(), []*wire.Batch{b}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r, err := ledger.OpenReader(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	holds(t, r, j)
+}
+
+func TestEndedContextPostsNothing(t *testing.T) {
+	l := fresh(t, "xinhua-1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Post(ctx, received(), []*wire.Batch{scribe.New("xinhua-1", 1).Shift(5).Batch(1, 5)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if head, err := l.Head(t.Context()); head != 0 || err != nil {
+		t.Errorf("head %d, %v", head, err)
+	}
+}
+
+func TestDamageIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, path, "xinhua-1")
+	post(t, l, scribe.New("xinhua-1", 1).Shift(500).Batches(100)...)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[5*4096 : 6*4096]) // a page of zeros
+	if err := errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(path+"-wal", []byte("torn"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err == nil {
+		damaged.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "check after an unclean stop") {
+		t.Errorf("got %v", err)
+	}
+}

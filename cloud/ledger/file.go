@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// pathOf reads a dsn. Other databases are refused by name, so that a mistyped path can't silently
+// become an empty account in a file called "postgres:…".
+func pathOf(dsn string) (string, error) {
+	path, named := strings.CutPrefix(dsn, "sqlite:")
+	scheme, _, hasScheme := strings.Cut(path, ":")
+	switch {
+	case path == "":
+		return "", errors.New("ledger: no database given: use the path of a file, like /var/lib/steelyard/ledger.db")
+	case !named && hasScheme && !strings.ContainsAny(scheme, "/.") && len(scheme) > 1:
+		return "", fmt.Errorf("ledger: %s databases are not built in: use the path of a file, or sqlite: and a path", scheme)
+	case strings.ContainsRune(path, 0):
+		return "", errors.New("ledger: the path holds a zero byte")
+	}
+	return path, nil
+}
+
+// use says what a handle is for.
+type use int
+
+const (
+	writing use = iota
+	reading     // the pool beside the writer
+	foreign     // another process's account: must exist, is never written
+)
+
+// The pragmas stand in the DSN because each of a pool's connections has its own. Not by default:
+// the driver's busy timeout is 0 and its foreign keys are off.
+const (
+	pragmas      = "_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
+	writePragmas = "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(4000)"
+	readPragmas  = "&_pragma=query_only(1)"
+	readers      = 4
+)
+
+func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("ledger %s: is a folder: name a file in it, like %s", path, filepath.Join(path, "ledger.db"))
+	} else if err != nil && as == foreign {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("ledger %s: %w: make the folder first", path, err)
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas
+	switch as {
+	case writing:
+		dsn += writePragmas
+	case reading:
+		dsn += readPragmas
+	case foreign:
+		dsn += readPragmas + "&mode=ro"
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("ledger %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	if as == writing {
+		db.SetMaxOpenConns(1)
+	}
+	if err := assert(ctx, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// assert reads back what the DSN asked for: drivers differ in how they read one, and an account
+// without these settings loses entries in a power cut.
+func assert(ctx context.Context, db *sql.DB) error {
+	for _, want := range []struct{ pragma, value, meaning string }{
+		{"journal_mode", "wal", "write-ahead log"},
+		{"synchronous", "2", "FULL"},
+		{"foreign_keys", "1", "on"},
+		{"busy_timeout", "5000", "5 s"},
+	} {
+		var got string
+		if err := db.QueryRowContext(ctx, "pragma "+want.pragma).Scan(&got); err != nil {
+			return fmt.Errorf("%s: %w", want.pragma, err)
+		}
+		if got != want.value {
+			return fmt.Errorf("%s is %s, not %s (%s): is the file on a network drive or opened by other software?", want.pragma, got, want.value, want.meaning)
+		}
+	}
+	return nil
+}
+
+// checkAtMost bounds the size of a database that is checked after an unclean stop: about a second.
+const checkAtMost = 128 << 20
+
+// settle copies the write-ahead log into the database and syncs it, and looks the database over
+// when the last process did not close it.
+func settle(ctx context.Context, db *sql.DB, path string, unclean bool, log *slog.Logger) error {
+	var busy, inLog, copied int
+	if err := db.QueryRowContext(ctx, "pragma wal_checkpoint(truncate)").Scan(&busy, &inLog, &copied); err != nil {
+		return fmt.Errorf("sync what the last process left: %w", err)
+	}
+	if busy != 0 && inLog != copied {
+		return errors.New("sync what the last process left: the database is in use by another process: end it first")
+	}
+	if !unclean {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() > checkAtMost {
+		log.Info("ledger was not closed; too large to be checked at every start", "bytes", info.Size())
+		return nil
+	}
+	var found string
+	if err := db.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&found); err != nil {
+		return fmt.Errorf("check after an unclean stop: %w", err)
+	}
+	if found != "ok" {
+		return fmt.Errorf("check after an unclean stop: %s: restore the last backup, the edges send the rest again", found)
+	}
+	log.Info("ledger was not closed; checked and sound", "bytes", info.Size())
+	return nil
+}
+
+// hasLog says that the last process did not close the database: the last one to do so removes the log.
+func hasLog(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return !errors.Is(err, fs.ErrNotExist) && (err != nil || info.Size() > 0)
+}

@@ -1,0 +1,81 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+//go:embed schema/*.sql
+var accountSchema embed.FS
+
+// versions is the only table without a migration of its own. It holds one row for the account and
+// one for each set of derived tables.
+const versions = `create table if not exists versions (name text not null primary key, version bigint not null)`
+
+// migrate brings the tables called name to the newest of the numbered files in schema, each in its
+// own transaction, and refuses tables that a newer program has written.
+func migrate(ctx context.Context, db *sql.DB, name string, schema fs.FS) error {
+	files, err := fs.Glob(schema, "schema/*.sql")
+	if err != nil {
+		return err
+	}
+	slices.Sort(files)
+	if _, err := db.ExecContext(ctx, versions); err != nil {
+		return fmt.Errorf("schema of %s: %w", name, err)
+	}
+	version, err := schemaVersion(ctx, db, name)
+	if err != nil {
+		return err
+	}
+	if version > len(files) {
+		return newerError(name, version, len(files))
+	}
+	for i := version; i < len(files); i++ {
+		script, err := fs.ReadFile(schema, files[i])
+		if err != nil {
+			return err
+		}
+		if err := step(ctx, db, name, i+1, string(script)); err != nil {
+			return fmt.Errorf("schema of %s: %s: %w", name, files[i], err)
+		}
+	}
+	return nil
+}
+
+func step(ctx context.Context, db *sql.DB, name string, version int, script string) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, script); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		insert into versions (name, version) values ($1, $2)
+		on conflict (name) do update set version = excluded.version`, name, version)
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func schemaVersion(ctx context.Context, db *sql.DB, name string) (version int, err error) {
+	err = db.QueryRowContext(ctx, `select version from versions where name = $1`, name).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("schema of %s: %w", name, err)
+	}
+	return version, nil
+}
+
+func newerError(name string, found, known int) error {
+	return fmt.Errorf("schema of %s: version %d was written by newer software than this, which knows %d: update this program or restore the backup made before the update", name, found, known)
+}

@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"steelyard/internal/wire"
+)
+
+// Limits of the quarantine. At the limit the oldest pieces of the site that has most of them make
+// room, alarms last: who floods it pushes out his own.
+const (
+	MaxQuarantine = 10_000   // pieces of evidence
+	MaxEvidence   = 64 << 10 // bytes of one, before base64
+	maxWhy        = 500      // bytes of an explanation
+	makeRoom      = 100      // pieces removed at a time
+	maxJournalID  = 2 * 32   // bytes of a journal id in quarantine, which may be no journal id
+)
+
+// Reasons of the ledger's own refusals.
+const (
+	ReasonConflict = "conflict" // a number, or what it follows, is known otherwise
+	ReasonLate     = "late"     // its number was stated to be gone, and a gap stands there
+)
+
+// Refusal is something that was received and not taken in.
+type Refusal struct {
+	Site     string // empty: not an enrolled site
+	Journal  string // as far as it is known
+	N        uint64 // 0: not known
+	Reason   string // one word, counted by it
+	Why      string
+	Alarm    bool
+	Size     int    // bytes received
+	Evidence []byte // the same bytes, or their beginning
+}
+
+// Quarantined is a refusal as it is kept.
+type Quarantined struct {
+	Refusal
+	ID    int64
+	Seen  time.Time
+	Last  time.Time // the same again
+	Times int64
+}
+
+// Quarantine keeps refused bytes as evidence, and counts them. The same bytes again are counted
+// only.
+func (l *Ledger) Quarantine(ctx context.Context, at time.Time, refusals []Refusal) error {
+	if len(refusals) == 0 {
+		return nil
+	}
+	return l.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		s := shelf{ctx: ctx, tx: tx}
+		for _, r := range refusals {
+			if _, err := s.put(r, at.UnixMicro()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// shelf is the quarantine during a transaction.
+type shelf struct {
+	ctx    context.Context
+	tx     *sql.Tx
+	pieces int // on the shelf; counted at the first new one
+	next   int64
+}
+
+// put keeps one refusal and says whether it is a new one.
+func (s *shelf) put(r Refusal, at int64) (bool, error) {
+	r.Size = max(r.Size, len(r.Evidence))
+	r.Evidence = r.Evidence[:min(len(r.Evidence), MaxEvidence)]
+	r.Why = r.Why[:min(len(r.Why), maxWhy)]
+	r.Journal = r.Journal[:min(len(r.Journal), maxJournalID)]
+	_, err := s.tx.ExecContext(s.ctx, `
+		insert into refusals (site, reason, times, last_us) values ($1, $2, 1, $3)
+		on conflict (site, reason) do update set times = refusals.times + 1, last_us = excluded.last_us`,
+		r.Site, r.Reason, at)
+	if err != nil {
+		return false, fmt.Errorf("ledger: count refusals: %w", err)
+	}
+	digest := digestOf(r)
+	known, err := s.tx.ExecContext(s.ctx, `update quarantine set times = times + 1, last_us = $1 where digest = $2`, at, digest)
+	if err != nil {
+		return false, fmt.Errorf("ledger: quarantine: %w", err)
+	}
+	if n, err := known.RowsAffected(); err != nil || n > 0 {
+		return false, err
+	}
+	if err := s.room(); err != nil {
+		return false, err
+	}
+	_, err = s.tx.ExecContext(s.ctx, `
+		insert into quarantine (id, digest, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence)
+		values ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		s.next, digest, at, r.Site, r.Journal, int64(r.N), r.Reason, r.Why, truth(r.Alarm), r.Size,
+		base64.StdEncoding.EncodeToString(r.Evidence))
+	if err != nil {
+		return false, fmt.Errorf("ledger: quarantine: %w", err)
+	}
+	s.next++
+	s.pieces++
+	return true, nil
+}
+
+// room makes sure that there is place for one more.
+func (s *shelf) room() error {
+	if s.next == 0 {
+		err := s.tx.QueryRowContext(s.ctx, `select count(*), coalesce(max(id), 0) + 1 from quarantine`).Scan(&s.pieces, &s.next)
+		if err != nil {
+			return fmt.Errorf("ledger: quarantine: %w", err)
+		}
+	}
+	if s.pieces < MaxQuarantine {
+		return nil
+	}
+	gone, err := s.tx.ExecContext(s.ctx, `
+		delete from quarantine where id in (
+			select id from quarantine
+			where site = (select site from quarantine group by site order by count(*) desc, site limit 1)
+			order by alarm, id limit $1)`, makeRoom)
+	if err != nil {
+		return fmt.Errorf("ledger: room in the quarantine: %w", err)
+	}
+	n, err := gone.RowsAffected()
+	s.pieces -= int(n)
+	return err
+}
+
+func digestOf(r Refusal) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%q\n%d\n", r.Reason, r.Site, r.Journal, r.N)
+	h.Write(r.Evidence)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// putConflict keeps the entries of another history, from the first that differs. When the first and
+// the last are kept already it is the same batch again, and both are counted.
+func (p *posting) putConflict(b *wire.Batch, from int, why string) error {
+	firstIsNew, err := p.putLine(b, from, ReasonConflict, why)
+	last := len(b.Entries) - 1
+	if err != nil || last == from {
+		return err
+	}
+	lastIsNew, err := p.putLine(b, last, ReasonConflict, why)
+	if err != nil || !firstIsNew && !lastIsNew {
+		return err
+	}
+	for k := from + 1; k < last; k++ {
+		if _, err := p.putLine(b, k, ReasonConflict, why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *posting) putLate(b *wire.Batch, late []int) (int, error) {
+	for _, k := range late {
+		if _, err := p.putLine(b, k, ReasonLate, "the edge had stated this number to be gone"); err != nil {
+			return 0, err
+		}
+	}
+	return len(late), nil
+}
+
+func (p *posting) putLine(b *wire.Batch, k int, reason, why string) (bool, error) {
+	return p.shelf.put(Refusal{Site: b.Site, Journal: b.Journal, N: b.Entries[k].N, Reason: reason, Why: why,
+		Alarm: true, Evidence: b.Lines[k]}, p.received)
+}

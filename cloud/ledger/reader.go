@@ -1,0 +1,279 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"steelyard/internal/chain"
+	"steelyard/internal/record"
+	"steelyard/internal/wire"
+)
+
+// Reader reads an account. Each call sees one moment of it.
+type Reader struct{ db *sql.DB }
+
+// OpenReader opens the account that another process writes. It never writes, and its reads do not
+// hold up the writer.
+func OpenReader(ctx context.Context, dsn string) (*Reader, error) {
+	path, err := pathOf(dsn)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openFile(ctx, path, foreign)
+	if err != nil {
+		return nil, err
+	}
+	version, err := schemaVersion(ctx, db, "ledger")
+	if err == nil && version != schemaKnown {
+		err = fmt.Errorf("schema version %d, this program reads %d: run the programs in one version", version, schemaKnown)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, err), db.Close())
+	}
+	return &Reader{db: db}, nil
+}
+
+// schemaKnown is the number of the newest file in schema.
+const schemaKnown = 1
+
+// Close closes the files.
+func (r *Reader) Close() error { return r.db.Close() }
+
+// Derived gives the pool for the tables that others keep beside the account; it can't write.
+func (r *Reader) Derived() *sql.DB { return r.db }
+
+// Posted is an entry as it stands in the account.
+type Posted struct {
+	wire.Entry
+	Seq      int64 // order of commit, from 1 without holes
+	Hash     chain.Hash
+	Line     []byte // the evidence
+	Received time.Time
+	Counted  bool
+	Why      string // of an entry that is not counted
+}
+
+const maxPage = 100_000 // entries of one answer
+
+const selectEntries = `select e.seq, e.hash, e.received_us, e.counted, e.why, e.line from entries e `
+
+// Head is the seq of the newest entry; 0 when there is none.
+func (r *Reader) Head(ctx context.Context) (seq int64, err error) {
+	err = r.db.QueryRowContext(ctx, `select seq from head where id = 1`).Scan(&seq)
+	return seq, named("head", err)
+}
+
+// Entries gives up to limit entries after the given seq.
+func (r *Reader) Entries(ctx context.Context, after int64, limit int) ([]Posted, error) {
+	return r.entries(ctx, selectEntries+`where e.seq > $1 order by e.seq limit $2`, after, min(limit, maxPage))
+}
+
+// EntriesOf gives the entries of some kinds with after < seq ≤ upTo, counted or not. A reader that
+// follows the account by kind moves its cursor to upTo, which must not exceed Head.
+func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...record.Kind) ([]Posted, error) {
+	args := []any{after, upTo}
+	var among strings.Builder
+	for i, kind := range kinds {
+		if i > 0 {
+			among.WriteString(", ")
+		}
+		args = append(args, string(kind))
+		fmt.Fprintf(&among, "$%d", len(args))
+	}
+	return r.entries(ctx, selectEntries+`where e.seq > $1 and e.seq <= $2 and e.kind in (`+among.String()+`) order by e.seq`, args...)
+}
+
+// NotCounted gives the newest entries that were kept but are senseless.
+func (r *Reader) NotCounted(ctx context.Context, limit int) ([]Posted, error) {
+	return r.entries(ctx, selectEntries+`where e.counted = 0 order by e.seq desc limit $1`, min(limit, maxPage))
+}
+
+// Find gives one entry; ok is false when the account does not hold it.
+func (r *Reader) Find(ctx context.Context, site, journal string, n uint64) (p Posted, ok bool, err error) {
+	found, err := r.entries(ctx, selectEntries+`join streams s on s.id = e.stream
+		where s.site = $1 and s.journal = $2 and e.n = $3`, site, journal, int64(n))
+	if err != nil || len(found) == 0 {
+		return Posted{}, false, err
+	}
+	return found[0], true, nil
+}
+
+func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Posted, error) {
+	return collect(ctx, r.db, "entries", func(rows *sql.Rows) (p Posted, err error) {
+		var hash, line string
+		var received, counted int64
+		if err := rows.Scan(&p.Seq, &hash, &received, &counted, &p.Why, &line); err != nil {
+			return p, err
+		}
+		p.Line, p.Received, p.Counted = []byte(line), moment(received), counted != 0
+		if p.Entry, err = wire.ParseEntry(p.Line); err != nil {
+			return p, fmt.Errorf("seq %d: %w: the database was changed by other hands", p.Seq, err)
+		}
+		p.Hash, err = chain.ParseHash(hash)
+		return p, err
+	}, query, args...)
+}
+
+// Standing is a journal's position with what is known of it.
+type Standing struct {
+	Position
+	Entries    int64 // taken in; less than N after a gap
+	NotCounted int64
+	First      time.Time // received
+	Last       time.Time // received
+}
+
+// Positions gives all journals, those that moved last at the end.
+func (r *Reader) Positions(ctx context.Context) ([]Standing, error) {
+	return collect(ctx, r.db, "positions", func(rows *sql.Rows) (s Standing, err error) {
+		var stream, hash string
+		var first, last int64
+		if err := rows.Scan(&s.Site, &s.Journal, &stream, &s.N, &hash, &s.Entries, &s.NotCounted, &first, &last); err != nil {
+			return s, err
+		}
+		s.Stream, s.First, s.Last = wire.Stream(stream), moment(first), moment(last)
+		s.Hash, err = chain.ParseHash(hash)
+		return s, err
+	}, `select site, journal, stream, n, hash, entries, uncounted, first_us, last_us from streams order by last_us, id`)
+}
+
+// Foresee says what Advance would say of the batches now, without taking anything in.
+func (r *Reader) Foresee(ctx context.Context, batches []*wire.Batch) ([]Result, error) {
+	known, err := r.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[streamKey]Position, len(known))
+	for _, s := range known {
+		at[streamKey{s.Site, s.Journal}] = s.Position
+	}
+	results := make([]Result, len(batches))
+	for i, b := range batches {
+		key := streamKey{b.Site, b.Journal}
+		results[i] = follow(at[key], b).result
+		if results[i] == Accepted {
+			at[key] = Position{Site: b.Site, Journal: b.Journal, Stream: b.Stream, N: b.Last, Hash: b.Head}
+		}
+	}
+	return results, nil
+}
+
+// Gap is a run of numbers that an edge has stated to be gone.
+type Gap struct {
+	Site    string
+	Journal string
+	Stream  wire.Stream
+	From    uint64
+	To      uint64
+	Reason  string
+	Seen    time.Time
+	Alarm   bool // records, not samples
+}
+
+// Gaps gives all gaps, the newest first.
+func (r *Reader) Gaps(ctx context.Context, limit int) ([]Gap, error) {
+	return collect(ctx, r.db, "gaps", func(rows *sql.Rows) (g Gap, err error) {
+		var seen int64
+		err = rows.Scan(&g.Site, &g.Journal, &g.Stream, &g.From, &g.To, &g.Reason, &seen, &g.Alarm)
+		g.Seen = moment(seen)
+		return g, err
+	}, `select s.site, s.journal, s.stream, g.from_n, g.to_n, g.reason, g.seen_us, g.alarm
+		from gaps g join streams s on s.id = g.stream order by g.seen_us desc, s.id, g.from_n desc limit $1`, min(limit, maxPage))
+}
+
+// Seals gives the signed header lines of a journal's batches after the given number, in order.
+func (r *Reader) Seals(ctx context.Context, site, journal string, after uint64, limit int) ([][]byte, error) {
+	return collect(ctx, r.db, "seals", func(rows *sql.Rows) (header []byte, err error) {
+		return header, rows.Scan(&header)
+	}, `select b.header from seals b join streams s on s.id = b.stream
+		where s.site = $1 and s.journal = $2 and b.n > $3 order by b.n limit $4`, site, journal, int64(after), min(limit, maxPage))
+}
+
+// Quarantined gives the newest pieces of evidence.
+func (r *Reader) Quarantined(ctx context.Context, limit int) ([]Quarantined, error) {
+	return collect(ctx, r.db, "quarantine", func(rows *sql.Rows) (q Quarantined, err error) {
+		var seen, last int64
+		var evidence string
+		err = rows.Scan(&q.ID, &seen, &last, &q.Times, &q.Site, &q.Journal, &q.N, &q.Reason, &q.Why, &q.Alarm, &q.Size, &evidence)
+		if err != nil {
+			return q, err
+		}
+		q.Seen, q.Last = moment(seen), moment(last)
+		q.Evidence, err = base64.StdEncoding.DecodeString(evidence)
+		return q, err
+	}, `select id, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence
+		from quarantine order by id desc limit $1`, min(limit, MaxQuarantine))
+}
+
+// Counts is the account in numbers.
+type Counts struct {
+	Entries    int64
+	NotCounted int64
+	Gaps       int64
+	Lost       int64 // numbers within the gaps of records
+	Refused    int64 // times
+	Evidence   int64 // pieces in quarantine
+	Alarms     int64 // of these
+}
+
+// Counts counts.
+func (r *Reader) Counts(ctx context.Context) (c Counts, err error) {
+	err = r.db.QueryRowContext(ctx, `
+		select (select seq from head where id = 1),
+			(select count(*) from entries where counted = 0),
+			(select count(*) from gaps),
+			(select coalesce(sum(to_n - from_n + 1), 0) from gaps where alarm = 1),
+			(select coalesce(sum(times), 0) from refusals),
+			(select count(*) from quarantine),
+			(select count(*) from quarantine where alarm = 1)`).
+		Scan(&c.Entries, &c.NotCounted, &c.Gaps, &c.Lost, &c.Refused, &c.Evidence, &c.Alarms)
+	return c, named("counts", err)
+}
+
+// Refusals counts what was refused, by site and reason. Nothing makes it forget.
+func (r *Reader) Refusals(ctx context.Context) (map[string]map[string]int64, error) {
+	counts := map[string]map[string]int64{}
+	_, err := collect(ctx, r.db, "refusals", func(rows *sql.Rows) (none struct{}, err error) {
+		var site, reason string
+		var times int64
+		if err := rows.Scan(&site, &reason, &times); err != nil {
+			return none, err
+		}
+		if counts[site] == nil {
+			counts[site] = map[string]int64{}
+		}
+		counts[site][reason] = times
+		return none, nil
+	}, `select site, reason, times from refusals`)
+	return counts, err
+}
+
+// collect runs a query and reads its rows.
+func collect[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, named(what, err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, named(what, err)
+		}
+		all = append(all, one)
+	}
+	return all, named(what, rows.Err())
+}
+
+func named(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("ledger: %s: %w", what, err)
+}

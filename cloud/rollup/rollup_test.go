@@ -1,0 +1,507 @@
+package rollup_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/rollup"
+	"steelyard/internal/record"
+	"steelyard/internal/unit"
+	"steelyard/internal/wire"
+)
+
+// category knows what a Shift uses, and rubber only from 2027 on.
+func category(material string, at time.Time) (string, error) {
+	code, _, _ := strings.Cut(material, "/")
+	if slices.Contains(scribe.Materials(), material) || code == "rubber" && at.Year() >= 2027 {
+		return code, nil
+	}
+	return "", fmt.Errorf("material %q is not in the catalogue", material)
+}
+
+type bench struct {
+	*testing.T
+	*ledger.Ledger
+	*rollup.Rollup
+	path string
+}
+
+func newBench(t *testing.T, sites ...string) bench {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l, err := ledger.Open(t.Context(), path, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, site := range sites {
+		if err := l.Enrol(t.Context(), site, scribe.KeyOf(site).Public(), scribe.Start()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := rollup.Open(t.Context(), l, category, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bench{t, l, r, path}
+}
+
+func (b bench) post(batches ...*wire.Batch) {
+	b.Helper()
+	outcomes, err := b.Post(b.Context(), scribe.Start(), batches)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, o := range outcomes {
+		if o.Result != ledger.Accepted {
+			b.Fatalf("%+v", o)
+		}
+	}
+	if _, err := b.Rollup.Advance(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b bench) postings() []rollup.Posting {
+	b.Helper()
+	all, err := b.PostingsAfter(b.Context(), 0, 1<<30)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return all
+}
+
+// sums are what the ticket office would add up by hand.
+type sums map[string]unit.Mass
+
+func key(site, category string, flow rollup.Flow) string {
+	return site + " " + category + " " + string(flow)
+}
+
+func (b bench) totals() sums {
+	b.Helper()
+	totals, err := b.Totals(b.Context(), -100_000, 4_000_000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	got := sums{}
+	for _, t := range totals {
+		if t.Mass != 0 || t.Count != 0 {
+			got[key(t.Site, t.Category, t.Flow)] = t.Mass
+		}
+	}
+	return got
+}
+
+// agree holds postings, hours and days against each other and returns their sums.
+func (b bench) agree() sums {
+	b.Helper()
+	posted, hourly := sums{}, sums{}
+	for _, p := range b.postings() {
+		posted[key(p.Site, p.Category, p.Flow)] += p.Mass
+	}
+	hours, err := b.Hours(b.Context(), time.Unix(-1<<40, 0), time.Unix(1<<40, 0), "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, h := range hours {
+		hourly[key(h.Site, h.Category, h.Flow)] += h.Mass
+	}
+	daily := b.totals()
+	for _, s := range []sums{posted, hourly} {
+		for k, mass := range s {
+			if mass != daily[k] {
+				b.Errorf("%s: %v here, %v by days", k, mass, daily[k])
+			}
+		}
+		for k := range daily {
+			if _, there := s[k]; !there {
+				b.Errorf("%s only by days", k)
+			}
+		}
+	}
+	return daily
+}
+
+func ticket(direction, destination string, parts ...record.Part) *record.Ticket {
+	t := &record.Ticket{Number: "T1", Direction: direction, Destination: destination, Mode: record.ByHand, Vehicle: "豫D12345",
+		Tare: unit.Tonne, Parts: parts, Deductions: []record.Deduction{}, Flags: []string{}}
+	for _, p := range parts {
+		t.Net += p.Mass
+	}
+	t.Gross = t.Tare + t.Net
+	return t
+}
+
+func void(target record.Ref) *record.Correction {
+	return &record.Correction{Target: target, Action: "void", Reason: "wrong lorry", Operator: "li", Second: "wang"}
+}
+
+func amend(target record.Ref, body record.Body) *record.Correction {
+	text, err := wire.EncodeBody(body)
+	if err != nil {
+		panic(err)
+	}
+	c := void(target)
+	c.Action, c.Replacement = "amend", string(text)
+	return c
+}
+
+func (b bench) leftOut(want ...string) {
+	b.Helper()
+	all, err := b.Uncounted(b.Context(), 100)
+	if err != nil {
+		b.Fatal(err)
+	}
+	slices.Reverse(all)
+	if len(all) != len(want) {
+		b.Fatalf("left out %+v, want %q", all, want)
+	}
+	for i, l := range all {
+		if !strings.Contains(l.Why, want[i]) {
+			b.Errorf("left out because %q, want %q", l.Why, want[i])
+		}
+	}
+}
+
+func TestFlows(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1)
+	at := scribe.Start()
+	part := func(material string, mass unit.Mass) record.Part { return record.Part{Material: material, Mass: mass} }
+	j.Write(at, "", ticket(record.Inbound, "", part("steel/heavy", 20*unit.Tonne), part("copper", 340*unit.Kilogram), part("glass", 0)))
+	j.Write(at, "", ticket(record.Outbound, record.ToReuse, part("steel", 18*unit.Tonne)))
+	j.Write(at, "", ticket(record.Outbound, record.ToDisposal, part("glass", unit.Tonne)))
+	j.Write(at, "", ticket(record.Outbound, record.ToCentre, part("copper", 300*unit.Kilogram)))
+	j.Write(at, "baler-1", &record.Bale{Number: 1, Material: "paper/occ", Mass: 412*unit.Kilogram + 1, Weighed: true})
+	j.Write(at, "baler-1", &record.Bale{Number: 2, Material: "paper/occ"})
+	j.Write(at, "belt-1", &record.Belt{Step: 1, Standing: 9 * unit.Tonne, Material: "steel", Event: record.BeltTick})
+	j.Write(at, "", &record.Stock{Material: "steel", Mass: 7 * unit.Tonne})
+	b.post(j.Batch(1, j.Last()))
+	want := sums{
+		"xinhua-1 steel collected":  20 * unit.Tonne,
+		"xinhua-1 copper collected": 340 * unit.Kilogram,
+		"xinhua-1 steel recycled":   18 * unit.Tonne,
+		"xinhua-1 glass residue":    unit.Tonne,
+		"xinhua-1 copper transfer":  300 * unit.Kilogram,
+		"xinhua-1 paper sorted":     412*unit.Kilogram + 1,
+	}
+	if diff := cmp.Diff(want, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.leftOut()
+}
+
+func TestUnknownMaterialIsShown(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1)
+	bad := j.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "rubber", Mass: 7}))
+	j.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 11}))
+	b.post(j.Batch(1, 2))
+	// Half a ticket is no ticket.
+	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 11}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.leftOut(`material "rubber" is not in the catalogue`)
+	j.Write(scribe.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7})))
+	b.post(j.Batch(3, 3))
+	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 16, "xinhua-1 glass collected": 7}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.leftOut()
+}
+
+func TestVoid(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1)
+	at := scribe.Start() // 07:30 of the 23rd in China
+	first := j.Write(at, "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7}))
+	second := j.Write(at, "", ticket(record.Outbound, record.ToReuse, record.Part{Material: "steel", Mass: 3}))
+	voided := j.Write(at.Add(72*time.Hour), "", void(first))
+	j.Write(at.Add(73*time.Hour), "", void(first))
+	j.Write(at.Add(74*time.Hour), "", void(voided))
+	j.Write(at.Add(75*time.Hour), "", void(record.Ref{Journal: j.ID, N: 99}))
+	b.post(j.Batch(1, j.Last()))
+	if diff := cmp.Diff(sums{"xinhua-1 steel recycled": 3}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.leftOut("already corrected by entry 3", "a void, which can't be taken back", "was written after it")
+	day, err := rollup.ParseDay("2026-11-23")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Day(t.Context(), day, "xinhua-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []rollup.Total{
+		{Site: "xinhua-1", Category: "glass", Flow: rollup.Collected},
+		{Site: "xinhua-1", Category: "steel", Flow: rollup.Collected},
+		{Site: "xinhua-1", Category: "steel", Flow: rollup.Recycled, Mass: 3, Count: 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("the reversal stands at the time of the original:", diff)
+	}
+	trail, err := b.PostingsOf(t.Context(), "xinhua-1", first)
+	if err != nil || len(trail) != 4 || trail[2].Mass != -5 || trail[2].Ref != voided || trail[2].Target != first || !trail[2].At.Equal(at) {
+		t.Errorf("%+v %v", trail, err)
+	}
+	if p, err := b.PostingsOf(t.Context(), "xinhua-1", second); err != nil || len(p) != 1 {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
+func TestAmendUponAmendment(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1)
+	at := scribe.Start()
+	inbound := func(mass unit.Mass) *record.Ticket {
+		return ticket(record.Inbound, "", record.Part{Material: "steel", Mass: mass})
+	}
+	first := j.Write(at, "", inbound(10))
+	second := j.Write(at, "", amend(first, inbound(20)))
+	third := j.Write(at, "", amend(second, inbound(30)))
+	j.Write(at, "", amend(second, inbound(40)))
+	nonsense := amend(third, inbound(50))
+	nonsense.Replacement = `{"net":-50}`
+	j.Write(at, "", nonsense)
+	outside := amend(first, inbound(60))
+	outside.Target.Journal = strings.Repeat("ab", 16)
+	waiting := j.Write(at, "", outside)
+	j.Write(at, "", amend(waiting, inbound(70)))
+	b.post(j.Batch(1, j.Last()))
+	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 30}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.leftOut("already corrected by entry 3", "amendment: senseless", "not in force")
+	j.Write(at, "", void(third))
+	b.post(j.Batch(j.Last(), j.Last()))
+	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCorrectionBeforeItsTarget(t *testing.T) {
+	// The disk was changed; what was left on the old one arrives last.
+	b := newBench(t, "xinhua-1")
+	old, young := scribe.New("xinhua-1", 1), scribe.New("xinhua-1", 2)
+	first := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 10}))
+	second := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "glass", Mass: 20}))
+	bad := old.WriteRaw(scribe.Start(), "", record.KindTicket, []byte(`{"net":1}`))
+	young.Write(scribe.Start(), "", void(first))
+	young.Write(scribe.Start(), "", amend(second, ticket(record.Inbound, "", record.Part{Material: "copper", Mass: 2})))
+	young.Write(scribe.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "battery", Mass: 1})))
+	b.post(young.Batch(1, 3))
+	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	b.post(old.Batch(1, 3))
+	want := sums{"xinhua-1 copper collected": 2, "xinhua-1 battery collected": 1}
+	if diff := cmp.Diff(want, b.agree()); diff != "" {
+		t.Error(diff)
+	}
+	before := b.postings()
+	if err := b.Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, b.postings()); diff != "" {
+		t.Error("rebuilt:", diff)
+	}
+}
+
+// TestSums holds the tables against a sum made by hand from the entries, at every step, and then
+// against a rebuild.
+func TestSums(t *testing.T) {
+	b := newBench(t, "xinhua-1", "ruzhou-1")
+	want, brings := sums{}, map[record.Ref]sums{}
+	journals := []*scribe.Journal{scribe.New("xinhua-1", 1), scribe.New("ruzhou-1", 2)}
+	byHand := func(e wire.Entry) sums {
+		var t struct {
+			Direction, Destination, Material string
+			Weighed                          bool
+			Mass                             unit.Mass
+			Parts                            []record.Part
+		}
+		if err := json.Unmarshal(e.Body, &t); err != nil {
+			b.Fatal(err)
+		}
+		made := sums{}
+		brought := func(material, flow string, mass unit.Mass) {
+			code, _, _ := strings.Cut(material, "/")
+			made[e.Site+" "+code+" "+flow] += mass
+		}
+		for _, p := range t.Parts {
+			flow := map[string]string{"": "collected", "reuse": "recycled", "disposal": "residue", "centre": "transfer"}[t.Destination]
+			brought(p.Material, flow, p.Mass)
+		}
+		if e.Kind == record.KindBale && t.Weighed {
+			brought(t.Material, "sorted", t.Mass)
+		}
+		return made
+	}
+	for round := range 8 {
+		for _, j := range journals {
+			first := j.Last() + 1
+			j.Shift(120)
+			for n := first; n <= first+119; n++ {
+				e, err := wire.ParseEntry(j.Lines[n-1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				made := byHand(e)
+				brings[record.Ref{Journal: j.ID, N: n}] = made
+				for k, mass := range made {
+					want[k] += mass
+				}
+			}
+			// Every seventh entry of the round before is voided.
+			for n := max(first, 121) - 120; round > 0 && n < first; n += 7 {
+				ref := record.Ref{Journal: j.ID, N: n}
+				if brings[ref] == nil {
+					continue // a void itself
+				}
+				j.Write(j.At, "", void(ref))
+				for k, mass := range brings[ref] {
+					want[k] -= mass
+				}
+			}
+			b.post(j.Batch(first, j.Last()))
+		}
+		got := b.agree()
+		for k := range want {
+			if want[k] != got[k] {
+				t.Errorf("round %d: %s: %v, by hand %v", round, k, got[k], want[k])
+			}
+		}
+	}
+	before, totals := b.postings(), b.totals()
+	var seen, beside unit.Mass
+	read, err := rollup.ReadTotals(t.Context(), b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range read {
+		beside += row.Mass
+	}
+	for _, mass := range totals {
+		seen += mass
+	}
+	if beside != seen || seen == 0 {
+		t.Errorf("another process reads %d g, this one %d g", beside, seen)
+	}
+	if err := b.Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, b.postings()); diff != "" {
+		t.Error("rebuilt postings:", diff)
+	}
+	if diff := cmp.Diff(totals, b.agree()); diff != "" {
+		t.Error("rebuilt sums:", diff)
+	}
+}
+
+func TestDays(t *testing.T) {
+	for at, want := range map[string]string{
+		"2026-11-22T15:59:59.999Z": "2026-11-22",
+		"2026-11-22T16:00:00Z":     "2026-11-23",
+		"2026-12-31T16:00:00Z":     "2027-01-01",
+		"2024-02-28T16:00:00Z":     "2024-02-29",
+		"1969-12-31T16:00:00Z":     "1970-01-01",
+		"1969-12-31T15:59:59.999Z": "1969-12-31",
+		"0001-01-01T00:00:00Z":     "0001-01-01",
+		"9999-12-31T15:59:59Z":     "9999-12-31",
+	} {
+		moment, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		day := rollup.DayOf(moment)
+		if day.String() != want {
+			t.Errorf("%s is on %s, want %s", at, day, want)
+		}
+		if again, err := rollup.ParseDay(want); err != nil || again != day {
+			t.Errorf("ParseDay(%s): %d, %v, want %d", want, again, err, day)
+		}
+		if moment.Before(day.Start()) || !moment.Before((day + 1).Start()) {
+			t.Errorf("%s is outside of its day", at)
+		}
+	}
+	if _, err := rollup.ParseDay("23.11.2026"); err == nil {
+		t.Error("a day in another form was read")
+	}
+}
+
+func TestMidnight(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1)
+	midnight := time.Date(2026, 11, 30, 16, 0, 0, 0, time.UTC) // in China, and a month's end
+	for i, step := range []time.Duration{-time.Hour, -time.Millisecond, 0, time.Hour - time.Millisecond, time.Hour} {
+		j.Write(midnight.Add(step), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: unit.Mass(1) << i}))
+	}
+	b.post(j.Batch(1, 5))
+	b.agree()
+	for day, want := range map[string]unit.Mass{"2026-11-30": 1 + 2, "2026-12-01": 4 + 8 + 16} {
+		d, err := rollup.ParseDay(day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Day(t.Context(), d, ""); err != nil || len(got) != 1 || got[0].Mass != want {
+			t.Errorf("%s: %+v, %v, want %d", day, got, err, want)
+		}
+	}
+	hours, err := b.Hours(t.Context(), midnight, midnight.Add(time.Hour), "xinhua-1")
+	if err != nil || len(hours) != 1 || hours[0].Mass != 12 || !hours[0].Start.Equal(midnight) {
+		t.Errorf("%+v %v", hours, err)
+	}
+	last, err := b.LastHour(t.Context(), midnight.Add(time.Hour-time.Millisecond))
+	if err != nil || len(last) != 1 || last[0].Mass != 12 || last[0].Count != 2 {
+		t.Errorf("%+v %v", last, err)
+	}
+}
+
+func TestRunFollows(t *testing.T) {
+	b := newBench(t, "xinhua-1")
+	j := scribe.New("xinhua-1", 1).Shift(100)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { ended <- b.Rollup.Run(ctx) }()
+	for _, batch := range j.Batches(10) {
+		if _, err := b.Post(t.Context(), scribe.Start(), []*wire.Batch{batch}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for {
+		behind, err := b.Behind(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if behind == 0 {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatal("Run ended", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	b.agree()
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, ctx.Err()) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,122 @@
+package service
+
+import (
+	"net"
+	"path/filepath"
+
+	"steelyard/internal/chain"
+	"steelyard/internal/config"
+	"steelyard/internal/mqtt"
+	"steelyard/internal/wire"
+)
+
+// Config is the cloud's file; configs/cloud.yaml shows every key.
+type Config struct {
+	Name      string `yaml:"name"`      // of the city, for people
+	Data      string `yaml:"data"`      // folder of ledger, history and key
+	Listen    string `yaml:"listen"`    // address of the pages
+	Materials string `yaml:"materials"` // catalogue file; empty: the built-in one
+	Ledger    string `yaml:"ledger"`    // where the account is kept; empty: ledger.db in data
+	Broker    Broker `yaml:"broker"`
+	Influx    Influx `yaml:"influx"`
+	Sites     []Site `yaml:"sites"`
+	Account   string `yaml:"account"` // file with a simulation's account, shown on the page; empty: none
+}
+
+// Broker is either embedded (Listen) or somewhere else (URL).
+type Broker struct {
+	Listen       string `yaml:"listen"`      // address of the embedded broker
+	MaxClients   int    `yaml:"max_clients"` // of the embedded broker
+	URL          string `yaml:"url"`         // tcp:// or ssl:// of any MQTT 3.1.1 broker
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// Influx is the store of curves; without a URL the embedded history keeps them.
+type Influx struct {
+	URL       string `yaml:"url"`
+	Org       string `yaml:"org"`
+	Bucket    string `yaml:"bucket"` // "database/retention-policy" on InfluxDB 1.8
+	TokenFile string `yaml:"token_file"`
+}
+
+// Site is one sorting centre that may send.
+type Site struct {
+	ID           string `yaml:"id"`
+	Name         string `yaml:"name"`
+	English      string `yaml:"english"`
+	District     string `yaml:"district"`
+	Key          string `yaml:"key"`           // the edge's public key, as its log shows it
+	PasswordFile string `yaml:"password_file"` // for the embedded broker; empty on loopback only
+}
+
+func defaults() Config {
+	return Config{
+		Name: "平顶山市", Data: "data", Listen: "127.0.0.1:8080",
+		Broker: Broker{MaxClients: 200},
+	}
+}
+
+// Read reads and checks the cloud's file, every mistake at once.
+func Read(path string) (Config, error) {
+	c := defaults()
+	base := filepath.Dir(path)
+	err := config.LoadFile(path, &c, func(k *config.Checker) {
+		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Influx.TokenFile, &c.Account}
+		for i := range c.Sites {
+			files = append(files, &c.Sites[i].PasswordFile)
+		}
+		for _, p := range files {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(base, *p)
+			}
+		}
+		c.check(k)
+	})
+	return c, err
+}
+
+func (c *Config) check(k *config.Checker) {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8080", c.Listen)
+	}
+	switch {
+	case c.Broker.Listen == "" && c.Broker.URL == "":
+		k.Fault("broker", "give listen for the embedded broker, or url for another one")
+	case c.Broker.Listen != "" && c.Broker.URL != "":
+		k.Fault("broker.url", "either listen (embedded) or url, not both")
+	case c.Broker.Listen != "":
+		if _, _, err := net.SplitHostPort(c.Broker.Listen); err != nil {
+			k.Fault("broker.listen", "%q is not host:port, like 127.0.0.1:1883", c.Broker.Listen)
+		}
+		if c.Broker.MaxClients < 1 {
+			k.Fault("broker.max_clients", "at least 1, or no site can connect")
+		}
+	default:
+		if err := mqtt.Check(mqtt.Options{URL: c.Broker.URL, Client: "cloud", Username: c.Broker.Username}); err != nil {
+			k.Fault("broker.url", "%v", err)
+		}
+	}
+	if c.Influx.URL != "" && c.Influx.Bucket == "" {
+		k.Fault("influx", "give the bucket; on InfluxDB 1.8 it is database/retention-policy")
+	}
+	seen := map[string]int{}
+	keys := map[string]int{}
+	for i, s := range c.Sites {
+		at := func(key string) string { return config.Path("sites", i, key) }
+		if err := wire.CheckSlug("site", s.ID); err != nil {
+			k.Fault(at("id"), "%v", err)
+		} else if first, ok := seen[s.ID]; ok {
+			k.Fault(at("id"), "site id %q is taken (line %d): give each site its own", s.ID, k.Line(config.Path("sites", first, "id")))
+		} else {
+			seen[s.ID] = i
+		}
+		if _, err := chain.ParsePublicKey(s.Key); err != nil {
+			k.Fault(at("key"), "%v: copy it from the log of that site's edge", err)
+		} else if first, ok := keys[s.Key]; ok {
+			k.Fault(at("key"), "this key is another site's (line %d): every edge has its own", k.Line(config.Path("sites", first, "key")))
+		} else {
+			keys[s.Key] = i
+		}
+	}
+}

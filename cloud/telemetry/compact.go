@@ -1,0 +1,135 @@
+package telemetry
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const (
+	minuteNS = int64(time.Minute)
+	foldRows = 20_000 // points folded in one transaction, so that Put never waits long
+)
+
+// Compact folds the points older than the full rate into rows of a minute and drops what is older
+// than all that is kept. It may be stopped at any point and called again.
+func (h *History) Compact(ctx context.Context, now time.Time) error {
+	horizon := now.Add(-h.config.Full).Truncate(time.Minute).UnixNano()
+	oldest := now.Add(-h.config.Minutes).UnixNano()
+	if err := h.step(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `insert into mark values (?, ?) on conflict do update set n = max(n, excluded.n)`, folded, horizon)
+		return err
+	}); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	ids := make([]int64, 0, len(h.series))
+	for r := range maps.Values(h.series) {
+		ids = append(ids, r.id)
+	}
+	h.mu.Unlock()
+	slices.Sort(ids)
+	for _, id := range ids {
+		for more := true; more; {
+			if err := h.step(ctx, func(tx *sql.Tx) (err error) {
+				more, err = fold(ctx, tx, id, horizon)
+				return err
+			}); err != nil {
+				return fmt.Errorf("compact series %d: %w", id, err)
+			}
+		}
+		if err := h.step(ctx, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, `delete from minute where series = ? and at < ?`, id, oldest/minuteNS); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `delete from full where series = ? and at < ?`, id, oldest)
+			return err
+		}); err != nil {
+			return fmt.Errorf("compact series %d: %w", id, err)
+		}
+	}
+	// Readers may hold the log open; the next Compact then shortens it.
+	if _, err := h.db.ExecContext(ctx, `pragma wal_checkpoint(truncate)`); err != nil {
+		return fmt.Errorf("history: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// step is one transaction between two Puts.
+func (h *History) step(ctx context.Context, do func(*sql.Tx) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.change(ctx, do)
+}
+
+// pile gathers numbers.
+type pile struct {
+	min, max, sum, last float64
+	count, lastAt       int64
+}
+
+func (p *pile) add(q pile) {
+	if p.count == 0 {
+		*p = q
+		return
+	}
+	p.min, p.max, p.sum, p.count = min(p.min, q.min), max(p.max, q.max), p.sum+q.sum, p.count+q.count
+	if q.lastAt >= p.lastAt {
+		p.last, p.lastAt = q.last, q.lastAt
+	}
+}
+
+// fold moves up to foldRows points of a series into their minutes, in one transaction: a point is
+// in one or the other, never in both.
+func fold(ctx context.Context, tx *sql.Tx, id, horizon int64) (more bool, err error) {
+	rows, err := tx.QueryContext(ctx, `select at, value from full
+		where series = ? and at < ? and word = '' order by at limit ?`, id, horizon, foldRows)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	minutes := map[int64]*pile{}
+	count, last := 0, int64(0)
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&last, &text); err != nil {
+			return false, err
+		}
+		v, err := float(text)
+		if err != nil {
+			return false, err
+		}
+		at := last / minuteNS
+		if minutes[at] == nil {
+			minutes[at] = new(pile)
+		}
+		minutes[at].add(pile{v, v, v, v, 1, last})
+		count++
+	}
+	if err := rows.Err(); err != nil || count == 0 {
+		return false, err
+	}
+	insert := inserting{tx: tx, into: "insert into minute values ", row: "(?,?,?,?,?,?,?,?)", columns: 8,
+		end: ` on conflict do update set min = min(min, excluded.min), max = max(max, excluded.max),
+			sum = sum + excluded.sum, count = count + excluded.count,
+			last = case when excluded.last_at >= last_at then excluded.last else last end,
+			last_at = max(last_at, excluded.last_at)`}
+	for _, at := range slices.Sorted(maps.Keys(minutes)) {
+		p := minutes[at]
+		if err := insert.add(ctx, id, at, p.min, p.max, p.sum, p.count, p.last, p.lastAt); err != nil {
+			return false, err
+		}
+	}
+	if err := insert.flush(ctx); err != nil {
+		return false, err
+	}
+	_, err = tx.ExecContext(ctx, `delete from full where series = ? and at <= ? and word = ''`, id, last)
+	return count == foldRows, err
+}
+
+// float reads a stored decimal for a picture, to the same bits as InfluxDB does.
+func float(text string) (float64, error) { return strconv.ParseFloat(text, 64) }

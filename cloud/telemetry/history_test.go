@@ -1,0 +1,139 @@
+package telemetry_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"steelyard/cloud/telemetry"
+)
+
+// TestCompact folds two days into minutes; what was asked in minutes before answers the same after.
+func TestCompact(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	h := historyAt(t, path)
+	var points []telemetry.Point
+	n := uint64(0)
+	for i := range 3000 {
+		n++
+		points = append(points, sample(t, "a", n, start.Add(time.Duration(i)*1500*time.Millisecond), fmt.Sprintf("%d.25", i%97-40)))
+	}
+	n++
+	points = append(points, state("a", n, start, "running"))
+	put(t, h, points...)
+	before := curve(t, h, "a", start, 2*time.Hour, time.Minute)
+	compact := func(at time.Time) {
+		t.Helper()
+		if err := h.Compact(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string, want []telemetry.Bucket) {
+		t.Helper()
+		got := curve(t, h, "a", start, 2*time.Hour, time.Minute)
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d minutes, want %d", when, len(got), len(want))
+		}
+		same(t, got, want)
+	}
+	compact(start.Add(48*time.Hour + 30*time.Minute)) // half of it
+	check("half folded", before)
+	compact(start.Add(60 * time.Hour))
+	check("folded", before)
+	compact(start.Add(60 * time.Hour))
+	check("folded again", before)
+	if got := curve(t, h, "a", start, 2*time.Hour, 90*time.Second); len(got) > 60 {
+		t.Errorf("%d steps of 90 s from rows of a minute", len(got))
+	}
+
+	// Sent again after the folding, nothing changes, not even after a restart.
+	put(t, h, points...)
+	check("sent again", before)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h = historyAt(t, path)
+	put(t, h, points...)
+	compact(start.Add(61 * time.Hour))
+	check("sent again, opened again, folded again", before)
+
+	// Samples that were held at the site for days come late, twice.
+	late := []telemetry.Point{
+		sample(t, "a", n+1, start.Add(10*time.Second), "1000"),
+		sample(t, "a", n+2, start.Add(11*time.Second), "-1000"),
+	}
+	for range 2 {
+		put(t, h, late...)
+		first := curve(t, h, "a", start, time.Minute, time.Minute)[0]
+		if first.Count != before[0].Count+2 || first.Max != 1000 || first.Min != -1000 || first.Last != before[0].Last {
+			t.Errorf("late points: got %+v after %+v", first, before[0])
+		}
+		compact(start.Add(62 * time.Hour))
+	}
+	put(t, h, late...)
+	check("late ones folded", append(curve(t, h, "a", start, time.Minute, time.Minute), before[1:]...))
+	if got := curve(t, h, "a", start, time.Minute, time.Minute)[0]; got.Count != before[0].Count+2 {
+		t.Errorf("late points folded: got %+v", got)
+	}
+
+	// The negative control: from a journal of which nothing is known, the same points count again.
+	again := late[0]
+	again.Journal = strings.Repeat("f", 32)
+	put(t, h, again)
+	if got := curve(t, h, "a", start, time.Minute, time.Minute)[0]; got.Count != before[0].Count+3 {
+		t.Errorf("a point of another journal: got %+v", got)
+	}
+
+	words, err := h.States(t.Context(), "a", "baler-1", "state", start, start.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, words, []telemetry.State{{At: start, Text: "running"}})
+	compact(start.Add(401 * 24 * time.Hour))
+	check("older than all that is kept", nil)
+	series, err := h.Series(t.Context(), "a")
+	if err != nil || len(series) != 0 {
+		t.Errorf("series without a point: %v, %v", series, err)
+	}
+}
+
+// TestCompactKeepsTonnage: tonnage is never thinned.
+func TestCompactKeepsTonnage(t *testing.T) {
+	h := historyAt(t, filepath.Join(t.TempDir(), "history.db"))
+	list := postings(500, start)
+	if err := h.PutTonnes(t.Context(), tonnes(t, list)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Compact(t.Context(), start.Add(2000*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, total(t, h, start, time.Minute), sums(list))
+}
+
+func TestHistoryCursor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "with space?&#.db")
+	h := historyAt(t, path)
+	for _, n := range []int64{0, 7, 5} {
+		if n > 0 {
+			if err := h.SaveCursor(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			h = historyAt(t, path)
+		}
+		if got, err := h.LoadCursor(t.Context()); err != nil || got != n {
+			t.Errorf("cursor %d, %v, want %d", got, err, n)
+		}
+	}
+}
+
+func TestHistoryWithoutFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "no", "such", "folder.db")
+	if _, err := telemetry.OpenHistory(t.Context(), telemetry.HistoryConfig{Path: path}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}

@@ -1,0 +1,227 @@
+package telemetry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+
+	"steelyard/cloud/rollup"
+	"steelyard/cloud/telemetry"
+	"steelyard/cloud/telemetry/influxtest"
+)
+
+// TestInfluxDB runs everything that needs the real server, on one: each test has sites and weeks
+// of its own.
+func TestInfluxDB(t *testing.T) {
+	server := influxtest.Start(t)
+	t.Run("store", func(t *testing.T) { testStore(t, influxAt(t, server, nil)) })
+	t.Run("wrong configuration", func(t *testing.T) { testWrongConfiguration(t, server) })
+	t.Run("partial write", func(t *testing.T) { testPartialWrite(t, server) })
+	t.Run("beyond retention", func(t *testing.T) { testBeyondRetention(t, server) })
+	t.Run("outage", func(t *testing.T) { testOutage(t, server) })
+	t.Run("asynchronous control", func(t *testing.T) { testAsyncControl(t, server) })
+}
+
+// testOutage stops InfluxDB in the middle of samples and of tonnage and brings it back: all is
+// there, nothing twice.
+func testOutage(t *testing.T, server *influxtest.Server) {
+	store := influxAt(t, server, nil)
+	start := start.Add(28 * 24 * time.Hour)
+	list := postings(20_000, start)
+	var place, visible atomic.Int64
+	visible.Store(int64(len(list) / 2))
+	config := telemetry.TonnesConfig{
+		Next: func(ctx context.Context, after int64, limit int) ([]rollup.Posting, error) {
+			return following(list[:visible.Load()])(ctx, after, limit)
+		},
+		Load: func(context.Context) (int64, error) { return place.Load(), nil },
+		// The cursor is lost now and then, as when the process ends between Put and Save.
+		Save:   func(_ context.Context, n int64) error { place.Store(max(0, n-3000)); return nil },
+		Newest: func(context.Context) (int64, error) { return list[len(list)-1].Seq, nil },
+		Store:  store, First: 10 * time.Millisecond, Every: 10 * time.Millisecond, Log: logger(t),
+	}
+	run := func() (*telemetry.Tonnes, func()) {
+		reader := telemetry.NewTonnes(config)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- reader.Run(ctx) }()
+		return reader, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	reader, stop := run()
+	until(t, "half of the tonnage is in", func() bool { return reader.Behind().CaughtUp })
+	server.Stop()
+	visible.Store(int64(len(list)))
+	until(t, "the outage is noticed", func() bool { return reader.Behind().Why != "" })
+
+	// Samples meanwhile are refused, so that no receipt is sent.
+	points := make([]telemetry.Point, 12_000)
+	for i := range points {
+		points[i] = sample(t, "outage", uint64(i+1), start.Add(time.Duration(i)*time.Millisecond), fmt.Sprintf("%d.5", i))
+	}
+	err := store.Put(t.Context(), points)
+	if u, ok := errors.AsType[*telemetry.UnavailableError](err); !ok || u.After <= 0 {
+		t.Fatalf("put while InfluxDB is down: got %v, want an UnavailableError", err)
+	}
+	server.Restart()
+	until(t, "samples are taken", func() bool { return store.Put(t.Context(), points) == nil })
+	until(t, "tonnage has caught up", func() bool { b := reader.Behind(); return b.CaughtUp && b.Place == b.Newest })
+	if b := reader.Behind(); b.Why != "" || !b.Since.IsZero() {
+		t.Errorf("caught up, but behind: %+v", b)
+	}
+	stop()
+	reader, stop = run() // from the lost cursor
+	until(t, "the repeated page is in", func() bool { return reader.Behind().CaughtUp })
+	stop()
+	server.Kill() // what was answered with 204 is on the disk
+	server.Restart()
+	until(t, "it answers", func() bool { _, err := store.Series(t.Context(), "outage"); return err == nil })
+	same(t, total(t, store, start, time.Minute), sums(list))
+	buckets := curve(t, store, "outage", start, time.Minute, time.Minute)
+	if len(buckets) != 1 || buckets[0].Count != 12_000 || buckets[0].Max != 11999.5 {
+		t.Errorf("12000 samples over an outage: got %v", buckets)
+	}
+}
+
+// testAsyncControl shows what the library's asynchronous writer makes of the same outage: the
+// reason why this package writes blocking, and the proof that the test above can fail.
+func testAsyncControl(t *testing.T, server *influxtest.Server) {
+	store := influxAt(t, server, nil)
+	client := influxdb2.NewClientWithOptions(server.URL, server.Token,
+		influxdb2.DefaultOptions().SetBatchSize(50).SetApplicationName("steelyard").SetRetryBufferLimit(50))
+	async := client.WriteAPI("", server.Bucket)
+	errs := async.Errors()
+	go func() {
+		for range errs { // ends when the client is closed
+		}
+	}()
+	const points = 1000
+	for i := range points {
+		if i == points/4 {
+			server.Stop()
+		}
+		async.WritePoint(influxdb2.NewPoint("sample", map[string]string{"site": "async", "device": "baler-1", "tag": "motor_current"},
+			map[string]any{"value": float64(i)}, start.Add(time.Duration(i)*time.Millisecond)))
+	}
+	async.Flush()
+	server.Restart()
+	async.Flush()
+	client.Close()
+	buckets := curve(t, store, "async", start, time.Minute, time.Minute)
+	if len(buckets) == 1 && buckets[0].Count == points {
+		t.Error("the asynchronous writer lost nothing: the outage test proves nothing")
+	}
+	t.Logf("of %d points the asynchronous writer brought in %v", points, buckets)
+}
+
+// following serves a fixed list as a ledger does.
+func following(list []rollup.Posting) func(context.Context, int64, int) ([]rollup.Posting, error) {
+	return func(_ context.Context, after int64, limit int) ([]rollup.Posting, error) {
+		for i, p := range list {
+			if p.Seq > after {
+				return list[i:min(i+limit, len(list))], nil
+			}
+		}
+		return nil, nil
+	}
+}
+
+// until waits for something that must come; how fast is not judged.
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited for ever until %s", what)
+		}
+	}
+}
+
+// testPartialWrite mixes good points with some of a conflicting type: every good one is stored,
+// every bad one parked by name.
+func testPartialWrite(t *testing.T, server *influxtest.Server) {
+	store := influxAt(t, server, nil)
+	start := start.Add(70 * 24 * time.Hour)
+	// In the week of start the field "value" is a text, put there by somebody else.
+	server.Write(fmt.Sprintf("sample,device=other,site=other,tag=other value=\"text\" %d\n", start.UnixNano()))
+	var points []telemetry.Point
+	week := start.Add(14 * 24 * time.Hour)
+	for i := range 6000 {
+		at := week
+		if i == 17 || i == 5555 {
+			at = start
+		}
+		points = append(points, sample(t, "mixed", uint64(i+1), at, "1"))
+	}
+	put(t, store, points...)
+	if got := curve(t, store, "mixed", week, time.Hour, time.Hour); len(got) != 1 || got[0].Count != 5998 {
+		t.Errorf("got %v, want 5998 good points", got)
+	}
+	parked := store.Parked()
+	if parked.Total != 2 || !strings.Contains(parked.Last[0].Reason, "type conflict") ||
+		!strings.HasSuffix(parked.Last[0].Line, fmt.Sprint(points[17].Stamp())) ||
+		!strings.HasSuffix(parked.Last[1].Line, fmt.Sprint(points[5555].Stamp())) {
+		t.Errorf("parked %+v, want points 17 and 5555", parked)
+	}
+	// All bad is answered once for all, without a request for each.
+	all := make([]telemetry.Point, 5000)
+	for i := range all {
+		all[i] = sample(t, "mixed", uint64(10_000+i), start, "1")
+	}
+	put(t, store, all...)
+	if got := store.Parked().Total; got != 5002 {
+		t.Errorf("parked %d, want 5002", got)
+	}
+}
+
+func testBeyondRetention(t *testing.T, server *influxtest.Server) {
+	server.Query(`CREATE RETENTION POLICY "short" ON "steelyard" DURATION 24h REPLICATION 1 SHARD DURATION 1h`)
+	store := influxAt(t, server, func(c *telemetry.InfluxConfig) { c.Bucket = "steelyard/short" })
+	now := time.Now().Truncate(time.Minute)
+	put(t, store,
+		sample(t, "old", 1, now.Add(-72*time.Hour), "1"),
+		sample(t, "old", 2, now, "2"),
+		sample(t, "old", 3, now.Add(-48*time.Hour), "3"))
+	if got := curve(t, store, "old", now.Add(-100*time.Hour), 101*time.Hour, time.Hour); len(got) != 1 || got[0].Last != 2 {
+		t.Errorf("got %v, want the young point only", got)
+	}
+	if parked := store.Parked(); parked.Total != 2 || !strings.Contains(parked.Last[0].Reason, "retention") {
+		t.Errorf("parked %+v, want the two old points", parked)
+	}
+}
+
+func testWrongConfiguration(t *testing.T, server *influxtest.Server) {
+	for name, change := range map[string]func(*telemetry.InfluxConfig){
+		"password": func(c *telemetry.InfluxConfig) { c.Token = "steelyard:wrong" },
+		"database": func(c *telemetry.InfluxConfig) { c.Bucket = "nowhere/autogen" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := influxAt(t, server, change)
+			err := store.Put(t.Context(), []telemetry.Point{sample(t, "a", 1, start, "1")})
+			if m, ok := errors.AsType[*telemetry.MisconfiguredError](err); !ok || m.Hint == "" {
+				t.Errorf("got %v, want a MisconfiguredError with a hint", err)
+			}
+			if p := store.Parked().Total; p != 0 {
+				t.Errorf("%d points parked: they are good", p)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+func TestSenselessConfiguration(t *testing.T) {
+	for _, bad := range []telemetry.InfluxConfig{{}, {URL: "ftp://x", Bucket: "b"}, {URL: "http://x"}, {URL: "::", Bucket: "b"}} {
+		if _, err := telemetry.NewInflux(bad); err == nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
+}

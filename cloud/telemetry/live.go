@@ -1,0 +1,258 @@
+package telemetry
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"steelyard/internal/wire"
+)
+
+// Limits of what is held in memory for the eye.
+const (
+	maxLiveValues = 2000 // of one site
+	maxSessions   = 16   // past sessions of one site that are still recognised
+)
+
+// LiveConfig says whose values are held.
+type LiveConfig struct {
+	Sites []string         // no other is held
+	Stale time.Duration    // a value older than that is not live; 0 means 10 s
+	Now   func() time.Time // nil means time.Now; its readings must carry the monotonic clock
+}
+
+// Live holds the newest values of every site, with their age. The age counts from the message's
+// arrival by this machine's clock, on top of the age it came with: no edge's clock can make a
+// value younger.
+type Live struct {
+	config LiveConfig
+
+	mu          sync.Mutex
+	sites       map[string]*liveSite
+	subscribers map[chan struct{}]struct{}
+}
+
+type liveSite struct {
+	status  wire.Status
+	heard   time.Time // the newest message of any kind
+	atMS    int64     // of the newest live message, by the edge
+	past    []string  // sessions before the present one
+	values  map[seriesName]liveValue
+	refused int64
+}
+
+type liveValue struct {
+	wire.LiveValue
+	born time.Time // by this machine's clock
+}
+
+// SiteNow is the state of one site at the moment of the snapshot.
+type SiteNow struct {
+	Site    string
+	Status  wire.Status // zero when none has been heard
+	Online  bool        // by its newest session
+	Heard   time.Time   // the newest message; zero when there was none
+	Silence time.Duration
+	Values  []ValueNow // by device and tag
+	Refused int64      // values beyond the limit
+}
+
+// ValueNow is one value with its age.
+type ValueNow struct {
+	wire.LiveValue
+	Age  time.Duration
+	Live bool // valid, young enough, and its site is online
+}
+
+// NewLive makes the memory; it is empty until messages come.
+func NewLive(c LiveConfig) *Live {
+	if c.Stale == 0 {
+		c.Stale = 10 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &Live{config: c, sites: map[string]*liveSite{}, subscribers: map[chan struct{}]struct{}{}}
+	for _, site := range c.Sites {
+		l.sites[site] = &liveSite{values: map[seriesName]liveValue{}}
+	}
+	return l
+}
+
+// Message takes a message from its topic: live or status. The site in it must be the topic's.
+func (l *Live) Message(topic string, payload []byte) error {
+	site, rest, err := wire.SplitTopic(topic)
+	if err != nil {
+		return err
+	}
+	said := ""
+	switch rest {
+	case "live":
+		values, err := wire.DecodeLive(payload)
+		if err != nil {
+			return fmt.Errorf("site %s: %w", site, err)
+		}
+		if said = values.Site; said == site {
+			return l.Values(values)
+		}
+	case "status":
+		status, err := wire.DecodeStatus(payload)
+		if err != nil {
+			return fmt.Errorf("site %s: %w", site, err)
+		}
+		if said = status.Site; said == site {
+			return l.Status(status)
+		}
+	default:
+		return fmt.Errorf("topic %.80q carries neither live values nor a status", topic)
+	}
+	return fmt.Errorf("site %s: the message says that it is of site %.40q", site, said)
+}
+
+// Values takes the newest values of a site.
+func (l *Live) Values(m wire.Live) error {
+	now := l.config.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.site(m.V, m.Site)
+	if err != nil {
+		return err
+	}
+	// A message a little older than the newest was overtaken. One much older means that the edge's
+	// clock was set back: its values are as young as it says.
+	const overtaken = 10_000
+	if late := s.atMS - m.AtMS; late > 0 && late <= overtaken {
+		return nil
+	}
+	s.atMS, s.heard = m.AtMS, now
+	for _, v := range m.Values {
+		p := Point{Site: m.Site, Device: v.Device, Tag: v.Tag, Text: v.Text, Unit: v.Unit, Numeric: true}
+		if v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag || p.Check() != nil {
+			s.refused++
+			continue
+		}
+		name := seriesName{v.Device, v.Tag}
+		if _, known := s.values[name]; !known && len(s.values) >= maxLiveValues && !l.forget(s, now) {
+			s.refused++
+			continue
+		}
+		s.values[name] = liveValue{v, now.Add(-time.Duration(v.AgeMS) * time.Millisecond)}
+	}
+	l.notify()
+	return nil
+}
+
+// forget makes room by dropping the oldest value, if it is no longer live.
+func (l *Live) forget(s *liveSite, now time.Time) bool {
+	var oldest seriesName
+	var born time.Time
+	for name, v := range s.values {
+		if born.IsZero() || v.born.Before(born) {
+			oldest, born = name, v.born
+		}
+	}
+	if now.Sub(born) <= l.config.Stale {
+		return false
+	}
+	delete(s.values, oldest)
+	return true
+}
+
+// Status takes a site's status. What a session says after a newer one has begun, its last will
+// above all, is not about the present and is left aside.
+func (l *Live) Status(m wire.Status) error {
+	now := l.config.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.site(m.V, m.Site)
+	if err != nil {
+		return err
+	}
+	if len(m.Session) > maxTag || len(m.Version) > maxTag {
+		return fmt.Errorf("status of %s: session of %d and version of %d bytes: at most %d", m.Site, len(m.Session), len(m.Version), maxTag)
+	}
+	if present := s.status.Session; s.heardStatus() && m.Session != present {
+		// Sessions are told apart by having been seen, not by their time: an edge that starts with
+		// its clock in 1970 is newer all the same. A session that is first heard of by its will
+		// has ended before we ever knew it.
+		if slices.Contains(s.past, m.Session) || !m.Online {
+			return nil
+		}
+		s.past = append(s.past, present)
+		s.past = s.past[max(0, len(s.past)-maxSessions):]
+		s.atMS = 0
+	}
+	s.status, s.heard = m, now
+	l.notify()
+	return nil
+}
+
+func (s *liveSite) heardStatus() bool { return s.status.V != 0 }
+
+func (l *Live) site(version int, name string) (*liveSite, error) {
+	if version != wire.Version {
+		return nil, fmt.Errorf("message of site %.40q: version %d is not known", name, version)
+	}
+	s := l.sites[name]
+	if s == nil {
+		return nil, fmt.Errorf("site %.40q is not configured", name)
+	}
+	return s, nil
+}
+
+// Snapshot gives every site with its values, in order of their names.
+func (l *Live) Snapshot() []SiteNow {
+	now := l.config.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]SiteNow, 0, len(l.sites))
+	for name, s := range l.sites {
+		n := SiteNow{Site: name, Status: s.status, Online: s.status.Online, Heard: s.heard, Refused: s.refused,
+			Values: make([]ValueNow, 0, len(s.values))}
+		if !s.heard.IsZero() {
+			n.Silence = now.Sub(s.heard)
+		}
+		for _, v := range s.values {
+			age := now.Sub(v.born)
+			// A site of which no status has been heard is judged by its values alone.
+			online := n.Online || !s.heardStatus()
+			n.Values = append(n.Values, ValueNow{v.LiveValue, age, v.OK && online && age <= l.config.Stale})
+		}
+		slices.SortFunc(n.Values, func(a, b ValueNow) int {
+			return cmp.Or(strings.Compare(a.Device, b.Device), strings.Compare(a.Tag, b.Tag))
+		})
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b SiteNow) int { return strings.Compare(a.Site, b.Site) })
+	return list
+}
+
+// Subscribe gives a channel that receives after changes, until ctx ends; then it is closed. Many
+// changes may come as one: whoever receives takes a Snapshot. A slow receiver holds up nobody.
+func (l *Live) Subscribe(ctx context.Context) <-chan struct{} {
+	c := make(chan struct{}, 1)
+	l.mu.Lock()
+	l.subscribers[c] = struct{}{}
+	l.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.subscribers, c)
+		close(c)
+	})
+	return c
+}
+
+// notify is called with the lock held, which keeps it from a channel that is being closed.
+func (l *Live) notify() {
+	for c := range l.subscribers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}

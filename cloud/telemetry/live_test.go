@@ -1,0 +1,201 @@
+package telemetry_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"steelyard/cloud/telemetry"
+	"steelyard/internal/wire"
+)
+
+// wall is a clock that is set by hand.
+type wall struct{ now time.Time }
+
+func (w *wall) read() time.Time       { return w.now }
+func (w *wall) pass(by time.Duration) { w.now = w.now.Add(by) }
+
+func liveOf(t *testing.T) (*telemetry.Live, *wall) {
+	w := &wall{start}
+	return telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1", "yulin-2"}, Now: w.read}), w
+}
+
+func values(t *testing.T, l *telemetry.Live, atMS int64, list ...wire.LiveValue) {
+	t.Helper()
+	if err := l.Message("steelyard/v1/xinhua-1/live", wire.Live{Site: "xinhua-1", AtMS: atMS, Values: list}.Encode()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func status(t *testing.T, l *telemetry.Live, session string, online bool, atMS int64) {
+	t.Helper()
+	s := wire.Status{Site: "xinhua-1", Session: session, Online: online, AtMS: atMS}
+	if err := l.Message("steelyard/v1/xinhua-1/status", s.Encode()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func amps(value string, ageMS int64) wire.LiveValue {
+	return wire.LiveValue{Device: "baler-1", Tag: "motor_current", Value: value, Unit: "A", OK: true, AgeMS: ageMS}
+}
+
+func TestLiveAge(t *testing.T) {
+	l, clock := liveOf(t)
+	// The edge's clock is wrong by years; the age is not.
+	values(t, l, 1, amps("12.5", 300), wire.LiveValue{Device: "baler-1", Tag: "state", Text: "running", OK: false, AgeMS: 0})
+	clock.pass(2 * time.Second)
+	got := l.Snapshot()[0]
+	if v := got.Values[0]; v.Age != 2300*time.Millisecond || !v.Live || v.Value != "12.5" {
+		t.Errorf("after 2 s: %+v", v)
+	}
+	if v := got.Values[1]; v.Live {
+		t.Errorf("a value that is not valid is shown as live: %+v", v)
+	}
+	clock.pass(time.Minute)
+	got = l.Snapshot()[0]
+	if v := got.Values[0]; v.Age != 62300*time.Millisecond || v.Live {
+		t.Errorf("after a minute of silence: %+v", v)
+	}
+	if got.Silence != 62*time.Second {
+		t.Errorf("silence %v, want 62 s", got.Silence)
+	}
+	// A message does not make the values young that it does not carry, nor those it says are old.
+	values(t, l, 2, wire.LiveValue{Device: "baler-1", Tag: "state", Text: "running", OK: true, AgeMS: 90_000})
+	for _, v := range l.Snapshot()[0].Values {
+		if v.Live {
+			t.Errorf("stale value shown as live: %+v", v)
+		}
+	}
+	// One that was overtaken changes nothing; a clock set back does not silence the site.
+	values(t, l, 100_000, amps("1", 0))
+	values(t, l, 99_000, amps("2", 0))
+	if v := l.Snapshot()[0].Values[0]; v.Value != "1" {
+		t.Errorf("an overtaken message counts: %+v", v)
+	}
+	values(t, l, 50, amps("3", 0))
+	if v := l.Snapshot()[0].Values[0]; v.Value != "3" {
+		t.Errorf("after the edge's clock was set back: %+v", v)
+	}
+	if other := l.Snapshot()[1]; other.Site != "yulin-2" || len(other.Values) != 0 || !other.Heard.IsZero() {
+		t.Errorf("the other site: %+v", other)
+	}
+}
+
+func TestLiveSessions(t *testing.T) {
+	l, _ := liveOf(t)
+	online := func(want bool, why string) {
+		t.Helper()
+		if got := l.Snapshot()[0].Online; got != want {
+			t.Errorf("online %v, want %v: %s", got, want, why)
+		}
+	}
+	status(t, l, "s1", true, 1000)
+	values(t, l, 1, amps("5", 0))
+	online(true, "connected")
+	status(t, l, "s2", true, 5) // the edge restarted with its clock in 1970
+	online(true, "a new session")
+	status(t, l, "s1", false, 1000)
+	online(true, "the will of the old session comes late")
+	status(t, l, "s1", true, 9000)
+	if got := l.Snapshot()[0].Status.Session; got != "s2" {
+		t.Errorf("session %s, want s2: the old one came back", got)
+	}
+	status(t, l, "s0", false, 1)
+	online(true, "the will of a session that was never seen")
+	status(t, l, "s2", false, 5)
+	online(false, "the will of this session")
+	if v := l.Snapshot()[0].Values[0]; v.Live {
+		t.Errorf("a value of a site that is offline is shown as live: %+v", v)
+	}
+	status(t, l, "s3", true, 1)
+	online(true, "back")
+	for i := range 100 {
+		status(t, l, fmt.Sprint("n", i), true, 1)
+	}
+	status(t, l, "n98", false, 1)
+	online(true, "after many sessions")
+
+	l, _ = liveOf(t)
+	status(t, l, "s7", false, 1)
+	online(false, "the first that is heard is a retained will")
+}
+
+func TestLiveBounds(t *testing.T) {
+	l, clock := liveOf(t)
+	fill := func(prefix string) {
+		for part := range 4 {
+			var list []wire.LiveValue
+			for i := range 500 {
+				v := amps("1", 0)
+				v.Tag = fmt.Sprint(prefix, part*500+i)
+				list = append(list, v)
+			}
+			values(t, l, clock.now.UnixMilli(), list...)
+		}
+	}
+	fill("a")
+	fill("b")
+	if s := l.Snapshot()[0]; len(s.Values) != 2000 || s.Refused != 2000 || s.Values[0].Tag[0] != 'a' {
+		t.Errorf("%d values, %d refused, want 2000 and 2000", len(s.Values), s.Refused)
+	}
+	clock.pass(time.Minute) // what is stale makes room
+	fill("b")
+	if s := l.Snapshot()[0]; len(s.Values) != 2000 || s.Values[0].Tag[0] != 'b' {
+		t.Errorf("%d values of %s, want 2000 new ones", len(s.Values), s.Values[0].Tag)
+	}
+	bad := amps("1", 0)
+	for _, text := range injections {
+		bad.Device = text
+		values(t, l, clock.now.UnixMilli(), bad)
+	}
+	if s := l.Snapshot()[0]; len(s.Values) != 2000 {
+		t.Errorf("%d values, want 2000", len(s.Values))
+	}
+}
+
+func TestLiveRefuses(t *testing.T) {
+	l, _ := liveOf(t)
+	for _, m := range []struct{ topic, payload string }{
+		{"steelyard/v1/xinhua-1/live", string(wire.Live{Site: "yulin-2"}.Encode())},
+		{"steelyard/v1/xinhua-1/status", string(wire.Status{Site: "yulin-2", Online: true}.Encode())},
+		{"steelyard/v1/elsewhere/live", string(wire.Live{Site: "elsewhere"}.Encode())},
+		{"steelyard/v1/xinhua-1/records", "x"},
+		{"steelyard/v1/xinhua-1/live", "x"},
+		{"steelyard/v1/xinhua-1/live", `{"v":2,"site":"xinhua-1","at_ms":1,"values":[]}`},
+		{"steelyard/v1/xinhua-1/status", ""},
+		{"elsewhere", "x"},
+	} {
+		if err := l.Message(m.topic, []byte(m.payload)); err == nil {
+			t.Errorf("%s %s: no error", m.topic, m.payload)
+		}
+	}
+	for _, s := range l.Snapshot() {
+		if !s.Heard.IsZero() {
+			t.Errorf("refused messages count as heard: %+v", s)
+		}
+	}
+}
+
+func TestLiveSubscribe(t *testing.T) {
+	l, _ := liveOf(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	changes, idle := l.Subscribe(ctx), l.Subscribe(ctx)
+	for i := range 100 { // a receiver that never reads holds up nobody
+		values(t, l, int64(i), amps("1", 0))
+	}
+	<-changes
+	select {
+	case <-changes:
+		t.Error("100 changes came as two")
+	default:
+	}
+	values(t, l, 1000, amps("2", 0))
+	<-changes
+	cancel()
+	for range changes {
+	}
+	for range idle {
+	}
+	values(t, l, 1001, amps("3", 0))
+}

@@ -1,0 +1,107 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	influxhttp "github.com/influxdata/influxdb-client-go/v2/api/http"
+)
+
+// verdict is what follows from an answer to a write.
+type verdict int
+
+const (
+	again   verdict = iota // the same later
+	alarm                  // the same, once somebody has corrected the configuration
+	large                  // too much at once
+	halve                  // some of it can't be taken: find out which
+	dropped                // none of it can be taken, ever
+)
+
+// refusal is an answer to a write that is not 204.
+type refusal struct {
+	verdict verdict
+	after   time.Duration // what the server asked for; 0 when it did not
+	partial bool          // the points that could be taken have been
+	pointed bool          // the server says that it is the points, not the request
+	lost    int           // points that the server says it dropped; 0 when it does not say
+	err     error
+}
+
+// maxPause bounds what a server may ask for.
+const maxPause = 5 * time.Minute
+
+// refusalOf reads the answer to a write of size points.
+func refusalOf(err error, size int) refusal {
+	r := refusal{verdict: again, err: err}
+	answer, ok := errors.AsType[*influxhttp.Error](err)
+	if errors.Is(err, errNotInflux) {
+		r.verdict = alarm
+		return r
+	}
+	if !ok || answer.StatusCode == 0 {
+		return r
+	}
+	r.err = fmt.Errorf("status %d: %.300s", answer.StatusCode, strings.TrimSpace(answer.Error()))
+	r.after = min(time.Duration(answer.RetryAfter)*time.Second, maxPause)
+	switch code := answer.StatusCode; {
+	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
+	case code == http.StatusRequestEntityTooLarge:
+		if r.verdict = large; size == 1 {
+			r.verdict = alarm // no point is too large: the server's limit is too small
+		}
+	case code == http.StatusBadRequest, code == http.StatusUnprocessableEntity:
+		r.partial = strings.Contains(answer.Message, "partial write")
+		r.pointed = r.partial || strings.Contains(answer.Message, "unable to parse")
+		r.lost = droppedBy(answer.Message)
+		if r.verdict = halve; size == 1 || r.partial && r.lost == size {
+			r.verdict = dropped
+		}
+	default:
+		r.verdict = alarm
+	}
+	return r
+}
+
+var droppedCount = regexp.MustCompile(`dropped=(\d{1,9})`)
+
+// droppedBy reads how many points a partial write left out.
+func droppedBy(message string) int {
+	m := droppedCount.FindStringSubmatch(message)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil { // nine digits at most
+		return 0
+	}
+	return n
+}
+
+// hint says what to do about an alarm.
+func (r refusal) hint() string {
+	text := r.err.Error()
+	switch {
+	case strings.HasPrefix(text, "status 401"), strings.HasPrefix(text, "status 403"):
+		return "check the token and that it may write to the bucket"
+	case strings.HasPrefix(text, "status 413"):
+		return "raise max-body-size at the server or its proxy"
+	case strings.HasPrefix(text, "status 404"):
+		return "check the organisation and the bucket, and create the database if there is none"
+	}
+	return "check the address: is InfluxDB there?"
+}
+
+// cancelled tells our own end from the server's.
+func cancelled(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}

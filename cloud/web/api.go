@@ -1,0 +1,337 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/rollup"
+	"steelyard/cloud/telemetry"
+	"steelyard/internal/unit"
+	"steelyard/internal/wire"
+)
+
+type server struct{ City }
+
+// Handler serves API and pages.
+func Handler(c City) http.Handler {
+	s := &server{c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.Handle("GET /api/city", answer(s.city))
+	mux.Handle("GET /api/totals", answer(s.totals))
+	mux.Handle("GET /api/sites", answer(s.sites))
+	mux.Handle("GET /api/live", answer(s.live))
+	mux.Handle("GET /api/series", answer(s.series))
+	mux.Handle("GET /api/range", answer(s.curve))
+	mux.Handle("GET /api/quarantine", answer(s.quarantine))
+	mux.Handle("GET /api/account", answer(s.account))
+	mux.HandleFunc("GET /api/events", s.events)
+	mux.Handle("GET /", pages())
+	return http.NewCrossOriginProtection().Handler(secure(mux))
+}
+
+// secure sets what every answer carries: nothing of these pages may be framed, sniffed, or load
+// anything from elsewhere.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// problem is an RFC 9457 problem detail.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func wrong(code, detail string) error {
+	return &problem{"bad request", http.StatusBadRequest, code, detail}
+}
+
+const answerTimeout = 20 * time.Second
+
+// answer maps a handler's result or error to JSON.
+func answer(handle func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+		defer cancel()
+		body, err := handle(r.WithContext(ctx))
+		kind, status := "application/json", http.StatusOK
+		if err != nil {
+			p, known := errors.AsType[*problem](err)
+			if !known {
+				p = &problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
+			}
+			kind, status, body = "application/problem+json", p.Status, p
+		}
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(status)
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(body) // a caller that went away is not our error
+	})
+}
+
+func (s *server) city(*http.Request) (any, error) {
+	return map[string]any{"name": s.Name, "sites": s.Sites, "categories": s.Categories,
+		"day": rollup.DayOf(s.Now()).String(), "account": s.Account != ""}, nil
+}
+
+type totalJSON struct {
+	Site     string      `json:"site"`
+	Category string      `json:"category"`
+	Flow     rollup.Flow `json:"flow"`
+	Grams    unit.Mass   `json:"grams"`
+	Count    int64       `json:"count"`
+}
+
+func totalsOf(totals []rollup.Total, err error) ([]totalJSON, error) {
+	all := make([]totalJSON, 0, len(totals))
+	for _, t := range totals {
+		all = append(all, totalJSON{t.Site, t.Category, t.Flow, t.Mass, t.Count})
+	}
+	return all, err
+}
+
+// totals sums business days: from and to, both included; today when they are left out.
+func (s *server) totals(r *http.Request) (any, error) {
+	from, err := s.day(r, "from")
+	if err != nil {
+		return nil, err
+	}
+	to, err := s.day(r, "to")
+	if err != nil {
+		return nil, err
+	}
+	if to < from {
+		return nil, wrong("bad-range", "to is before from")
+	}
+	totals, err := totalsOf(s.Rollup.Totals(r.Context(), from, to))
+	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals}, err
+}
+
+func (s *server) day(r *http.Request, name string) (rollup.Day, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return rollup.DayOf(s.Now()), nil
+	}
+	day, err := rollup.ParseDay(text)
+	if err != nil {
+		return 0, wrong("bad-day", name+": write a day like 2026-11-23")
+	}
+	return day, nil
+}
+
+// siteJSON is the state of one site: what it says of itself and what the account holds of it.
+type siteJSON struct {
+	Site      string `json:"site"`
+	Known     bool   `json:"known"` // it was heard since the start of this program
+	Online    bool   `json:"online"`
+	SilentMS  int64  `json:"silent_ms"` // since the last message; meaningful if Known
+	Version   string `json:"version"`
+	Backlog   uint64 `json:"backlog"`   // records that the edge holds without receipt, by its last word
+	OldestMS  int64  `json:"oldest_ms"` // Unix ms of the oldest of them; 0 when there is none
+	Records   int64  `json:"records"`   // records in the account
+	NewestMS  int64  `json:"newest_ms"` // Unix ms at which the newest of them was received; 0 when there is none
+	Refused   int64  `json:"refused"`   // batches refused and kept in quarantine
+	Committed uint64 `json:"committed"` // number of the newest record of the present journal
+}
+
+func (s *server) siteStates(ctx context.Context) ([]siteJSON, error) {
+	positions, err := s.Ledger.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	refusals, err := s.Ledger.Refusals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := s.Live.Snapshot()
+	all := make([]siteJSON, 0, len(s.Sites))
+	for _, site := range s.Sites {
+		out := siteJSON{Site: site.ID}
+		for _, p := range positions {
+			if p.Site == site.ID && p.Stream == wire.Records {
+				out.add(p)
+			}
+		}
+		for _, n := range refusals[site.ID] {
+			out.Refused += n
+		}
+		if i := slices.IndexFunc(now, func(n telemetry.SiteNow) bool { return n.Site == site.ID }); i >= 0 && !now[i].Heard.IsZero() {
+			n := now[i]
+			out.Known, out.Online, out.SilentMS = true, n.Online, n.Silence.Milliseconds()
+			out.Version, out.Backlog, out.OldestMS = n.Status.Version, n.Status.Backlog, n.Status.Oldest
+		}
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+func (o *siteJSON) add(p ledger.Standing) {
+	o.Records += p.Entries
+	if ms := p.Last.UnixMilli(); !p.Last.IsZero() && ms >= o.NewestMS {
+		o.NewestMS, o.Committed = ms, p.N
+	}
+}
+
+func (s *server) sites(r *http.Request) (any, error) {
+	all, err := s.siteStates(r.Context())
+	return map[string]any{"sites": all}, err
+}
+
+// valueJSON is one newest value. Live is false for what is unknown, stale, or of a site offline.
+type valueJSON struct {
+	Site   string `json:"site"`
+	Device string `json:"device"`
+	Tag    string `json:"tag"`
+	Value  string `json:"value"`
+	Text   string `json:"text"`
+	Unit   string `json:"unit"`
+	AgeMS  int64  `json:"age_ms"`
+	Live   bool   `json:"live"`
+}
+
+func (s *server) liveValues() []valueJSON {
+	all := []valueJSON{}
+	for _, site := range s.Live.Snapshot() {
+		for _, v := range site.Values {
+			all = append(all, valueJSON{site.Site, v.Device, v.Tag, v.Value, v.Text, v.Unit, v.Age.Milliseconds(), v.Live})
+		}
+	}
+	return all
+}
+
+func (s *server) live(*http.Request) (any, error) {
+	return map[string]any{"values": s.liveValues()}, nil
+}
+
+func (s *server) knownSite(r *http.Request) (string, error) {
+	id := r.FormValue("site")
+	if !slices.ContainsFunc(s.Sites, func(site Site) bool { return site.ID == id }) {
+		return "", wrong("unknown-site", "no site of that name")
+	}
+	return id, nil
+}
+
+func (s *server) series(r *http.Request) (any, error) {
+	site, err := s.knownSite(r)
+	if err != nil {
+		return nil, err
+	}
+	type row struct {
+		Device string `json:"device"`
+		Tag    string `json:"tag"`
+		Unit   string `json:"unit"`
+		LastMS int64  `json:"last_ms"`
+	}
+	rows := []row{}
+	found, err := s.Store.Series(r.Context(), site)
+	for _, f := range found {
+		rows = append(rows, row{f.Device, f.Tag, f.Unit, f.Last.UnixMilli()})
+	}
+	return map[string]any{"series": rows}, err
+}
+
+// Limits of a question for a curve.
+const (
+	longestRange = 400 * 24 * time.Hour
+	mostBuckets  = 5000
+)
+
+// curve gives one tag over a time: from and to as RFC 3339, step as 10s or 1m.
+func (s *server) curve(r *http.Request) (any, error) {
+	site, err := s.knownSite(r)
+	if err != nil {
+		return nil, err
+	}
+	device, tag := r.FormValue("device"), r.FormValue("tag")
+	if wire.CheckSlug("device", device) != nil || tag == "" || len(tag) > 64 {
+		return nil, wrong("bad-tag", "name device and tag")
+	}
+	from, err1 := time.Parse(time.RFC3339, r.FormValue("from"))
+	to, err2 := time.Parse(time.RFC3339, r.FormValue("to"))
+	step, err3 := time.ParseDuration(r.FormValue("step"))
+	if errors.Join(err1, err2, err3) != nil {
+		return nil, wrong("bad-range", "give from and to like 2026-11-23T08:00:00Z and step like 10s")
+	}
+	if !to.After(from) || to.Sub(from) > longestRange || step < time.Second || to.Sub(from)/step > mostBuckets {
+		return nil, wrong("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
+	}
+	type row struct {
+		AtMS  int64   `json:"at_ms"`
+		Min   float64 `json:"min"`
+		Max   float64 `json:"max"`
+		Mean  float64 `json:"mean"`
+		Last  float64 `json:"last"`
+		Count int64   `json:"count"`
+	}
+	rows := []row{}
+	buckets, err := s.Store.Range(r.Context(), site, device, tag, from, to, step)
+	for _, b := range buckets {
+		rows = append(rows, row{b.At.UnixMilli(), b.Min, b.Max, b.Mean, b.Last, b.Count})
+	}
+	return map[string]any{"buckets": rows}, err
+}
+
+func (s *server) quarantine(r *http.Request) (any, error) {
+	type row struct {
+		LastMS int64  `json:"last_ms"`
+		Times  int64  `json:"times"`
+		Site   string `json:"site"`
+		Reason string `json:"reason"`
+		Why    string `json:"why"`
+		Alarm  bool   `json:"alarm"`
+	}
+	rows := []row{}
+	found, err := s.Ledger.Quarantined(r.Context(), 100)
+	for _, q := range found {
+		rows = append(rows, row{q.Last.UnixMilli(), q.Times, q.Site, q.Reason, q.Why, q.Alarm})
+	}
+	return map[string]any{"quarantined": rows, "ingest": s.Ingest()}, err
+}
+
+// maxAccount bounds the file of a simulation's account.
+const maxAccount = 4 << 20
+
+// account passes on the account of the simulation that feeds this city, if one does.
+func (s *server) account(*http.Request) (any, error) {
+	data, err := s.accountFile()
+	if err == nil && data == nil {
+		err = &problem{"not found", http.StatusNotFound, "no-account", "this city is not simulated: there is no truth to compare with"}
+	}
+	return data, err
+}
+
+func (s *server) accountFile() (json.RawMessage, error) {
+	if s.Account == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(s.Account)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil || info.Size() > maxAccount {
+		return nil, errors.Join(err, errors.New("account file can't be shown"))
+	}
+	data, err := os.ReadFile(s.Account)
+	if err != nil || !json.Valid(data) {
+		return nil, errors.Join(err, errors.New("account file is not JSON"))
+	}
+	return data, nil
+}

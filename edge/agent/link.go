@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"steelyard/edge/journal"
+	"steelyard/internal/mqtt"
+	"steelyard/internal/program"
+	"steelyard/internal/wire"
+)
+
+// linkState says whether a connection to the cloud's broker stands.
+type linkState struct{ online atomic.Bool }
+
+func (l *linkState) word() string {
+	if l.online.Load() {
+		return "online"
+	}
+	return "offline"
+}
+
+const (
+	liveEvery   = time.Second
+	statusEvery = 15 * time.Second
+)
+
+// uplink keeps the connection to the cloud and sends on it, until ctx ends or a journal must not
+// be continued.
+func (p *parts) uplink(ctx context.Context) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	err := mqtt.Run(ctx, p.linkedMQTT(), func(ctx context.Context, s *mqtt.Session) error {
+		err := p.session(ctx, s)
+		if hopeless(err) {
+			giveUp(err)
+		}
+		return err
+	})
+	if cause := context.Cause(ctx); hopeless(cause) {
+		return cause
+	}
+	return err
+}
+
+// hopeless says that the journal must not be continued by this process. At the next start a
+// journal that was put back from an old copy gets a successor; a forked one needs a person.
+func hopeless(err error) bool {
+	_, ahead := errors.AsType[*journal.AheadError](err)
+	_, fork := errors.AsType[*journal.ForkError](err)
+	return ahead || fork
+}
+
+// session is one connection.
+func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
+	site := p.config.Site
+	for _, u := range p.uplinks {
+		if err := u.Subscribe(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := s.Subscribe(ctx, wire.RequestTopic(site), 1, func(m mqtt.Message) {
+		r, err := wire.DecodeRequest(m.Payload)
+		if err != nil || m.Retained {
+			return
+		}
+		for _, u := range p.uplinks {
+			u.Request(r)
+		}
+	}); err != nil {
+		return err
+	}
+	p.link.online.Store(true)
+	defer p.link.online.Store(false)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, u := range p.uplinks {
+		g.Go(func() error { return u.Run(ctx, s.Start) })
+	}
+	g.Go(func() error { return p.tell(ctx, s) })
+	return g.Wait()
+}
+
+// tell keeps the cloud informed of the site's state and newest values.
+func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
+	live, status := time.NewTicker(liveEvery), time.NewTicker(statusEvery)
+	defer live.Stop()
+	defer status.Stop()
+	version, _ := program.Version()
+	sayStatus := func() error {
+		st := p.records.State()
+		m := wire.Status{Site: p.config.Site, Online: true, Session: s.ID(), AtMS: time.Now().UnixMilli(), Version: version,
+			Last: st.Last, Backlog: st.Waiting}
+		if !st.Oldest.IsZero() {
+			m.Oldest = st.Oldest.UnixMilli()
+		}
+		return s.Publish(ctx, mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: m.Encode(), QoS: 1, Retained: true})
+	}
+	if err := sayStatus(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-status.C:
+			if err := sayStatus(); err != nil {
+				return err
+			}
+		case <-live.C:
+			l := p.sampler.live(p.config.Site, time.Now())
+			if err := s.Publish(ctx, mqtt.Message{Topic: wire.LiveTopic(p.config.Site), Payload: l.Encode()}); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"steelyard/edge/journal"
+	"steelyard/edge/meaning"
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/chain"
+	"steelyard/internal/durable"
+	"steelyard/internal/record"
+)
+
+// deviceHealth keeps the desk's map readable.
+type deviceHealth = device.Health
+
+// checkpoint is the site's memory up to an entry. It saves reading the whole journal at a start and
+// may be lost at any time: the journal makes it again.
+type checkpoint struct {
+	Journal string
+	N       uint64
+	Hash    chain.Hash // of entry N: a checkpoint of another history is not taken
+	State   meaning.State
+}
+
+func (p *parts) checkpointPath() string { return filepath.Join(p.config.Data, "checkpoint.json") }
+
+// saveCheckpoint is a convenience, so its failure is only logged.
+func (p *parts) saveCheckpoint(site *meaning.Site) {
+	last := p.records.Last()
+	data, err := json.Marshal(checkpoint{last.Journal, last.N, last.Hash, site.State()})
+	if err == nil {
+		err = durable.WriteFile(p.checkpointPath(), data, 0o600)
+	}
+	if err != nil {
+		p.log.Warn("checkpoint not saved; the next start reads more", "err", err)
+	}
+}
+
+// recall brings back what the site knew: the checkpoint, then every entry after it. A fresh journal
+// continues the memory of the one before.
+func (p *parts) recall(site *meaning.Site) error {
+	begin := time.Now()
+	from, entries := p.restore(site), 0
+	logs := p.records.History()
+	started := from.Journal == ""
+	for _, log := range logs {
+		after := uint64(0)
+		if !started {
+			if log.ID() != from.Journal {
+				continue
+			}
+			started, after = true, from.N
+		}
+		n, err := replay(site, log, after)
+		if err != nil {
+			return err
+		}
+		entries += n
+	}
+	p.log.Info("journal recalled", "entries", entries, "ms", time.Since(begin).Milliseconds())
+	return nil
+}
+
+// restore takes the checkpoint if it belongs to a journal that is here.
+func (p *parts) restore(site *meaning.Site) checkpoint {
+	data, err := os.ReadFile(p.checkpointPath())
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			p.log.Warn("checkpoint not read", "err", err)
+		}
+		return checkpoint{}
+	}
+	var c checkpoint
+	if err := json.Unmarshal(data, &c); err != nil {
+		p.log.Warn("checkpoint not read", "err", err)
+		return checkpoint{}
+	}
+	for _, log := range p.records.History() {
+		if log.ID() != c.Journal {
+			continue
+		}
+		for stored, err := range log.After(c.N - 1) {
+			if err == nil && stored.Entry.N == c.N && chain.Of(stored.Line) == c.Hash {
+				site.Restore(c.State)
+				return c
+			}
+			break
+		}
+	}
+	p.log.Warn("the checkpoint is of another history and is not used")
+	return checkpoint{}
+}
+
+// replay applies the entries of one journal. Damaged ones are missing from the site's memory as
+// they are from the journal, which has named them already.
+func replay(site *meaning.Site, log *journal.Reader, after uint64) (int, error) {
+	entries := 0
+	for stored, err := range log.After(after) {
+		if err != nil {
+			if _, damaged := errors.AsType[*journal.DamageError](err); damaged {
+				continue
+			}
+			return entries, err
+		}
+		e := stored.Entry
+		body, err := e.Decode()
+		if err != nil {
+			continue // of a newer version: it says nothing to this one
+		}
+		site.Apply(meaning.Entry{Ref: record.Ref{Journal: e.Journal, N: e.N}, Hash: chain.Of(stored.Line).String(), At: e.At, Device: e.Device, Body: body})
+		entries++
+	}
+	return entries, nil
+}

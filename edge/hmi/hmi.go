@@ -1,0 +1,419 @@
+// Package hmi is the operator's side of the edge: a JSON API and the weighing page on it.
+//
+// In: requests from the site's own network. Out: what stands on the decks, open passages, tickets,
+// the state of the journal; acts of the operator, answered when the journal has them.
+// It promises that nothing is answered with success before it is durable, that repeating an act
+// with the same passage repeats its answer, and that a refusal names its rule.
+// It decides nothing about weights: package meaning does.
+package hmi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"time"
+
+	"steelyard/edge/meaning"
+	"steelyard/internal/record"
+	"steelyard/internal/unit"
+)
+
+// Desk is what the pages may ask of the agent. Every function may be called from any goroutine.
+type Desk struct {
+	Site string
+	Name string
+	// Look runs in the goroutine that owns the site's understanding.
+	Look func(ctx context.Context, look func(*meaning.Site)) error
+	// Act journals what the function proposes and gives the entries; no fact, no entry. The error
+	// is a *meaning.Refusal, or says why nothing could be recorded.
+	Act func(ctx context.Context, act func(*meaning.Site) ([]record.Fact, error)) ([]meaning.Entry, error)
+	// Journal tells the state of the records journal and of the way to the cloud.
+	Journal func() JournalState
+	// Materials lists what may be chosen now.
+	Materials func() []Material
+	Log       *slog.Logger
+}
+
+// JournalState is what the operator must know of the recording.
+type JournalState struct {
+	Journal   string `json:"journal"`
+	Last      uint64 `json:"last"`
+	Receipted uint64 `json:"receipted"`
+	Backlog   uint64 `json:"backlog"`
+	OldestMS  int64  `json:"oldest_ms"` // Unix ms of the oldest entry without receipt; 0 when there is none
+	Bytes     int64  `json:"bytes"`
+	Budget    int64  `json:"budget"`
+	Link      string `json:"link"`    // "online", "offline"
+	Problem   string `json:"problem"` // why nothing is recorded, or why the cloud refuses; empty when all is well
+	Clock     string `json:"clock"`
+	Version   string `json:"version"`
+}
+
+// Material is one choice of the menu.
+type Material struct {
+	Code string `json:"code"`
+	ZH   string `json:"zh"`
+	EN   string `json:"en"`
+}
+
+// Limits of a request.
+const (
+	maxBody    = 64 << 10
+	actTimeout = 15 * time.Second
+)
+
+type server struct{ Desk }
+
+// Handler serves API and pages.
+func Handler(d Desk) http.Handler {
+	s := &server{d}
+	mux := http.NewServeMux()
+	mux.Handle("GET /api/decks", answer(s.decks))
+	mux.Handle("GET /api/passages", answer(s.passages))
+	mux.Handle("GET /api/tickets", answer(s.tickets))
+	mux.Handle("GET /api/lines", answer(s.lines))
+	mux.Handle("GET /api/materials", answer(s.materials))
+	mux.Handle("GET /api/journal", answer(s.journal))
+	mux.HandleFunc("GET /api/events", s.events)
+	mux.Handle("POST /api/weigh-in", answer(s.weighIn))
+	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
+	mux.Handle("POST /api/cancel", answer(s.cancel))
+	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
+	mux.Handle("GET /", pages())
+	return http.NewCrossOriginProtection().Handler(secure(mux))
+}
+
+// secure sets what every answer carries: nothing of these pages may be framed, sniffed, or load
+// anything from elsewhere.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// problem is an RFC 9457 problem detail. Code is what pages translate.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// reply is what a handler answers with.
+type reply struct {
+	status int
+	body   any
+}
+
+// answer maps a handler's result or error to JSON.
+func answer(handle func(*http.Request) (reply, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
+		defer cancel()
+		out, err := handle(r.WithContext(ctx))
+		kind := "application/json"
+		if err != nil {
+			kind = "application/problem+json"
+			out = problemOf(err)
+		}
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(out.status)
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(out.body) // a caller that went away is not our error
+	})
+}
+
+// badRequest is a request that can't be read.
+type badRequest struct{ detail string }
+
+func (b badRequest) Error() string { return b.detail }
+
+func problemOf(err error) reply {
+	if refusal, ok := errors.AsType[*meaning.Refusal](err); ok {
+		return reply{http.StatusConflict, problem{"refused", http.StatusConflict, refusal.Code, refusal.Text}}
+	}
+	if bad, ok := errors.AsType[badRequest](err); ok {
+		return reply{http.StatusBadRequest, problem{"bad request", http.StatusBadRequest, "bad-request", bad.detail}}
+	}
+	return reply{http.StatusServiceUnavailable, problem{"not recorded", http.StatusServiceUnavailable, "not-recorded", err.Error()}}
+}
+
+// read decodes a JSON body strictly.
+func read[T any](r *http.Request) (T, error) {
+	var v T
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return v, badRequest{"send Content-Type: application/json"}
+	}
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return v, badRequest{"body: " + err.Error()}
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return v, badRequest{"body: more than one JSON value"}
+	}
+	return v, nil
+}
+
+type entryJSON struct {
+	Journal string `json:"journal"`
+	N       uint64 `json:"n"`
+	Hash    string `json:"hash"`
+}
+
+type weighingJSON struct {
+	entryJSON
+	Mass unit.Mass `json:"mass"`
+	Text string    `json:"text"`
+	Unit unit.Unit `json:"unit"`
+}
+
+func weighingOf(c meaning.Captured) *weighingJSON {
+	if c.Ref.N == 0 {
+		return nil
+	}
+	return &weighingJSON{entryJSON{c.Ref.Journal, c.Ref.N, c.Hash}, c.Mass, c.Text, c.Unit}
+}
+
+type deckJSON struct {
+	Device   string        `json:"device"`
+	State    string        `json:"state"` // the code of meaning.DeckView
+	Text     string        `json:"text"`
+	Unit     unit.Unit     `json:"unit"`
+	Mass     *unit.Mass    `json:"mass"` // null when there is no weight: never 0 for unknown
+	AgeMS    int64         `json:"age_ms"`
+	Stable   *bool         `json:"stable"` // null when the indicator does not say
+	Zero     bool          `json:"zero"`
+	Division unit.Mass     `json:"division"`
+	Max      unit.Mass     `json:"max"`
+	Weighing *weighingJSON `json:"weighing"`
+	MayWeigh bool          `json:"may_weigh"`
+	Why      string        `json:"why"` // code of the rule that forbids weighing; empty when it is allowed
+}
+
+func deckOf(v meaning.DeckView, now time.Time) deckJSON {
+	d := deckJSON{Device: v.Deck.Device, State: v.Code, Text: v.Text, Unit: v.Unit, Zero: v.Zero,
+		Division: v.Deck.Division, Max: v.Deck.Max, Weighing: weighingOf(v.OnDeck), MayWeigh: v.MayWeigh}
+	if !v.At.IsZero() {
+		d.AgeMS = now.Sub(v.At).Milliseconds()
+	}
+	if v.HasMass {
+		d.Mass = &v.Mass
+	}
+	if v.Stable != 0 {
+		stable := v.Stable == 1
+		d.Stable = &stable
+	}
+	if !v.MayWeigh {
+		d.Why = v.Code
+	}
+	return d
+}
+
+func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
+	list := []deckJSON{}
+	now := time.Now()
+	err := s.Look(ctx, func(site *meaning.Site) {
+		for _, v := range site.DeckViews(now) {
+			list = append(list, deckOf(v, now))
+		}
+	})
+	return list, err
+}
+
+func (s *server) decks(r *http.Request) (reply, error) {
+	list, err := s.deckList(r.Context())
+	return reply{http.StatusOK, map[string]any{"decks": list}}, err
+}
+
+type passageJSON struct {
+	Passage      string        `json:"passage"`
+	AtMS         int64         `json:"at_ms"`
+	Vehicle      string        `json:"vehicle"`
+	Direction    string        `json:"direction"`
+	Material     string        `json:"material"`
+	Counterparty string        `json:"counterparty"`
+	Deck         string        `json:"deck"`
+	Weighing     *weighingJSON `json:"weighing"`
+}
+
+func (s *server) passageList(ctx context.Context) ([]passageJSON, error) {
+	list := []passageJSON{}
+	err := s.Look(ctx, func(site *meaning.Site) {
+		for _, p := range site.Passages() {
+			list = append(list, passageJSON{p.ID, p.At.UnixMilli(), p.Vehicle, p.Direction, p.Material, p.Counterparty, p.Deck, weighingOf(p.First)})
+		}
+	})
+	return list, err
+}
+
+func (s *server) passages(r *http.Request) (reply, error) {
+	list, err := s.passageList(r.Context())
+	return reply{http.StatusOK, map[string]any{"passages": list}}, err
+}
+
+type ticketJSON struct {
+	Number    string        `json:"number"`
+	AtMS      int64         `json:"at_ms"`
+	Entry     entryJSON     `json:"entry"`
+	Direction string        `json:"direction"`
+	Vehicle   string        `json:"vehicle"`
+	Gross     unit.Mass     `json:"gross"`
+	Tare      unit.Mass     `json:"tare"`
+	Net       unit.Mass     `json:"net"`
+	Parts     []record.Part `json:"parts"`
+	Flags     []string      `json:"flags"`
+}
+
+func ticketOf(c meaning.Closed) ticketJSON {
+	t := c.Ticket
+	return ticketJSON{t.Number, c.At.UnixMilli(), entryJSON{c.Entry.Journal, c.Entry.N, c.Hash}, t.Direction, t.Vehicle, t.Gross, t.Tare, t.Net, t.Parts, t.Flags}
+}
+
+func (s *server) ticketList(ctx context.Context) ([]ticketJSON, error) {
+	list := []ticketJSON{}
+	err := s.Look(ctx, func(site *meaning.Site) {
+		for _, c := range site.Tickets() {
+			list = append(list, ticketOf(c))
+		}
+	})
+	return list[:min(len(list), 100)], err
+}
+
+func (s *server) tickets(r *http.Request) (reply, error) {
+	list, err := s.ticketList(r.Context())
+	return reply{http.StatusOK, map[string]any{"tickets": list}}, err
+}
+
+func (s *server) lines(r *http.Request) (reply, error) {
+	type line struct {
+		Device   string    `json:"device"`
+		Material string    `json:"material"`
+		Standing unit.Mass `json:"standing"`
+		AtMS     int64     `json:"at_ms"`
+		Bales    uint64    `json:"bales"`
+	}
+	list := []line{}
+	err := s.Look(r.Context(), func(site *meaning.Site) {
+		belts, balers := site.Lines()
+		for name, b := range belts {
+			list = append(list, line{name, b.Material, b.Standing, b.At.UnixMilli(), 0})
+		}
+		for name, b := range balers {
+			list = append(list, line{Device: name, Material: b.Material, Bales: b.Last})
+		}
+	})
+	return reply{http.StatusOK, map[string]any{"lines": list}}, err
+}
+
+func (s *server) materials(*http.Request) (reply, error) {
+	return reply{http.StatusOK, map[string]any{"materials": s.Materials()}}, nil
+}
+
+func (s *server) journal(*http.Request) (reply, error) {
+	return reply{http.StatusOK, s.Journal()}, nil
+}
+
+func (s *server) weighIn(r *http.Request) (reply, error) {
+	in, err := read[struct {
+		Passage      string `json:"passage"`
+		Deck         string `json:"deck"`
+		Operator     string `json:"operator"`
+		Vehicle      string `json:"vehicle"`
+		Direction    string `json:"direction"`
+		Material     string `json:"material"`
+		Counterparty string `json:"counterparty"`
+	}](r)
+	if err != nil {
+		return reply{}, err
+	}
+	status := http.StatusCreated
+	var begun meaning.Passage
+	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+		facts, p, err := site.WeighIn(time.Now(), meaning.WeighIn(in))
+		if p != nil {
+			status = http.StatusOK
+		}
+		return facts, err
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.Look(r.Context(), func(site *meaning.Site) { begun = site.Passage(in.Passage) }); err != nil {
+		return reply{}, err
+	}
+	return reply{status, map[string]any{
+		"passage": in.Passage, "entry": entryJSON{begun.Entry.Journal, begun.Entry.N, begun.Hash},
+		"weighing": weighingOf(begun.First), "mass": begun.First.Mass, "text": begun.First.Text, "unit": begun.First.Unit,
+	}}, nil
+}
+
+func (s *server) weighOut(r *http.Request) (reply, error) {
+	out, err := read[struct {
+		Passage     string             `json:"passage"`
+		Deck        string             `json:"deck"`
+		Operator    string             `json:"operator"`
+		Destination string             `json:"destination"`
+		Parts       []record.Part      `json:"parts"`
+		Deductions  []record.Deduction `json:"deductions"`
+	}](r)
+	if err != nil {
+		return reply{}, err
+	}
+	status := http.StatusCreated
+	var closed meaning.Closed
+	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+		facts, c, err := site.WeighOut(time.Now(), meaning.WeighOut(out))
+		if c != nil {
+			status = http.StatusOK
+		}
+		return facts, err
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.Look(r.Context(), func(site *meaning.Site) { closed = site.Ticket(out.Passage) }); err != nil {
+		return reply{}, err
+	}
+	return reply{status, ticketOf(closed)}, nil
+}
+
+func (s *server) cancel(r *http.Request) (reply, error) {
+	in, err := read[struct {
+		Passage  string `json:"passage"`
+		Operator string `json:"operator"`
+		Reason   string `json:"reason"`
+	}](r)
+	if err != nil {
+		return reply{}, err
+	}
+	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+		return site.Cancel(time.Now(), in.Passage, in.Operator, in.Reason)
+	})
+	return reply{http.StatusOK, map[string]any{"passage": in.Passage}}, err
+}
+
+func (s *server) setMaterial(r *http.Request) (reply, error) {
+	in, err := read[struct {
+		Material string `json:"material"`
+		Operator string `json:"operator"`
+	}](r)
+	if err != nil {
+		return reply{}, err
+	}
+	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+		return site.SetMaterial(time.Now(), r.PathValue("line"), in.Material, in.Operator)
+	})
+	return reply{http.StatusOK, map[string]any{"line": r.PathValue("line"), "material": in.Material}}, err
+}

@@ -1,0 +1,173 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"steelyard/internal/durable"
+)
+
+// filesystem is what the journal needs of a disk. The second implementation is the crashing one of
+// the tests.
+type filesystem interface {
+	// MkdirAll makes dir and what is missing above it, durably.
+	MkdirAll(dir string) error
+	List(dir string) ([]string, error)
+	// Create makes a file that must not exist yet.
+	Create(path string) (file, error)
+	Open(path string) (file, error) // for reading, Sync and Forget
+	Rename(from, to string) error
+	Remove(path string) error
+	SyncDir(dir string) error
+	// Lock holds path for this process until release.
+	Lock(path string) (release func() error, err error)
+}
+
+type file interface {
+	io.ReaderAt
+	io.Writer // at the end
+	Sync() error
+	// Truncate is a help for readers after a failed append; nothing rests on it.
+	Truncate(size int64) error
+	Size() (int64, error)
+	// Forget drops what the system remembers of the file, so that the next read comes from the
+	// medium. After a failed fsync the two may differ.
+	Forget()
+	// Lies says whether the file is still to be found under path.
+	Lies(path string) bool
+	Close() error
+}
+
+// system is the operating system's disk.
+type system struct {
+	noSync bool
+}
+
+func (s system) MkdirAll(dir string) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := s.MkdirAll(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return s.SyncDir(above)
+}
+
+func (s system) List(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+func (s system) Create(path string) (file, error) {
+	return s.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func (s system) Open(path string) (file, error) { return s.open(path, os.O_RDONLY) }
+
+func (s system) open(path string, flag int) (file, error) {
+	f, err := os.OpenFile(path, flag, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	return systemFile{f, s.noSync}, nil
+}
+
+func (s system) Rename(from, to string) error { return os.Rename(from, to) }
+func (s system) Remove(path string) error     { return os.Remove(path) }
+
+func (s system) SyncDir(dir string) error {
+	if s.noSync {
+		return nil
+	}
+	return durable.SyncDir(dir)
+}
+
+// Lock takes an flock, which the kernel gives back when the process ends, however it ends. It
+// writes nothing: on a full disk the agent must still start, or nothing would ever be uploaded and
+// dropped.
+func (s system) Lock(path string) (func() error, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = &durable.HeldError{Path: path}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}
+
+type systemFile struct {
+	*os.File
+	noSync bool
+}
+
+func (f systemFile) Sync() error {
+	if f.noSync {
+		return nil
+	}
+	return f.File.Sync()
+}
+
+func (f systemFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Forget is advice: where the kernel does not take it, a failed fsync followed by a kill and then
+// by a power cut is the one order of events that it leaves uncovered.
+func (f systemFile) Forget() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
+func (f systemFile) Lies(path string) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	mine, err := f.Stat()
+	return err == nil && os.SameFile(there, mine)
+}
+
+// remedy adds to a disk's error what to do about it.
+func remedy(err error, dir string) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: free space on the disk that holds %s", err, dir)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: mount the disk that holds %s writable, and check it", err, dir)
+	case errors.Is(err, syscall.EIO):
+		return fmt.Errorf("%w: the disk that holds %s fails, replace it", err, dir)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: give this user the directory %s", err, dir)
+	}
+	return err
+}

@@ -1,0 +1,122 @@
+package journal
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"steelyard/internal/record"
+	"steelyard/internal/wire"
+)
+
+// Pruned says what Prune dropped.
+type Pruned struct {
+	Segments int
+	Bytes    int64
+	Thinned  []record.Gap // numbers that the cloud had not receipted: samples only; write them down
+}
+
+// Prune drops whole segments from the old end. A segment goes when it is receipted and all its
+// entries are older than keep. Samples go also, oldest first and receipted or not, until the next
+// segment fits into the budget; of records nothing else ever goes. The newest segment stays. An
+// older journal of which nothing is left goes with its directory.
+//
+//	unlink  the oldest segment
+//	fsync   the directory        before the next one, so that no hole can stand in the middle
+func (j *Journal) Prune(now time.Time, keep time.Duration) (Pruned, error) {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	var p Pruned
+	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
+		if err := j.pruneBook(b, now.Add(-keep), &p); err != nil {
+			return p, fmt.Errorf("prune journal %s: %w", b.id, remedy(err, j.opt.Dir))
+		}
+	}
+	return p, nil
+}
+
+func (j *Journal) pruneBook(b *book, before time.Time, p *Pruned) error {
+	had := len(b.segments) > 0
+	for len(b.segments) > 0 {
+		s := b.segments[0]
+		last := b.link().N
+		if s.past > 0 {
+			last = s.past - 1
+		}
+		if b == j.book && len(b.segments) == 1 {
+			return nil
+		}
+		receipt, _ := b.receipt()
+		over := b.stream == wire.Samples && j.opt.Budget > 0 && j.bytes()+j.opt.SegmentBytes > j.opt.Budget
+		if !over {
+			if receipt.N < last {
+				return nil
+			}
+			newest, err := b.newestFrom(0)
+			if err != nil {
+				return err
+			}
+			if !newest.Before(before) {
+				return nil
+			}
+		}
+		if err := b.drop(s); err != nil {
+			return err
+		}
+		p.Segments, p.Bytes = p.Segments+1, p.Bytes+s.size
+		if from := max(s.first, receipt.N+1, 1); from <= last {
+			p.thin(record.Gap{Journal: b.id, From: from, To: last, Reason: Thinned})
+		}
+	}
+	if !had {
+		return nil
+	}
+	return j.dropBook(b)
+}
+
+// thin adds numbers, joining them to those just before.
+func (p *Pruned) thin(g record.Gap) {
+	if i := len(p.Thinned) - 1; i >= 0 && p.Thinned[i].Journal == g.Journal && p.Thinned[i].To+1 == g.From {
+		p.Thinned[i].To = g.To
+		return
+	}
+	p.Thinned = append(p.Thinned, g)
+}
+
+// newestFrom gives the latest time of segment i; where none of it can be read, that of the next
+// one, which is no earlier.
+func (b *book) newestFrom(i int) (newest time.Time, err error) {
+	for ; i < len(b.segments); i++ {
+		if newest, err = b.latest(b.segments[i]); err != nil || !newest.IsZero() {
+			return newest, err
+		}
+	}
+	return newest, nil
+}
+
+func (b *book) drop(s *segment) error {
+	if err := b.disk.Remove(s.path); err != nil && !notExist(err) {
+		return err
+	}
+	b.mu.Lock()
+	b.segments = b.segments[1:]
+	b.mu.Unlock()
+	return b.disk.SyncDir(b.dir)
+}
+
+// dropBook removes what is left of an older journal without segments.
+func (j *Journal) dropBook(b *book) error {
+	names, err := b.disk.List(b.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := b.disk.Remove(filepath.Join(b.dir, name)); err != nil && !notExist(err) {
+			return err
+		}
+	}
+	if err := b.disk.Remove(b.dir); err != nil && !notExist(err) {
+		return err
+	}
+	return b.disk.SyncDir(j.opt.Dir)
+}

@@ -1,0 +1,218 @@
+// Package meaning turns what machines show and persons do into facts.
+//
+// In: weights, scans and changes of health from the machines, acts of the operator, and every
+// fact that the journal has taken. Out: facts to be journaled, and what may be done next.
+// It promises that a fact is proposed until the journal has it and never after: nothing is
+// remembered as done before Apply, so a failed write is proposed again, and a restart, which
+// applies the journal from its beginning or a checkpoint, continues as if nothing had happened.
+// It does no I/O and knows no clock: every time comes in with what happened.
+package meaning
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/record"
+	"steelyard/internal/unit"
+)
+
+// Config is what one site has.
+type Config struct {
+	Decks  []Deck
+	Belts  []Belt
+	Balers []Baler
+	// Material says whether a material may be recorded at a time; nil accepts all.
+	Material func(material string, at time.Time) error
+}
+
+// Entry is a fact that the journal has taken.
+type Entry struct {
+	Ref    record.Ref
+	Hash   string
+	At     time.Time
+	Device string
+	Body   record.Body
+}
+
+// State is everything that a site remembers over a restart: the sum of its journal. It is plain
+// data so that a checkpoint can hold it.
+type State struct {
+	Decks   map[string]*DeckState
+	Belts   map[string]*BeltState
+	Balers  map[string]*BalerState
+	Open    map[string]*Passage // by passage id
+	Closed  map[string]*Closed  // tickets of the last days, by passage id, to answer a repeated act
+	Serial  int                 // tickets of SerialDay
+	Day     string              // the business day that Serial counts
+	Devices map[string]string   // last recorded state of each machine
+}
+
+// keepClosed is how long the answer to an act can be repeated.
+const keepClosed = 72 * time.Hour
+
+// Site is the understanding of one site. It belongs to one goroutine.
+type Site struct {
+	config Config
+	state  State
+	decks  map[string]*deck
+	belts  map[string]*belt
+	balers map[string]*baler
+}
+
+// New begins with nothing known; Restore or Apply bring the past.
+func New(c Config) *Site {
+	s := &Site{config: c, decks: map[string]*deck{}, belts: map[string]*belt{}, balers: map[string]*baler{}}
+	s.Restore(State{})
+	for _, d := range c.Decks {
+		s.decks[d.Device] = newDeck(d)
+	}
+	for _, b := range c.Belts {
+		s.belts[b.Device] = &belt{Belt: b}
+	}
+	for _, b := range c.Balers {
+		s.balers[b.Device] = &baler{Baler: b}
+	}
+	return s
+}
+
+// State is what a checkpoint stores. It is shared with the site: encode it before the next call.
+func (s *Site) State() State { return s.state }
+
+// Restore takes a checkpoint's state.
+func (s *Site) Restore(st State) {
+	s.state = State{
+		Decks: orEmpty(st.Decks), Belts: orEmpty(st.Belts), Balers: orEmpty(st.Balers),
+		Open: orEmpty(st.Open), Closed: orEmpty(st.Closed), Devices: orEmpty(st.Devices),
+		Serial: st.Serial, Day: st.Day,
+	}
+}
+
+func orEmpty[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		return map[K]V{}
+	}
+	return m
+}
+
+// Apply takes in a fact that is in the journal.
+func (s *Site) Apply(e Entry) {
+	switch body := e.Body.(type) {
+	case *record.Weighing:
+		s.applyWeighing(e, body)
+	case *record.Operator:
+		s.applyOperator(e, body)
+	case *record.Ticket:
+		s.applyTicket(e, body)
+	case *record.Belt:
+		s.state.Belts[e.Device] = &BeltState{Raw: body.Raw, Standing: body.Standing, At: e.At, Material: body.Material}
+	case *record.Bale:
+		s.state.Balers[e.Device] = &BalerState{Last: body.Number, Material: body.Material}
+	case *record.Device:
+		s.applyDevice(e, body)
+	}
+}
+
+// Scan takes one poll of one device.
+func (s *Site) Scan(scan device.Scan) []record.Fact {
+	if b := s.belts[scan.Device]; b != nil {
+		return b.scan(s.state.Belts[scan.Device], scan)
+	}
+	if b := s.balers[scan.Device]; b != nil {
+		return b.scan(s.state.Balers[scan.Device], scan)
+	}
+	return nil
+}
+
+// Health takes a change in what is known of a machine. The same state is recorded once.
+func (s *Site) Health(h device.Health) []record.Fact {
+	if s.state.Devices[h.Device] == string(h.State) {
+		return nil
+	}
+	if d := s.decks[h.Device]; d != nil && h.State != device.Online {
+		d.forget()
+	}
+	return []record.Fact{{At: h.At, Device: h.Device, Body: &record.Device{State: string(h.State), Detail: h.Detail}}}
+}
+
+func (s *Site) applyDevice(e Entry, body *record.Device) {
+	if body.State == "counter" {
+		st := &BalerState{Last: body.Counter}
+		if before := s.state.Balers[e.Device]; before != nil {
+			st.Material = before.Material
+		}
+		s.state.Balers[e.Device] = st
+		return
+	}
+	s.state.Devices[e.Device] = body.State
+}
+
+// Passages are the lorries that are on the site with one weighing, oldest first.
+func (s *Site) Passages() []Passage {
+	var all []Passage
+	for _, p := range s.state.Open {
+		all = append(all, *p)
+	}
+	slices.SortFunc(all, func(a, b Passage) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// Lines are the last standings and counters of belts and balers, by device.
+func (s *Site) Lines() (belts map[string]BeltState, balers map[string]BalerState) {
+	belts, balers = map[string]BeltState{}, map[string]BalerState{}
+	for name, b := range s.state.Belts {
+		belts[name] = *b
+	}
+	for name, b := range s.state.Balers {
+		balers[name] = *b
+	}
+	return belts, balers
+}
+
+// SetMaterial proposes that a line works another material from now on.
+func (s *Site) SetMaterial(at time.Time, line, material, operator string) ([]record.Fact, error) {
+	if s.belts[line] == nil && s.balers[line] == nil {
+		return nil, refuse("unknown-line", "%q is neither a belt nor a baler of this site", line)
+	}
+	if err := s.knownMaterial(material, at); err != nil {
+		return nil, err
+	}
+	return []record.Fact{{At: at, Device: line, Body: &record.Operator{
+		Operator: operator, Action: record.ActMaterial, Material: material, Flags: []string{},
+	}}}, nil
+}
+
+func (s *Site) knownMaterial(material string, at time.Time) error {
+	if s.config.Material == nil {
+		return nil
+	}
+	if err := s.config.Material(material, at); err != nil {
+		return refuse("unknown-material", "%v", err)
+	}
+	return nil
+}
+
+// Refusal says why an act is not possible. Code is stable and is what pages translate.
+type Refusal struct {
+	Code string
+	Text string
+}
+
+func (r *Refusal) Error() string { return r.Text }
+
+func refuse(code, format string, args ...any) *Refusal {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
+
+func (s *Site) forgetClosed(now time.Time) {
+	maps.DeleteFunc(s.state.Closed, func(_ string, c *Closed) bool { return now.Sub(c.At) > keepClosed })
+}
+
+// shanghai is the zone of the business day. China has had no other offset since 1991, and a fixed
+// zone needs no database on a small controller.
+func shanghai() *time.Location { return time.FixedZone("CST", 8*60*60) }
+
+// withinOf says whether two masses differ by no more than tolerance.
+func withinOf(a, b, tolerance unit.Mass) bool { return (a - b).Abs() <= tolerance }

@@ -1,0 +1,347 @@
+package meaning
+
+import (
+	"encoding/hex"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/record"
+	"steelyard/internal/unit"
+)
+
+// Deck is one weighbridge as its type plate says.
+type Deck struct {
+	Device   string
+	Division unit.Mass     // e
+	Min      unit.Mass     // 20 e on a class III instrument (NAWI, OIML R 76); weights below are no weighings
+	Max      unit.Mass     // capacity; nothing is indicated above Max + 9 e (OIML R 76)
+	Unit     unit.Unit     // of the display, for formats that do not say it
+	Window   time.Duration // how long a weight must rest when the indicator has no stability flag
+}
+
+// Rules of capture. The window and the spread of 1 e are OIML R 76-1 4.4.2 read for a receiver
+// that only sees frames; re-arming above 2 e keeps one plateau one weighing.
+const (
+	flagWindow   = 500 * time.Millisecond
+	flagFrames   = 3
+	leastFrames  = 5
+	longestGap   = 500 * time.Millisecond
+	zeroBand     = 2  // e
+	rearmBand    = 2  // e
+	overBand     = 9  // e above Max
+	keptFrames   = 40 // raw frames stored with a weighing
+	keptCurve    = 240
+	curveSpacing = time.Second
+)
+
+// DeckState is what the journal knows of a deck.
+type DeckState struct {
+	Last Captured // the newest weighing
+}
+
+// Captured is a weighing in the journal.
+type Captured struct {
+	Ref   record.Ref
+	Hash  string
+	At    time.Time
+	Mass  unit.Mass
+	Text  string
+	Unit  unit.Unit
+	Flags []string
+	Used  bool // by a weigh-in or a ticket: a weighing serves once
+}
+
+// frame is one weight of the window.
+type frame struct {
+	at   time.Time
+	mass unit.Mass
+	raw  []byte
+}
+
+// deck follows the frames of one weighbridge.
+type deck struct {
+	Deck
+	now      device.Weight // newest frame, without Raw
+	mass     unit.Mass     // of now, when it has a mass
+	why      string        // code: why now is no weight that may be captured; empty when it may
+	window   []frame
+	curve    []record.Point // times relative to curveAt
+	curveAt  time.Time
+	distinct int      // different raw frames since the deck was loaded, at most 2
+	lastRaw  []byte   // of the frame before
+	onDeck   Captured // the weighing of what stands on the deck; zero when there is none yet
+	zero     zeroSeen
+	loaded   bool
+}
+
+// zeroSeen says whether the deck was seen empty since the last weighing.
+type zeroSeen int8
+
+const (
+	zeroUnknown zeroSeen = iota // since the start nothing was seen
+	zeroYes
+	zeroNo
+)
+
+func newDeck(d Deck) *deck { return &deck{Deck: d, why: "silent"} }
+
+// forget drops what was seen: after a silence the next frame is looked at afresh, and only the
+// journal says whether the load was weighed before.
+func (d *deck) forget() {
+	d.window, d.curve, d.distinct, d.lastRaw = nil, nil, 0, nil
+	d.onDeck, d.zero, d.why, d.loaded = Captured{}, zeroUnknown, "silent", false
+	d.now = device.Weight{}
+}
+
+// Weight takes one frame of a weighbridge and proposes the weighing that it completes, if any.
+// The frame's Raw may be reused by the caller afterwards.
+func (s *Site) Weight(w device.Weight) []record.Fact {
+	d := s.decks[w.Device]
+	if d == nil {
+		return nil
+	}
+	var last Captured
+	if st := s.state.Decks[w.Device]; st != nil {
+		last = st.Last
+	}
+	fact := d.weight(w, last)
+	if fact == nil {
+		return nil
+	}
+	return []record.Fact{*fact}
+}
+
+func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
+	raw := w.Raw
+	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > longestGap
+	d.now = w
+	d.now.Raw = nil
+	if d.mass, d.why = d.judge(w); d.why != "" {
+		d.window = d.window[:0]
+		return nil
+	}
+	if d.mass.Abs() <= zeroBand*d.Division {
+		d.emptied()
+		return nil
+	}
+	if !d.loaded {
+		d.loaded, d.curveAt = true, w.At
+		d.curve, d.distinct = d.curve[:0], 0
+		// What stands on the deck when nothing was seen before is the last weighed load, if it
+		// shows that weight: the agent was restarted under a standing lorry.
+		if d.zero == zeroUnknown && last.Ref.N != 0 && withinOf(d.mass, last.Mass, rearmBand*d.Division) {
+			d.onDeck = last
+		}
+	}
+	d.follow(w.At, raw, gap)
+	if d.onDeck.Ref.N != 0 {
+		if withinOf(d.mass, d.onDeck.Mass, rearmBand*d.Division) {
+			return nil
+		}
+		d.onDeck, d.zero = Captured{}, zeroNo
+		d.window = d.window[len(d.window)-1:]
+	}
+	if d.mass < d.Min {
+		d.why = "below-minimum"
+		return nil
+	}
+	stability, ok := d.stable(w)
+	if !ok {
+		d.why = "moving"
+		return nil
+	}
+	return &record.Fact{At: w.At, Device: d.Device, Body: d.weighing(w, stability)}
+}
+
+// judge says why a frame is no weight to capture.
+func (d *deck) judge(w device.Weight) (unit.Mass, string) {
+	switch {
+	case w.Range == device.Over:
+		return 0, "over"
+	case w.Range == device.Under:
+		return 0, "under"
+	case !w.HasValue || w.Range == device.OverOrUnder || w.Range == device.RangeError:
+		return 0, "no-weight"
+	case w.Kind == device.Net || w.Kind == device.Tare:
+		return 0, "net-mode"
+	case w.PowerUp == device.Yes:
+		return 0, "zero-not-set"
+	}
+	u := w.Unit
+	if u == unit.Unknown {
+		u = d.Unit
+	}
+	mass, err := w.Value.Mass(u)
+	switch {
+	case err != nil:
+		return 0, "unit"
+	case mass > d.Max+overBand*d.Division:
+		return mass, "over"
+	case mass < -zeroBand*d.Division:
+		return mass, "negative"
+	}
+	return mass, ""
+}
+
+func (d *deck) emptied() {
+	d.why, d.loaded, d.zero = "empty", false, zeroYes
+	d.onDeck = Captured{}
+	d.window, d.curve, d.distinct, d.lastRaw = d.window[:0], d.curve[:0], 0, nil
+}
+
+// follow keeps the window and the curve.
+func (d *deck) follow(at time.Time, raw []byte, gap bool) {
+	if gap {
+		d.window = d.window[:0]
+	}
+	span := max(d.Window, flagWindow)
+	old := 0
+	for old < len(d.window) && at.Sub(d.window[old].at) > span {
+		old++
+	}
+	d.window = append(d.window[:0], d.window[old:]...)
+	d.window = append(d.window, frame{at, d.mass, append([]byte(nil), raw...)})
+	if string(raw) != string(d.lastRaw) {
+		d.distinct = min(d.distinct+1, 2)
+		d.lastRaw = append(d.lastRaw[:0], raw...)
+	}
+	ms := at.Sub(d.curveAt).Milliseconds()
+	if n := len(d.curve); n == 0 || !withinOf(d.mass, d.curve[n-1].Mass, d.Division-1) || ms-d.curve[n-1].MS >= curveSpacing.Milliseconds() {
+		d.curve = append(d.curve, record.Point{MS: ms, Mass: d.mass})
+	}
+	if len(d.curve) > keptCurve {
+		for i := range keptCurve / 2 {
+			d.curve[i] = d.curve[2*i]
+		}
+		d.curve = d.curve[:keptCurve/2]
+	}
+}
+
+// stable judges the window. With a flag the indicator decides and the window only guards against
+// a flickering bit; without one the frames must rest within 1 e for the whole window, and two
+// different frames must have come since the empty deck was loaded, or the output may be frozen.
+// After a restart under a standing lorry there is nothing to compare: such a weighing is flagged.
+func (d *deck) stable(w device.Weight) (record.Stability, bool) {
+	by, span, least := "inferred", d.Window, leastFrames
+	switch w.Stable {
+	case device.No:
+		return record.Stability{}, false
+	case device.Yes:
+		by, span, least = "flag", flagWindow, flagFrames
+	case device.Unknown:
+		if d.distinct < 2 && d.zero != zeroUnknown {
+			return record.Stability{}, false
+		}
+	}
+	first := len(d.window) - 1
+	low, high := d.mass, d.mass
+	for first > 0 && w.At.Sub(d.window[first].at) < span {
+		first--
+		low, high = min(low, d.window[first].mass), max(high, d.window[first].mass)
+	}
+	rested := w.At.Sub(d.window[first].at)
+	// A window is filled by frames, so it is shorter than its length by up to one frame.
+	if rested < span*9/10 || len(d.window)-first < least || high-low > d.Division {
+		return record.Stability{}, false
+	}
+	return record.Stability{By: by, WindowMS: rested.Milliseconds(), Frames: len(d.window) - first, Spread: high - low}, true
+}
+
+func (d *deck) weighing(w device.Weight, stability record.Stability) *record.Weighing {
+	u := w.Unit
+	if u == unit.Unknown {
+		u = d.Unit
+	}
+	body := &record.Weighing{
+		Mass: d.mass, Text: w.Value.String(), Unit: u, Shown: string(w.Kind), Division: d.Division, Max: d.Max,
+		Stability: stability, Frames: []string{}, Curve: []record.Point{}, Alibi: w.Alibi, Flags: []string{},
+	}
+	for _, f := range d.window[max(0, len(d.window)-min(keptFrames, stability.Frames)):] {
+		body.Frames = append(body.Frames, hex.EncodeToString(f.raw))
+	}
+	end := w.At.Sub(d.curveAt).Milliseconds()
+	for _, p := range d.curve {
+		body.Curve = append(body.Curve, record.Point{MS: p.MS - end, Mass: p.Mass})
+	}
+	switch d.zero {
+	case zeroUnknown:
+		body.Flags = append(body.Flags, "zero-not-seen")
+	case zeroNo:
+		body.Flags = append(body.Flags, "not-from-zero")
+	}
+	if d.mass%d.Division != 0 {
+		body.Flags = append(body.Flags, "not-a-multiple-of-e")
+	}
+	return body
+}
+
+func (s *Site) applyWeighing(e Entry, body *record.Weighing) {
+	c := Captured{Ref: e.Ref, Hash: e.Hash, At: e.At, Mass: body.Mass, Text: body.Text, Unit: body.Unit, Flags: body.Flags}
+	s.state.Decks[e.Device] = &DeckState{Last: c}
+	if d := s.decks[e.Device]; d != nil && d.loaded {
+		d.onDeck = c
+	}
+}
+
+// use marks a weighing as spent.
+func (s *Site) use(ref record.Ref) {
+	for _, st := range s.state.Decks {
+		if st.Last.Ref == ref {
+			st.Last.Used = true
+		}
+	}
+	for _, d := range s.decks {
+		if d.onDeck.Ref == ref {
+			d.onDeck.Used = true
+		}
+	}
+}
+
+// DeckView is what a page shows of a deck.
+type DeckView struct {
+	Deck     Deck
+	At       time.Time // of the newest frame; zero when there was none
+	Text     string    // digits as the indicator sent them; empty when there is no weight
+	Unit     unit.Unit
+	Mass     unit.Mass
+	HasMass  bool
+	Stable   device.Tri
+	Zero     bool
+	Code     string   // "captured", "empty", "moving", "below-minimum", "over", "silent", …
+	OnDeck   Captured // zero when nothing is captured
+	MayWeigh bool
+}
+
+// staleAfter is the age at which a weight is no longer shown as one.
+const staleAfter = 2 * time.Second
+
+// DeckViews shows every deck at a time, in the order of the configuration.
+func (s *Site) DeckViews(now time.Time) []DeckView {
+	var all []DeckView
+	for _, c := range s.config.Decks {
+		d := s.decks[c.Device]
+		v := DeckView{Deck: c, At: d.now.At, Code: d.why, OnDeck: d.onDeck}
+		if d.now.At.IsZero() || now.Sub(d.now.At) > staleAfter {
+			v.Code, v.OnDeck = "silent", Captured{}
+			all = append(all, v)
+			continue
+		}
+		if d.now.HasValue {
+			v.Text, v.Unit, v.Mass, v.HasMass = d.now.Value.String(), d.now.Unit, d.mass, true
+			if v.Unit == unit.Unknown {
+				v.Unit = c.Unit
+			}
+		}
+		v.Stable, v.Zero = d.now.Stable, v.HasMass && v.Code == "empty"
+		if d.onDeck.Ref.N != 0 && v.Code == "" {
+			v.Code = "captured"
+			if refusal := usable(d.onDeck); refusal != nil {
+				v.Code = refusal.Code
+			} else {
+				v.MayWeigh = true
+			}
+		}
+		all = append(all, v)
+	}
+	return all
+}

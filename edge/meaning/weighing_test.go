@@ -1,0 +1,197 @@
+package meaning_test
+
+import (
+	"testing"
+	"time"
+
+	"steelyard/edge/meaning"
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/record"
+	"steelyard/internal/unit"
+)
+
+func TestLorryIsWeighedOnceWithItsEvidence(t *testing.T) {
+	s := newShift(t)
+	w := s.weigh(23960)
+	if w.Mass != 23960*unit.Kilogram || w.Text != "23960" || w.Unit != unit.KG || w.Stability.By != "inferred" {
+		t.Errorf("got %+v", w)
+	}
+	if w.Stability.Frames < 15 || w.Stability.Spread != 0 || len(w.Frames) < 15 || len(w.Flags) != 0 {
+		t.Errorf("stability %+v, %d frames, flags %v", w.Stability, len(w.Frames), w.Flags)
+	}
+	if len(w.Curve) < 8 || w.Curve[0].MS >= 0 || w.Curve[0].Mass >= w.Mass {
+		t.Errorf("curve does not show the drive-on: %v", w.Curve)
+	}
+	if more := s.rest(23960, time.Minute); len(more) != 0 {
+		t.Errorf("weighed again while standing: %v", more)
+	}
+	s.rest(0, time.Second)
+	if again := s.weigh(23960); len(again.Flags) != 0 {
+		t.Errorf("flags of the next lorry: %v", again.Flags)
+	}
+}
+
+func TestLorryOnTheDeckIsNotWeighedTwiceAfterARestart(t *testing.T) {
+	for _, checkpoint := range []bool{false, true} {
+		s := newShift(t)
+		s.weigh(23960)
+		s.restart(10*time.Minute, checkpoint)
+		if more := s.rest(23960, 20*time.Second); len(more) != 0 {
+			t.Errorf("checkpoint %v: weighed again after the restart", checkpoint)
+		}
+		if err := s.weighIn(lorry("p1", "豫D12345", record.Inbound)); err != nil {
+			t.Errorf("checkpoint %v: the weighing from before the restart can't be used: %v", checkpoint, err)
+		}
+		s.restart(time.Minute, checkpoint)
+		s.rest(23960, 5*time.Second)
+		if err := s.weighIn(lorry("p2", "豫D99999", record.Inbound)); code(err) != "used" {
+			t.Errorf("checkpoint %v: a spent weighing served again: %v", checkpoint, err)
+		}
+	}
+}
+
+// Negative control of the test above: without the journal's word, the lorry is weighed again.
+func TestWithoutTheJournalALorryIsWeighedTwice(t *testing.T) {
+	s := newShift(t)
+	s.weigh(23960)
+	s.site = meaning.New(s.config)
+	s.rest(23960, 5*time.Second)
+	if n := len(s.weighings()); n != 2 {
+		t.Errorf("%d weighings, want 2: the test of the restart proves nothing", n)
+	}
+}
+
+func TestLorryThatCameBeforeAnythingWasSeenIsFlagged(t *testing.T) {
+	s := newShift(t)
+	s.driveOn(18000)
+	s.rest(18000, 500*time.Millisecond)
+	s.restart(time.Second, false)
+	entries := s.rest(18000, 4*time.Second)
+	if len(entries) != 1 || !has(entries[0].Body.(*record.Weighing).Flags, "zero-not-seen") {
+		t.Errorf("got %v", entries)
+	}
+}
+
+func TestWeighingIsProposedUntilTheJournalHasIt(t *testing.T) {
+	s := newShift(t)
+	s.full = true
+	s.driveOn(23960)
+	s.rest(23960, 5*time.Second)
+	if err := s.weighIn(lorry("p1", "豫D12345", record.Inbound)); err == nil {
+		t.Error("weighed in although nothing was recorded")
+	}
+	s.full = false
+	if got := s.rest(23960, time.Second); len(got) != 1 {
+		t.Errorf("%d weighings once there was room, want 1", len(got))
+	}
+}
+
+func TestWhatIsNoWeighing(t *testing.T) {
+	for name, play := range map[string]func(*shift){
+		"below minimum":  func(s *shift) { s.driveOn(380); s.rest(380, 5*time.Second) },
+		"over":           func(s *shift) { s.driveOn(60200); s.rest(60200, 5*time.Second) },
+		"negative":       func(s *shift) { s.rest(-60, 5*time.Second) },
+		"net mode":       func(s *shift) { s.kind = device.Net; s.driveOn(9000); s.rest(9000, 5*time.Second) },
+		"pounds":         func(s *shift) { s.unit = unit.LB; s.driveOn(9000); s.rest(9000, 5*time.Second) },
+		"motion flagged": func(s *shift) { s.stable = device.No; s.driveOn(9000); s.rest(9000, 5*time.Second) },
+		"drifting": func(s *shift) {
+			s.driveOn(9000)
+			for i := range int64(50) {
+				s.frame(9000 + 20*i)
+			}
+		},
+		"swinging": func(s *shift) {
+			s.driveOn(9000)
+			for i := range int64(50) {
+				s.frame(9000 + 60*(i%2))
+			}
+		},
+		"too short": func(s *shift) { s.driveOn(9000); s.rest(9000, 1500*time.Millisecond); s.rest(0, time.Second) },
+		"frames with holes": func(s *shift) {
+			s.driveOn(9000)
+			for range 20 {
+				s.now = s.now.Add(600 * time.Millisecond)
+				s.frame(9000)
+			}
+		},
+		"frozen from nothing to one weight": func(s *shift) { s.rest(0, time.Second); s.rest(9000, 10*time.Second) },
+	} {
+		s := newShift(t)
+		play(s)
+		if got := s.weighings(); len(got) != 0 {
+			t.Errorf("%s: weighed %s, flags %v", name, got[0].Mass, got[0].Flags)
+		}
+	}
+}
+
+func TestOverloadTextIsNeverZero(t *testing.T) {
+	s := newShift(t)
+	s.driveOn(23960)
+	for range 50 {
+		s.now = s.now.Add(100 * time.Millisecond)
+		s.take(s.site.Weight(device.Weight{Device: deck, At: s.now, Range: device.Over}))
+	}
+	v := s.site.DeckViews(s.now)[0]
+	if v.HasMass || v.Code != "over" || len(s.weighings()) != 0 {
+		t.Errorf("view %+v", v)
+	}
+}
+
+func TestIndicatorsFlagDecides(t *testing.T) {
+	s := newShift(t)
+	s.stable = device.Yes
+	s.driveOn(23960)
+	got := s.rest(23960, time.Second)
+	if len(got) != 1 || got[0].Body.(*record.Weighing).Stability.By != "flag" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestSecondPlateauIsRecordedAndNotUsable(t *testing.T) {
+	s := newShift(t)
+	s.weigh(23960)
+	s.rest(15000, 5*time.Second)
+	all := s.weighings()
+	if len(all) != 2 || !has(all[1].Flags, "not-from-zero") {
+		t.Fatalf("weighings %v", all)
+	}
+	if err := s.weighIn(lorry("p1", "豫D1", record.Inbound)); code(err) != "not-from-zero" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWrongDecimalsShowAsNoMultipleOfE(t *testing.T) {
+	s := newShift(t)
+	s.driveOn(23960)
+	s.rest(23965, 4*time.Second)
+	if err := s.weighIn(lorry("p1", "豫D1", record.Inbound)); code(err) != "not-a-multiple-of-e" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOldWeightIsNotShownAsLive(t *testing.T) {
+	s := newShift(t)
+	s.weigh(23960)
+	if v := s.site.DeckViews(s.now)[0]; v.Code != "captured" || !v.MayWeigh {
+		t.Errorf("fresh: %+v", v)
+	}
+	s.now = s.now.Add(3 * time.Second)
+	if v := s.site.DeckViews(s.now)[0]; v.Code != "silent" || v.HasMass || v.MayWeigh {
+		t.Errorf("stale: %+v", v)
+	}
+	if err := s.weighIn(lorry("p1", "豫D1", record.Inbound)); code(err) != "silent" {
+		t.Errorf("a stale weight served: %v", err)
+	}
+}
+
+func TestHealthIsRecordedOnce(t *testing.T) {
+	s := newShift(t)
+	for range 3 {
+		s.take(s.site.Health(device.Health{Device: deck, At: s.now, State: device.Silent, Detail: "no frames"}))
+	}
+	s.restart(time.Minute, false)
+	s.take(s.site.Health(device.Health{Device: deck, At: s.now, State: device.Silent}))
+	if len(s.journal) != 1 {
+		t.Errorf("%d entries, want 1", len(s.journal))
+	}
+}

@@ -1,0 +1,316 @@
+// Package uplink brings journals to the cloud.
+//
+// In: journals, and a connection to a broker, again and again. Out: signed batches in order, until
+// the cloud's receipt covers every entry.
+// It promises that only a receipt signed by the cloud moves the mark from which it sends again:
+// neither a publish token nor a PUBACK, no count of tries and no age. What is not receipted is
+// sent again after a time without progress, and at the cloud's request from any earlier number.
+// It deletes nothing and writes nothing to a journal but the receipt.
+package uplink
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"steelyard/edge/journal"
+	"steelyard/internal/chain"
+	"steelyard/internal/mqtt"
+	"steelyard/internal/wire"
+)
+
+// log is a journal as it is read: the one that is being written, or an older one of the same
+// directory that still holds entries without receipt.
+type log interface {
+	ID() string
+	Last() chain.Link
+	After(n uint64) iter.Seq2[journal.Stored, error]
+	Receipt() (wire.Receipt, bool)
+}
+
+// Config of one stream's way to the cloud. Zero durations and numbers mean the default.
+type Config struct {
+	Site   string
+	Stream wire.Stream
+	Key    chain.Key       // signs batches
+	Cloud  chain.PublicKey // checks receipts
+	Window int             // batches in flight; default 8
+	Batch  int             // most entries of a batch; default 256
+	Stall  time.Duration   // without progress for so long, all is sent again; default 10 s
+	Log    *slog.Logger
+	// TrustPuback prunes on the broker's word. It exists for the test that shows what is lost then.
+	TrustPuback bool
+}
+
+// Stream sends the journals of one directory, the older ones first.
+type Stream struct {
+	config  Config
+	journal *journal.Journal
+
+	receipts chan wire.Receipt
+	requests chan wire.Request
+
+	mu      sync.Mutex // guards what other goroutines look at
+	refused string     // why the cloud refuses, until the next receipt
+}
+
+// New takes the journal that is being written; those before it are sent too.
+func New(c Config, j *journal.Journal) *Stream {
+	if c.Window == 0 {
+		c.Window = 8
+	}
+	if c.Batch == 0 {
+		c.Batch = 256
+	}
+	if c.Stall == 0 {
+		c.Stall = 10 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Stream{config: c, journal: j, receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16)}
+}
+
+// Refused says why the cloud takes nothing, in its words; empty when it does.
+func (s *Stream) Refused() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
+func (s *Stream) setRefused(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = why
+}
+
+// Subscribe listens for receipts and requests on a new connection.
+func (s *Stream) Subscribe(ctx context.Context, session *mqtt.Session) error {
+	return session.Subscribe(ctx, wire.ReceiptTopic(s.config.Site, s.config.Stream), 1, s.Receive)
+}
+
+// Receive takes a receipt. It never blocks: a receipt that finds no room is followed by another.
+func (s *Stream) Receive(m mqtt.Message) {
+	r, err := wire.DecodeReceipt(m.Payload, s.config.Cloud)
+	if err != nil {
+		s.config.Log.Warn("receipt refused", "stream", s.config.Stream, "err", err)
+		return
+	}
+	if r.Site != s.config.Site || r.Stream != s.config.Stream {
+		s.config.Log.Warn("receipt for another stream", "site", r.Site, "stream", r.Stream)
+		return
+	}
+	select {
+	case s.receipts <- r:
+	default:
+	}
+}
+
+// Request takes the cloud's word that something is to be sent again.
+func (s *Stream) Request(r wire.Request) {
+	if r.Stream != s.config.Stream {
+		return
+	}
+	select {
+	case s.requests <- r:
+	default:
+	}
+}
+
+// Run sends on one connection until it ends, and never returns nil. A *journal.AheadError or
+// *journal.ForkError says that the journal must not be continued.
+func (s *Stream) Run(ctx context.Context, publish func(mqtt.Message) <-chan error) error {
+	for _, older := range s.journal.Older() {
+		f := flight{Stream: s, log: older, publish: publish}
+		if err := f.run(ctx); err != nil {
+			return err
+		}
+	}
+	f := flight{Stream: s, log: s.journal, publish: publish, current: true}
+	return f.run(ctx)
+}
+
+// flight is the sending of one journal on one connection.
+type flight struct {
+	*Stream
+	log     log
+	current bool // the journal is being written: there is always more to come
+	publish func(mqtt.Message) <-chan error
+
+	acked   uint64   // the cloud has everything up to here, as far as this connection knows
+	next    uint64   // first number that was not sent yet
+	lasts   []uint64 // last numbers of the batches in flight
+	moved   time.Time
+	pubacks chan puback
+}
+
+type puback struct {
+	last uint64
+	err  error
+}
+
+// run sends one journal; an older one ends it when it is receipted whole.
+func (f *flight) run(ctx context.Context) error {
+	r, _ := f.log.Receipt()
+	f.acked, f.next, f.moved = r.N, r.N+1, time.Now()
+	f.pubacks = make(chan puback, mqtt.Window)
+	wake := make(chan struct{}, 1)
+	waiting, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer stop()
+	if f.current {
+		done.Go(func() { f.watch(waiting, wake) })
+	}
+	stall := time.NewTicker(f.config.Stall / 4)
+	defer stall.Stop()
+	for {
+		if !f.current && f.acked >= f.log.Last().N {
+			return nil
+		}
+		if err := f.fill(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-wake:
+		case r := <-f.receipts:
+			if err := f.receipt(r); err != nil {
+				return err
+			}
+		case r := <-f.requests:
+			f.request(r)
+		case p := <-f.pubacks:
+			if p.err != nil {
+				return p.err
+			}
+			if f.config.TrustPuback {
+				f.trust(p.last)
+			}
+		case <-stall.C:
+			if len(f.lasts) > 0 && time.Since(f.moved) >= f.config.Stall {
+				f.config.Log.Info("no receipt, sending again", "stream", f.config.Stream, "from", f.acked+1)
+				f.again(f.acked + 1)
+			}
+		}
+	}
+}
+
+// watch wakes the sender when entries are added.
+func (f *flight) watch(ctx context.Context, wake chan<- struct{}) {
+	for n := f.log.Last().N; ; n = f.log.Last().N {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+		if f.journal.Wait(ctx, n) != nil {
+			return
+		}
+	}
+}
+
+func (f *flight) again(from uint64) {
+	f.next, f.lasts, f.moved = from, nil, time.Now()
+}
+
+// fill keeps the window full.
+func (f *flight) fill(ctx context.Context) error {
+	for len(f.lasts) < f.config.Window && f.next <= f.log.Last().N && ctx.Err() == nil {
+		payload, last, err := f.batch()
+		if err != nil {
+			return err
+		}
+		if payload == nil {
+			return nil
+		}
+		if len(f.lasts) == 0 {
+			f.moved = time.Now()
+		}
+		result := f.publish(mqtt.Message{Topic: wire.TopicOf(f.config.Site, f.config.Stream), Payload: payload, QoS: 1})
+		go func() { f.pubacks <- puback{last, <-result} }() // ends with the session, which bounds every publish
+		f.lasts, f.next = append(f.lasts, last), last+1
+	}
+	return nil
+}
+
+// batch packs entries from next on. Damaged entries at its front are declared as a hole, so that
+// the cloud knows that waiting for them is in vain.
+func (f *flight) batch() (payload []byte, last uint64, err error) {
+	var lines [][]byte
+	var hole wire.Hole
+	first, size := uint64(0), wire.MaxHeader
+	var prev chain.Hash
+	for stored, err := range f.log.After(f.next - 1) {
+		if err != nil {
+			damage, ok := errors.AsType[*journal.DamageError](err)
+			if !ok {
+				return nil, 0, err
+			}
+			if len(lines) > 0 {
+				break
+			}
+			if hole.From == 0 && damage.From != 0 {
+				hole = wire.Hole{From: f.next, Reason: damage.Reason}
+			}
+			continue
+		}
+		if len(lines) == 0 {
+			first, prev = stored.Entry.N, stored.Entry.Prev
+		}
+		if size += len(stored.Line) + 1; len(lines) > 0 && (size > wire.MaxBatch || len(lines) == f.config.Batch) {
+			break
+		}
+		lines = append(lines, stored.Line)
+	}
+	if len(lines) == 0 {
+		return nil, 0, nil
+	}
+	payload, err = wire.EncodeBatch(f.config.Site, f.log.ID(), f.config.Stream, first, prev, lines, hole, f.config.Key)
+	return payload, first + uint64(len(lines)) - 1, err
+}
+
+// receipt moves the mark. One that says less than is known is an old one still under way: going
+// back is the cloud's to request. The journal checks that the cloud holds what it holds.
+func (f *flight) receipt(r wire.Receipt) error {
+	if r.Journal != f.log.ID() {
+		return nil
+	}
+	f.setRefused("")
+	if r.N <= f.acked {
+		return nil
+	}
+	if err := f.journal.SetReceipt(r); err != nil {
+		return err
+	}
+	f.trust(r.N)
+	return nil
+}
+
+func (f *flight) trust(n uint64) {
+	if n <= f.acked {
+		return
+	}
+	f.acked, f.moved = n, time.Now()
+	f.next = max(f.next, n+1)
+	for len(f.lasts) > 0 && f.lasts[0] <= n {
+		f.lasts = f.lasts[1:]
+	}
+}
+
+func (f *flight) request(r wire.Request) {
+	if r.Journal != f.log.ID() {
+		return
+	}
+	if r.Why != "hole" {
+		f.setRefused(r.Why)
+		return // sending the same again at once would be refused again; the stall timer tries later
+	}
+	if r.From >= 1 && r.From <= f.next {
+		f.acked = min(f.acked, r.From-1)
+		f.again(r.From)
+	}
+}

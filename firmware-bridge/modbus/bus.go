@@ -1,0 +1,258 @@
+// Package modbus reads machines that speak Modbus, many on one line.
+//
+// In: a link (Modbus TCP, a serial line, or one behind a terminal server), the units upon it and
+// the profile of each: which registers it has and what they mean.
+// Out: one Scan per poll of a unit, with exact decimals and words, and a Health at each change.
+// It promises that a value is the answer to the question that was asked: a late, damaged or
+// foreign reply never becomes another register's value; that "no value" stays no value; that a
+// dead unit does not slow the living; and that it only reads: functions 3 and 4 are all it can send.
+// It does not know tonnes, keep history or judge whether a value is plausible.
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+)
+
+// Config of one bus. Zero durations mean the default given beside each field.
+type Config struct {
+	Link         string        // see Link
+	Timeout      time.Duration // until a reply begins, over what the profiles say
+	Gap          time.Duration // silence between a reply and the next request to anyone; 3.5 characters
+	ConnectPause time.Duration // between connecting and the first request, for slow gateways; none
+	Units        []Unit
+}
+
+// Unit is one machine on the bus.
+type Unit struct {
+	Device  string // the machine's id in the site's configuration
+	ID      uint8  // unit id; 0 only on TCP
+	Profile *Profile
+	Every   time.Duration // between two polls; 1 s
+}
+
+// Bus owns one line or one gateway: one connection, one request in flight.
+type Bus struct {
+	link    Link
+	config  Config
+	log     *slog.Logger
+	sink    device.Sink
+	units   []*member
+	line    line // nil while closed
+	open    backoff
+	good    uint64 // replies over the present line
+	bad     int    // failures in a row, whoever failed
+	served  uint64
+	free    time.Time // no request before: the gap after the last reply
+	counter counters
+	running atomic.Bool
+
+	// trusting switches off what keeps late replies away. Only the negative control of the
+	// tests sets it.
+	trusting bool
+}
+
+// counters are written by the bus and read by Stats.
+type counters struct {
+	requests, replies, exceptions, failures, opens, stale, polls, scans atomic.Uint64
+}
+
+// Stats is what a bus has done since it began.
+type Stats struct {
+	Requests   uint64 // sent
+	Replies    uint64 // right ones
+	Exceptions uint64 // refusals by machines or gateways
+	Failures   uint64 // requests without a usable reply
+	Opens      uint64 // connections made
+	Stale      uint64 // times that bytes came which nobody had asked for
+	Polls      uint64 // begun
+	Scans      uint64 // given to the sink
+}
+
+// Stats may be called at any time from anywhere.
+func (b *Bus) Stats() Stats {
+	c := &b.counter
+	return Stats{c.requests.Load(), c.replies.Load(), c.exceptions.Load(), c.failures.Load(),
+		c.opens.Load(), c.stale.Load(), c.polls.Load(), c.scans.Load()}
+}
+
+// New checks the configuration and reports all its mistakes. It opens nothing.
+func New(c Config, sink device.Sink, log *slog.Logger) (*Bus, error) {
+	link, err := ParseLink(c.Link)
+	wrong := []error{err}
+	if c.Timeout < 0 || c.Gap < 0 || c.ConnectPause < 0 || c.Timeout > time.Minute || c.Gap > time.Minute || c.ConnectPause > time.Minute {
+		wrong = append(wrong, errors.New("timeout, gap and connect pause: must be between 0 and one minute"))
+	}
+	if len(c.Units) == 0 {
+		wrong = append(wrong, errors.New("units: a bus without units reads nothing"))
+	}
+	b := &Bus{link: link, config: c, log: log, sink: sink}
+	ids, names := map[uint8]string{}, map[string]bool{}
+	for _, u := range c.Units {
+		if u.Every == 0 {
+			u.Every = time.Second
+		}
+		switch other, taken := ids[u.ID]; {
+		case u.Device == "" || names[u.Device]:
+			wrong = append(wrong, fmt.Errorf("unit %d: device %.60q is empty or on this bus already", u.ID, u.Device))
+			continue
+		case taken:
+			wrong = append(wrong, fmt.Errorf("device %s: unit id %d is used by %s", u.Device, u.ID, other))
+		case link.serial() && (u.ID < 1 || u.ID > 247):
+			wrong = append(wrong, fmt.Errorf("device %s: unit id %d: a serial line has the ids 1 to 247", u.Device, u.ID))
+		case u.Profile == nil || len(u.Profile.blocks) == 0:
+			wrong = append(wrong, fmt.Errorf("device %s: has no profile; take one from the catalogue", u.Device))
+			continue
+		case u.Every < time.Millisecond || u.Every > 24*time.Hour:
+			wrong = append(wrong, fmt.Errorf("device %s: poll every %s: must be between 1ms and 24h", u.Device, u.Every))
+		}
+		ids[u.ID], names[u.Device] = u.Device, true
+		b.units = append(b.units, newMember(u, b.timeout(u.Profile), log.With("device", u.Device)))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, fmt.Errorf("modbus %s: %w", c.Link, err)
+	}
+	return b, nil
+}
+
+func (b *Bus) timeout(p *Profile) time.Duration {
+	if b.config.Timeout > 0 {
+		return b.config.Timeout
+	}
+	return p.Timeout(b.link.serial())
+}
+
+// Load is the share of a serial line's time that the polls need, in percent, when every machine
+// answers at once. Above 70 the machines' own time will not fit; above 100 polls are left out.
+// TCP has no such limit and gives 0.
+func (b *Bus) Load() int {
+	if !b.link.serial() {
+		return 0
+	}
+	w := Wire{Baud: b.link.Baud}
+	var busy time.Duration // in a thousand seconds
+	for _, m := range b.units {
+		for _, block := range m.Profile.blocks {
+			period := m.Every
+			if block.Every == Slow {
+				period *= slowEvery
+			}
+			busy += w.Cost(block.Count) * (1000 * time.Second / period)
+		}
+	}
+	return int(busy / (10 * time.Second))
+}
+
+// Run polls until ctx ends, which is no error. It returns when the line is closed and every
+// goroutine of the bus has ended: at the latest after the request in flight, or a dial.
+func (b *Bus) Run(ctx context.Context) error {
+	if b.running.Swap(true) {
+		return fmt.Errorf("modbus %s: runs already", b.link)
+	}
+	defer b.shut()
+	if load := b.Load(); load > 70 {
+		b.log.Warn("line is loaded more than it should be: poll less often or raise the baud", "link", b.link.String(), "percent", load)
+	}
+	now := time.Now()
+	for i, m := range b.units {
+		// The first polls are spread, so that units of one period do not come in a bunch for ever.
+		m.due = now.Add(m.Every * time.Duration(i) / time.Duration(len(b.units)) / 4)
+	}
+	for {
+		m := b.next()
+		if err := rest(ctx, m.ready()); err != nil {
+			return nil
+		}
+		if !b.connect(ctx) {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err := rest(ctx, b.open.until); err != nil {
+				return nil
+			}
+			continue
+		}
+		b.served++
+		m.served = b.served
+		b.poll(ctx, m)
+	}
+}
+
+// next is the unit that has waited longest for its turn.
+func (b *Bus) next() *member {
+	first := b.units[0]
+	for _, m := range b.units[1:] {
+		at, best := m.ready(), first.ready()
+		if at.Before(best) || at.Equal(best) && m.served < first.served {
+			first = m
+		}
+	}
+	return first
+}
+
+// connect opens the line if it is closed. When it cannot, all units are silent for one reason.
+func (b *Bus) connect(ctx context.Context) bool {
+	if b.line != nil {
+		return true
+	}
+	if time.Now().Before(b.open.until) {
+		return false
+	}
+	var err error
+	if b.link.Scheme == TCP {
+		var longest time.Duration
+		for _, m := range b.units {
+			longest = max(longest, m.timeout)
+		}
+		var l *tcpLine
+		if l, err = openTCP(b.link.Address, longest); err == nil {
+			b.line = l
+		}
+	} else {
+		var l *rtuLine
+		if l, err = openRTU(ctx, b.link, &b.counter.stale); err == nil {
+			b.line = l
+		}
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			b.open.failed(time.Now())
+			for _, m := range b.units {
+				b.health(m, device.Silent, err.Error())
+			}
+		}
+		return false
+	}
+	b.counter.opens.Add(1)
+	b.open.reset()
+	b.good, b.bad = 0, 0
+	return rest(ctx, time.Now().Add(b.config.ConnectPause)) == nil
+}
+
+// shut closes the line.
+func (b *Bus) shut() {
+	if b.line != nil {
+		b.line.close()
+		b.line = nil
+	}
+}
+
+// backoff is how long something that failed is left alone: 1, 2, 5, 10 and then 30 s.
+type backoff struct {
+	times int
+	until time.Time
+}
+
+func (w *backoff) failed(now time.Time) {
+	pauses := [...]time.Duration{1, 2, 5, 10, 30}
+	w.until = now.Add(pauses[min(w.times, len(pauses)-1)] * time.Second)
+	w.times++
+}
+
+func (w *backoff) reset() { *w = backoff{} }

@@ -1,0 +1,68 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// line is an open connection to the machines: a TCP connection or a serial line.
+type line interface {
+	// read asks for registers and gives their bytes with the time at which the last arrived. Every
+	// error but an Exception leaves open what may still be under way.
+	read(ctx context.Context, r request) ([]byte, time.Time, error)
+	close()
+}
+
+// request is one read. Function codes other than 3 and 4 do not exist here: nothing that this
+// package sends can change a machine.
+type request struct {
+	unit    uint8
+	fc      uint8
+	from    uint16
+	count   int
+	timeout time.Duration
+}
+
+func (r request) String() string {
+	return fmt.Sprintf("unit %d: function %d: registers %d to %d", r.unit, r.fc, r.from, int(r.from)+r.count-1)
+}
+
+// Exception is a machine's (or a gateway's) orderly refusal: the line is in order.
+type Exception struct{ Code uint8 }
+
+// The exceptions that are treated differently from one another.
+const (
+	illegalFunction = 0x01
+	illegalAddress  = 0x02
+	illegalValue    = 0x03
+	noPath          = 0x0A
+	noAnswer        = 0x0B
+)
+
+func (e Exception) Error() string {
+	words := map[uint8]string{
+		illegalFunction: "illegal function; the profile does not fit the machine",
+		illegalAddress:  "illegal address; the profile does not fit the machine, or a read crosses a gap",
+		illegalValue:    "illegal value; the machine takes no read of this length",
+		0x04:            "the machine reports a failure of its own",
+		0x05:            "the machine is at work and answers later",
+		0x06:            "the machine is busy",
+		0x07:            "the machine refuses",
+		0x08:            "memory parity error in the machine",
+		noPath:          "the gateway has no path to this unit; check the gateway's settings",
+		noAnswer:        "the gateway is there but the unit behind it does not answer; check its power, cable and unit id",
+	}
+	word, known := words[e.Code]
+	if !known {
+		word = "a maker's own code; see the machine's manual"
+	}
+	return fmt.Sprintf("exception %02X: %s", e.Code, word)
+}
+
+// errNoReply says that nothing usable came in time.
+var errNoReply = errors.New("no reply in time; check power, cable, unit id, baud and format")
+
+// errLost says that the connection is gone.
+var errLost = errors.New("connection lost")

@@ -1,0 +1,95 @@
+package modbus
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// Link says how the machines are reached:
+//
+//	tcp://host:port                        Modbus TCP
+//	rtu:///dev/ttyUSB0?baud=9600&format=8N1  a serial line
+//	rtu-over-tcp://host:port?baud=9600     a serial line behind a terminal server
+type Link struct {
+	Scheme  string
+	Address string // host:port or the path of the port
+	Baud    int    // of the serial line; 9600 unless said
+	Format  string // of the serial line; 8N1 unless said
+}
+
+// The schemes of a Link.
+const (
+	TCP        = "tcp"
+	Serial     = "rtu"
+	RTUOverTCP = "rtu-over-tcp"
+)
+
+var format = regexp.MustCompile(`^[78][NEO][12]$`)
+
+func checkLine(baud int, f string) error {
+	if !slices.Contains([]int{300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 38400, 57600, 115200}, baud) {
+		return fmt.Errorf("baud %d is not a rate of serial lines (300 to 115200)", baud)
+	}
+	if !format.MatchString(f) || f[0] != '8' {
+		return fmt.Errorf("format %.20q: Modbus RTU needs 8 data bits: 8N1, 8N2, 8E1 or 8O1", f)
+	}
+	return nil
+}
+
+// ParseLink reads and checks a link.
+func ParseLink(text string) (Link, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Link{}, fmt.Errorf("link %.120q: %w", text, err)
+	}
+	l := Link{Scheme: u.Scheme, Address: u.Host, Baud: 9600, Format: "8N1"}
+	query := u.Query()
+	for key, values := range query {
+		if u.Scheme == TCP || key != "baud" && key != "format" || len(values) != 1 {
+			return Link{}, fmt.Errorf("link %.120q: %.40q cannot be set here", text, key)
+		}
+	}
+	if query.Has("baud") {
+		if l.Baud, err = strconv.Atoi(query.Get("baud")); err != nil {
+			return Link{}, fmt.Errorf("link %.120q: baud %.20q is no number", text, query.Get("baud"))
+		}
+	}
+	if query.Has("format") {
+		l.Format = query.Get("format")
+	}
+	if err := checkLine(l.Baud, l.Format); err != nil {
+		return Link{}, fmt.Errorf("link %.120q: %w", text, err)
+	}
+	switch u.Scheme {
+	case TCP, RTUOverTCP:
+		port, err := strconv.ParseUint(u.Port(), 10, 16)
+		if u.Hostname() == "" || err != nil || port == 0 || u.Path != "" {
+			return Link{}, fmt.Errorf("link %.120q: write %s://host:port", text, u.Scheme)
+		}
+	case Serial:
+		if u.Host != "" || u.Path == "" {
+			return Link{}, fmt.Errorf("link %.120q: write rtu:///dev/serial/by-id/…?baud=9600&format=8N1", text)
+		}
+		l.Address = u.Path
+	default:
+		return Link{}, fmt.Errorf("link %.120q: begins with none of tcp://, rtu://, rtu-over-tcp://", text)
+	}
+	return l, nil
+}
+
+// serial says whether a serial line is at the far end, on which one late reply can meet another
+// request.
+func (l Link) serial() bool { return l.Scheme != TCP }
+
+func (l Link) String() string {
+	switch l.Scheme {
+	case Serial:
+		return fmt.Sprintf("%s at %d %s", l.Address, l.Baud, l.Format)
+	case RTUOverTCP:
+		return l.Address + " (serial line over TCP)"
+	}
+	return l.Address
+}

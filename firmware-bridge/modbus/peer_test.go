@@ -1,0 +1,159 @@
+package modbus_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"steelyard/firmware-bridge/modbus"
+)
+
+// The machines here are not ours: libmodbus in C and pymodbus. Both must be installed; .ci/peers
+// does it.
+
+// start runs a peer until the test ends.
+func start(t *testing.T, name string, args ...string) (output io.Reader) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	output, err := cmd.StdoutPipe()
+	if err == nil {
+		cmd.Stderr = t.Output()
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return output
+}
+
+// compiled builds the C slave.
+func compiled(t *testing.T) string {
+	t.Helper()
+	flags, err := exec.Command("pkg-config", "--cflags", "--libs", "libmodbus").Output()
+	if err != nil {
+		t.Fatalf("pkg-config libmodbus: %v; install libmodbus-dev and pkg-config (.ci/peers does)", err)
+	}
+	binary := filepath.Join(t.TempDir(), "slave")
+	args := append([]string{"-o", binary, "testdata/peers/slave.c"}, strings.Fields(string(flags))...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// readPeer polls unit 1 of a link and compares 40 registers in four blocks, 20 times.
+func readPeer(t *testing.T, link string) {
+	t.Helper()
+	book := newBook(map[string]uint8{"peer": 1})
+	bus := newBus(t, modbus.Config{Link: link, Units: []modbus.Unit{
+		{Device: "peer", ID: 1, Profile: blocks(t, 4, time.Second, 0), Every: time.Millisecond}}}, book)
+	stop := run(t, bus)
+	book.until(t, "20 scans of "+link, func() bool { return book.scans["peer"] >= 20 })
+	stop()
+	book.check(t)
+	if s := bus.Stats(); s.Failures+s.Exceptions > 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func ready(t *testing.T, output io.Reader) {
+	t.Helper()
+	if line, err := bufio.NewReader(output).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("peer says %q, %v", line, err)
+	}
+}
+
+func TestLibmodbusOnTCP(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	ready(t, start(t, compiled(t), "tcp", port))
+	readPeer(t, "tcp://127.0.0.1:"+port)
+}
+
+func TestLibmodbusOnASerialLine(t *testing.T) {
+	t.Parallel()
+	binary := compiled(t)
+	ours, our := ptyLine(t)
+	theirs, their := ptyLine(t)
+	var cable sync.WaitGroup
+	wire := func(to, from *os.File) func() { return func() { io.Copy(to, from) } }
+	cable.Go(wire(ours, theirs))
+	cable.Go(wire(theirs, ours))
+	t.Cleanup(func() { ours.Close(); theirs.Close(); cable.Wait() })
+	ready(t, start(t, binary, "rtu", their))
+	readPeer(t, "rtu://"+our+"?baud=19200")
+}
+
+func TestPymodbusOnTCP(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	start(t, "/usr/bin/python3", "testdata/peers/slave.py", port)
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("pymodbus does not listen: %v; install python3-pymodbus (.ci/peers does)", err)
+		}
+		time.Sleep(20 * time.Millisecond) // until a foreign process listens
+	}
+	readPeer(t, "tcp://127.0.0.1:"+port)
+}
+
+// mbpoll is a master that we did not write: it shows that the machine of these tests speaks the
+// protocol, so that what the bus reads from it counts.
+func TestMbpollReadsTheTestMachine(t *testing.T) {
+	t.Parallel()
+	address := listen(t, func(conn net.Conn) {
+		request := make([]byte, 12)
+		for {
+			if _, err := io.ReadFull(conn, request); err != nil {
+				return
+			}
+			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
+				return
+			}
+		}
+	})
+	host, port, _ := net.SplitHostPort(address)
+	out, err := exec.Command("mbpoll", "-m", "tcp", "-p", port, "-a", "1", "-0", "-r", "100", "-c", "5", "-t", "4", "-1", host).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mbpoll: %v\n%s", err, out)
+	}
+	if want := fmt.Sprintf("[104]: \t%d", holds(1, 104)); !strings.Contains(string(out), want) {
+		t.Errorf("mbpoll does not say %q:\n%s", want, out)
+	}
+}
+
+// The same line behind a terminal server.
+func TestSerialLineOverTCP(t *testing.T) {
+	t.Parallel()
+	address := listen(t, func(conn net.Conn) { (&slave{end: conn}).serve() })
+	readPeer(t, "rtu-over-tcp://"+address+"?baud=19200")
+}

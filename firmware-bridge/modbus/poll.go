@@ -1,0 +1,243 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/unit"
+)
+
+// poll reads the blocks of one unit that are due and gives the scan to the sink.
+func (b *Bus) poll(ctx context.Context, m *member) {
+	b.counter.polls.Add(1)
+	begun := time.Now()
+	slow := m.polls%slowEvery == 0
+	due := func(block int) bool { return slow || m.Profile.blocks[block].Every == Fast }
+	at, err := b.readParts(ctx, m, due)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		b.failed(m, err)
+		return
+	}
+	m.polls++
+	m.fails = 0
+	m.pause.reset()
+	m.due = m.due.Add(m.Every)
+	if m.due.Before(begun) {
+		m.due = begun // late: the polls that were missed are not made up for
+	}
+	b.deliver(m, m.Profile.values(m.image, due), at)
+}
+
+// readParts fills the image. It gives up at the first part that brings neither registers nor a
+// refusal of these registers.
+func (b *Bus) readParts(ctx context.Context, m *member, due func(int) bool) (at time.Time, err error) {
+	if m.fence {
+		if probe, ok := m.probe(); ok {
+			_, _, err := b.ask(ctx, m, probe)
+			if _, refused := errors.AsType[Exception](err); err != nil && !refused {
+				return at, fmt.Errorf("first question after an error: %w", err)
+			}
+		}
+		m.fence = false
+	}
+	m.image.gaps = m.image.gaps[:0]
+	at = time.Now()
+	for i := 0; i < len(m.parts); i++ {
+		p := m.parts[i]
+		if !due(p.block) {
+			continue
+		}
+		if p.why != "" && time.Now().Before(p.again) {
+			m.image.gaps = append(m.image.gaps, gap{p.block, p.first, p.count, p.why})
+			continue
+		}
+		data, arrived, err := b.ask(ctx, m, m.request(p))
+		if refusal, ok := errors.AsType[Exception](err); ok && refusal.Code <= illegalValue && refusal.Code > 0 {
+			if m.refused(i, refusal, arrived) {
+				i-- // the two halves stand in its place
+			} else {
+				m.image.gaps = append(m.image.gaps, gap{p.block, p.first, p.count, m.parts[i].why})
+			}
+			continue
+		}
+		if err != nil {
+			return arrived, err
+		}
+		m.parts[i].why = ""
+		copy(m.image.data[p.block][2*p.first:], data)
+		at = arrived
+	}
+	return at, nil
+}
+
+// refused deals with a part that the machine will not read: an illegal address is split once, an
+// illegal length until single points remain, and what is still refused is left alone for a
+// while. It says whether the part was split.
+func (m *member) refused(i int, refusal Exception, now time.Time) (split bool) {
+	p := &m.parts[i]
+	request := m.request(*p).String()
+	splits := refusal.Code == illegalAddress && p.depth == 0 || refusal.Code == illegalValue
+	if splits && !m.Profile.blocks[p.block].Whole {
+		if left, right, ok := m.split(*p); ok {
+			m.log.Warn("machine refuses a read, which is split from now on", "request", request, "err", refusal)
+			m.parts = slices.Replace(m.parts, i, i+1, left, right)
+			return true
+		}
+	}
+	if p.why == "" {
+		m.log.Error("machine refuses a read", "request", request, "err", refusal)
+	}
+	p.why, p.again = refusal.Error(), now.Add(refusedPause)
+	return false
+}
+
+// ask makes one request. An error that is not an exception ends with the line in order: on TCP by
+// a new connection; on a serial line the unit is left alone until no reply can come any more, and
+// is then asked something that cannot be mistaken.
+func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time, error) {
+	for try := 0; ; try++ {
+		if b.line == nil && !b.connect(ctx) {
+			return nil, time.Now(), errors.Join(errLost, ctx.Err())
+		}
+		if err := rest(ctx, b.free); err != nil {
+			return nil, time.Now(), err
+		}
+		b.counter.requests.Add(1)
+		sent := time.Now()
+		data, at, err := b.line.read(ctx, r)
+		b.free = at.Add(max(b.config.Gap, time.Duration(m.Profile.Limits.GapMS)*time.Millisecond))
+		if err == nil {
+			b.counter.replies.Add(1)
+			b.good++
+			b.bad = 0
+			return data, at, nil
+		}
+		if _, ok := errors.AsType[Exception](err); ok {
+			b.counter.exceptions.Add(1)
+			b.good++
+			b.bad = 0
+			return nil, at, err
+		}
+		if ctx.Err() != nil {
+			return nil, at, ctx.Err()
+		}
+		b.counter.failures.Add(1)
+		lost := errors.Is(err, errLost)
+		again := lost && b.good > 0 && try == 0 && !b.link.serial()
+		b.mend(m, sent, lost)
+		if again {
+			// The peer closed a connection that had worked, as some do after each reply or
+			// when idle. Nothing can be under way on the new one.
+			continue
+		}
+		return nil, at, fmt.Errorf("%s: %w", r, err)
+	}
+}
+
+// mend puts the line in order after an error.
+func (b *Bus) mend(m *member, sent time.Time, lost bool) {
+	b.bad++
+	if b.trusting {
+		return
+	}
+	if b.link.serial() {
+		m.settle, m.fence = sent.Add(m.latency), true
+		// Silence of one unit is the unit's; silence of all may be the adapter's.
+		if !lost && b.bad <= 2*len(b.units) {
+			return
+		}
+	} else if !lost {
+		m.settle = sent.Add(m.latency)
+	}
+	b.shut()
+}
+
+// failed deals with a poll that brought nothing.
+func (b *Bus) failed(m *member, err error) {
+	now := time.Now()
+	m.fails++
+	state := device.Silent
+	if refusal, ok := errors.AsType[Exception](err); ok && refusal.Code != noPath && refusal.Code != noAnswer {
+		state = device.Faulty
+	}
+	m.due = now.Add(min(m.Every, time.Second))
+	if m.fails < 2 {
+		return // one lost reply is not silence; the next poll decides
+	}
+	m.pause.failed(now)
+	m.due = m.pause.until
+	b.health(m, state, err.Error())
+}
+
+// deliver judges whether the machine behind the registers is the right one and alive, and gives
+// scan and health to the sink.
+func (b *Bus) deliver(m *member, values []device.Value, at time.Time) {
+	state, detail := device.Online, fmt.Sprintf("%s answers on %s", m.Profile.Name, b.link)
+	read := 0
+	for _, v := range values {
+		if point := m.Profile.decoder[m.Profile.byName[v.Tag]]; point.Constant != nil && !v.OK {
+			state, detail = device.Faulty, v.Tag+" "+v.Why
+		}
+		if v.OK {
+			read++
+		}
+	}
+	if still := m.still(values, at); state == device.Online && still != "" {
+		state, detail = device.Faulty, still
+	}
+	if state == device.Faulty {
+		for i := range values {
+			values[i].OK, values[i].Why = false, detail
+			values[i].Number, values[i].Text = unit.Decimal{}, ""
+		}
+	} else if read == 0 && len(m.image.gaps) > 0 {
+		state, detail = device.Faulty, "no register can be read: "+m.image.gaps[0].why
+	}
+	b.health(m, state, detail)
+	b.counter.scans.Add(1)
+	b.sink.Scan(device.Scan{Device: m.Device, At: at, Values: values})
+}
+
+// still says that the heartbeat stands, or nothing.
+func (m *member) still(values []device.Value, at time.Time) string {
+	h := m.Profile.Heartbeat
+	if h == nil {
+		return ""
+	}
+	for _, v := range values {
+		if v.Tag != h.Point || !v.OK {
+			continue
+		}
+		if m.beatAt.IsZero() || v.Number != m.beat {
+			m.beat, m.beatAt = v.Number, at
+		}
+	}
+	if m.beatAt.IsZero() || at.Sub(m.beatAt) <= h.Limit {
+		return ""
+	}
+	return fmt.Sprintf("%s has stood at %s for longer than %s: the machine's program does not run; check that its controller is in RUN", h.Point, m.beat, h.Limit)
+}
+
+// health reports a change of state.
+func (b *Bus) health(m *member, state device.State, detail string) {
+	if m.state == state {
+		return
+	}
+	m.state = state
+	switch state {
+	case device.Online:
+		m.log.Info("machine answers", "link", b.link.String())
+	case device.Silent:
+		m.log.Warn("machine is silent", "link", b.link.String(), "err", detail)
+	default:
+		m.log.Error("machine reports nonsense or a fault", "link", b.link.String(), "err", detail)
+	}
+	b.sink.Health(device.Health{Device: m.Device, At: time.Now(), State: state, Detail: detail})
+}

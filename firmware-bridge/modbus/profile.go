@@ -1,0 +1,174 @@
+package modbus
+
+import (
+	"time"
+
+	"steelyard/internal/unit"
+)
+
+// Profile describes one machine model: which registers it has and what they mean. It holds no
+// fact of a site: port, unit id and names of machines are elsewhere. A Profile that Load returned
+// is never changed again and may be shared by any number of buses.
+type Profile struct {
+	Name        string     `yaml:"profile"`      // slug: "laumas-tlb"
+	Maker       string     `yaml:"maker"`        // as on the plate
+	Model       string     `yaml:"model"`        // the models this map is for
+	Status      string     `yaml:"status"`       // manual: from paper only; bench: seen on a table; field: seen on a site
+	Notes       string     `yaml:"notes"`        // what a fitter must know before trusting it
+	Sources     []Source   `yaml:"sources"`      // where each fact was read
+	Transport   Transport  `yaml:"transport"`    // what to try first
+	AddressBase *uint32    `yaml:"address_base"` // 0, 1, 30001 or 40001: what the first register is called in the manual
+	Limits      Limits     `yaml:"limits"`       // what the machine bears
+	Reads       []Read     `yaml:"reads"`        // the tested blocks; without them the planner makes its own
+	Points      []Point    `yaml:"points"`       // the values
+	Heartbeat   *Heartbeat `yaml:"heartbeat"`    // a register that must keep moving
+	Totaliser   *Totaliser `yaml:"totaliser"`    // the register that counts tonnes
+	Tests       []Vector   `yaml:"tests"`        // frames and what they mean, checked at each load
+
+	blocks  []block
+	decoder []decoder
+	byName  map[string]int // index into decoder
+}
+
+// Source is a document or a page that a fact was read from.
+type Source struct {
+	Doc  string `yaml:"doc"`
+	Page string `yaml:"page"`
+}
+
+// Transport is what a fitter tries first: the maker's defaults where the sources name them, else
+// unit 1 at 9600 8N1. The site's configuration decides.
+type Transport struct {
+	Unit uint8  `yaml:"unit"` // unit id the machine leaves the factory with
+	Port uint16 `yaml:"port"` // TCP port; zero when it has no Ethernet
+	RTU  *RTU   `yaml:"rtu"`  // nil when it has no serial line
+}
+
+// RTU is a serial line's setting.
+type RTU struct {
+	Baud   int    `yaml:"baud"`
+	Format string `yaml:"format"` // "8N1", "8E1", "8N2"
+}
+
+// Limits is what the machine bears. Zero means the default given beside each field.
+type Limits struct {
+	MaxRegisters int `yaml:"max_registers"` // in one read; 125
+	Hole         int `yaml:"hole"`          // undefined registers that the planner may read across; 0
+	GapMS        int `yaml:"gap_ms"`        // silence between a reply and the next request; 0 beyond 3.5 characters
+	TimeoutMS    int `yaml:"timeout_ms"`    // until the reply begins; 500 on a serial line, 1000 on TCP
+	LatencyMS    int `yaml:"latency_ms"`    // the latest that a reply ever comes; twice the time-out
+}
+
+// Read is one block that is read with one request.
+type Read struct {
+	FC    uint8  `yaml:"fc"`    // 3 holding, 4 input
+	From  uint32 `yaml:"from"`  // as printed in the manual
+	Count int    `yaml:"count"` // registers
+	Every string `yaml:"every"` // fast (default): each poll; slow: each tenth
+	Whole bool   `yaml:"whole"` // never split: the values belong to one moment
+}
+
+// Classes of reads.
+const (
+	Fast = "fast"
+	Slow = "slow"
+
+	slowEvery = 10 // polls
+)
+
+// Point is one value of the machine.
+type Point struct {
+	Name     string           `yaml:"name"`      // tag: "motor_current"
+	At       uint32           `yaml:"at"`        // as printed in the manual
+	FC       uint8            `yaml:"fc"`        // only where no block says it: 3 (default) or 4
+	Every    string           `yaml:"every"`     // only where no block says it
+	Type     string           `yaml:"type"`      // u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bits string base1000; u16 when bit(s) are given
+	Length   int              `yaml:"length"`    // registers of a string or base1000
+	Order    string           `yaml:"order"`     // ABCD (default) CDAB BADC DCBA: the bytes as they arrive
+	Bit      *int             `yaml:"bit"`       // one bit, 0 is the least significant of the ordered value
+	Bits     []int            `yaml:"bits"`      // [first, last], inclusive
+	Scale    string           `yaml:"scale"`     // decimal factor, "1" when empty
+	Offset   string           `yaml:"offset"`    // decimal, added after the factor
+	Unit     string           `yaml:"unit"`      // of the scaled value
+	Meaning  string           `yaml:"meaning"`   // closed vocabulary, see Meanings
+	Enum     map[int64]string `yaml:"enum"`      // words of a state; for type bits the words of single bits
+	Sentinel []int64          `yaml:"sentinels"` // raw values that mean "no value"
+	Constant *int64           `yaml:"constant"`  // the raw value it always has: proves device and address base
+	SignFrom *BitOf           `yaml:"sign_from"` // the value is a magnitude, this bit its minus sign
+	// ScaleFrom names the point that holds the number of decimals; UnitFrom the enumeration whose
+	// word is the unit.
+	ScaleFrom string `yaml:"scale_from"`
+	UnitFrom  string `yaml:"unit_from"`
+	Note      string `yaml:"note"` // what is uncertain about this row
+}
+
+// BitOf is one bit of another point.
+type BitOf struct {
+	Point string `yaml:"point"`
+	Bit   int    `yaml:"bit"`
+}
+
+// Heartbeat is a register that moves while the machine's program runs.
+type Heartbeat struct {
+	Point string        `yaml:"point"`
+	Limit time.Duration `yaml:"limit"` // standing longer than this, the values are of the past
+}
+
+// Totaliser says how the register that counts tonnes counts: value modulo Modulus counts of Step.
+type Totaliser struct {
+	Point   string    `yaml:"point"`
+	Modulus int64     `yaml:"modulus"` // counts until it wraps
+	Step    unit.Mass `yaml:"step"`    // g per count
+}
+
+// Block is one read in wire addresses: what the bus sends, and what a simulator must serve.
+type Block struct {
+	FC    uint8
+	From  uint16
+	Count int
+	Every string
+	Whole bool
+}
+
+// Register names one register: 3 is the holding, 4 the input table.
+type Register struct {
+	FC      uint8
+	Address uint16 // on the wire, from 0
+}
+
+// Blocks gives the reads of one full poll in the order in which they are made.
+func (p *Profile) Blocks() []Block {
+	all := make([]Block, len(p.blocks))
+	for i, b := range p.blocks {
+		all[i] = b.Block
+	}
+	return all
+}
+
+// Timeout is how long the machine may take before its reply begins.
+func (p *Profile) Timeout(serial bool) time.Duration {
+	switch {
+	case p.Limits.TimeoutMS > 0:
+		return time.Duration(p.Limits.TimeoutMS) * time.Millisecond
+	case serial:
+		return 500 * time.Millisecond
+	}
+	return time.Second
+}
+
+// latency is the age after which no reply to a request can still be on its way.
+func (p *Profile) latency(timeout time.Duration) time.Duration {
+	if p.Limits.LatencyMS > 0 {
+		return time.Duration(p.Limits.LatencyMS) * time.Millisecond
+	}
+	return 2 * timeout
+}
+
+// Tags gives the names of the points in the order of the file.
+func (p *Profile) Tags() []string {
+	names := make([]string, len(p.Points))
+	for i, point := range p.Points {
+		names[i] = point.Name
+	}
+	return names
+}

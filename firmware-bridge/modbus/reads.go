@@ -1,0 +1,196 @@
+package modbus
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"steelyard/internal/unit"
+)
+
+// compileReads makes the blocks: those of the file, exactly as they were tested, or without any
+// the planner's. Then it finds the block of each point, unless some point is broken already.
+func (p *Profile) compileReads(report fault, broken bool) {
+	if len(p.Reads) == 0 && !broken {
+		p.planReads(report)
+	}
+	for i, r := range p.Reads {
+		at := func(key string) string { return fmt.Sprintf("reads[%d].%s", i, key) }
+		if r.FC != 3 && r.FC != 4 {
+			report(at("fc"), "%d is none of 3 (holding), 4 (input)", r.FC)
+		}
+		checkClass(at("every"), r.Every, report)
+		if r.Count < 1 || r.Count > p.Limits.MaxRegisters {
+			report(at("count"), "%d is not between 1 and %d registers", r.Count, p.Limits.MaxRegisters)
+			continue
+		}
+		from, err := p.wire(r.From, r.Count)
+		if err != nil {
+			report(at("from"), "%v", err)
+			continue
+		}
+		b := Block{r.FC, from, r.Count, cmp.Or(r.Every, Fast), r.Whole}
+		for j, o := range p.blocks {
+			if o.FC == b.FC && int(o.From) < int(b.From)+b.Count && int(b.From) < int(o.From)+o.Count {
+				report(at("from"), "overlaps reads[%d]", j)
+			}
+		}
+		p.blocks = append(p.blocks, block{Block: b})
+	}
+	if broken {
+		return
+	}
+	for i := range p.decoder {
+		p.placePoint(i, report)
+	}
+	for i := range p.blocks {
+		slices.SortStableFunc(p.blocks[i].points, func(a, b int) int {
+			return cmp.Compare(p.decoder[a].first, p.decoder[b].first)
+		})
+	}
+}
+
+// placePoint finds the one block that holds all of the point.
+func (p *Profile) placePoint(i int, report fault) {
+	d := &p.decoder[i]
+	wire, _ := p.wire(d.At, d.width)
+	found := -1
+	for b := range p.blocks {
+		block := &p.blocks[b]
+		if d.FC != 0 && d.FC != block.FC || wire < block.From || int(wire)+d.width > int(block.From)+block.Count {
+			continue
+		}
+		if found >= 0 {
+			report(fmt.Sprintf("points[%d].at", i), "address %d is in the blocks of both tables: say fc", d.At)
+			return
+		}
+		found = b
+	}
+	if found < 0 {
+		report(fmt.Sprintf("points[%d].at", i), "address %d (on the wire %d) with %d registers lies in no read", d.At, wire, d.width)
+		return
+	}
+	d.block, d.first = found, int(wire-p.blocks[found].From)
+	p.blocks[found].points = append(p.blocks[found].points, i)
+}
+
+// planReads writes the cheapest reads into the profile, per table and class.
+func (p *Profile) planReads(report fault) {
+	w := Wire{Baud: 9600, Latency: 10 * time.Millisecond, Max: p.Limits.MaxRegisters, Hole: p.Limits.Hole}
+	if r := p.Transport.RTU; r != nil {
+		w.Baud = r.Baud
+	} else if p.Transport.Port != 0 {
+		w.Baud = 0
+	}
+	for _, fc := range []uint8{3, 4} {
+		for _, every := range []string{Fast, Slow} {
+			var spans []Span
+			for i := range p.decoder {
+				d := &p.decoder[i]
+				if cmp.Or(d.FC, 3) == fc && cmp.Or(d.Every, Fast) == every {
+					spans = append(spans, Span{int(d.At - *p.AddressBase), d.width})
+				}
+			}
+			plan, ok := Plan(spans, w)
+			if !ok {
+				report("limits.max_registers", "a point is longer than the %d registers of one read", w.Max)
+			}
+			for _, s := range plan {
+				p.Reads = append(p.Reads, Read{FC: fc, From: uint32(s.From) + *p.AddressBase, Count: s.Count, Every: every})
+			}
+		}
+	}
+}
+
+// checkOverlap refuses two values in one register, unless they are bits of the same one.
+func (p *Profile) checkOverlap(report fault) {
+	for i := range p.decoder {
+		a := &p.decoder[i]
+		for j := range i {
+			b := &p.decoder[j]
+			if a.block < 0 || a.block != b.block || a.first >= b.first+b.width || b.first >= a.first+a.width {
+				continue
+			}
+			same := a.first == b.first && a.width == b.width && a.lowFirst == b.lowFirst && a.swapped == b.swapped
+			if !same || a.bitCount == 0 && b.bitCount == 0 {
+				report(fmt.Sprintf("points[%d].at", i), "%q shares registers with %q (points[%d])", a.Name, b.Name, j)
+			}
+		}
+	}
+}
+
+// compileReferences finds the points that a point rests on. They must be read in the same poll.
+func (p *Profile) compileReferences(i int, report fault) {
+	d := &p.decoder[i]
+	find := func(key, name string) int {
+		path := fmt.Sprintf("points[%d].%s", i, key)
+		index, ok := p.byName[name]
+		if !ok {
+			report(path, "%.60q: no such point", name)
+			return -1
+		}
+		o := &p.decoder[index]
+		switch {
+		case index == i || o.SignFrom != nil || o.ScaleFrom != "" || o.UnitFrom != "" || o.Type == "string" || o.Type[0] == 'f':
+			report(path, "%q is no plain number", name)
+			return -1
+		case o.block < 0 || d.block < 0:
+			return -1 // said already
+		case p.blocks[o.block].Every != p.blocks[d.block].Every:
+			report(path, "%q is read at other times than this point", name)
+			return -1
+		}
+		return index
+	}
+	if s := d.SignFrom; s != nil {
+		if d.sign = find("sign_from", s.Point); d.sign >= 0 {
+			if o := &p.decoder[d.sign]; s.Bit < 0 || s.Bit >= 16*o.width || o.bitCount > 0 {
+				report(fmt.Sprintf("points[%d].sign_from", i), "bit %d is not in %q", s.Bit, s.Point)
+			}
+		}
+	}
+	if d.ScaleFrom != "" {
+		d.decimals = find("scale_from", d.ScaleFrom)
+	}
+	if d.UnitFrom != "" {
+		if d.unitFrom = find("unit_from", d.UnitFrom); d.unitFrom >= 0 && p.decoder[d.unitFrom].Enum == nil {
+			report(fmt.Sprintf("points[%d].unit_from", i), "%q has no enum of units", d.UnitFrom)
+		}
+	}
+}
+
+// checkCounting checks heartbeat and totaliser.
+func (p *Profile) checkCounting(report fault) {
+	if h := p.Heartbeat; h != nil {
+		index, ok := p.byName[h.Point]
+		switch {
+		case !ok:
+			report("heartbeat.point", "%.60q: no such point", h.Point)
+		case p.decoder[index].block >= 0 && p.blocks[p.decoder[index].block].Every != Fast:
+			report("heartbeat.point", "%q is not read at each poll", h.Point)
+		}
+		if h.Limit <= 0 {
+			report("heartbeat.limit", "%s is not above 0", h.Limit)
+		}
+	}
+	t := p.Totaliser
+	if t == nil {
+		return
+	}
+	index, ok := p.byName[t.Point]
+	if !ok {
+		report("totaliser.point", "%.60q: no such point", t.Point)
+		return
+	}
+	d := &p.decoder[index]
+	if t.Modulus < 2 || t.Modulus > 1<<53 {
+		report("totaliser.modulus", "%d is not between 2 and 2^53", t.Modulus)
+	}
+	step, err := d.scale.Mass(unit.Unit(d.Unit))
+	if d.Meaning != "totaliser.mass" || d.offset.Coef != 0 || d.ScaleFrom != "" || err != nil {
+		report("totaliser.point", "%q must be a totaliser.mass in g, kg or t with a fixed factor", t.Point)
+	} else if step != t.Step {
+		report("totaliser.step", "%d g is not the point's factor, one count of which is %d g", int64(t.Step), int64(step))
+	}
+}

@@ -1,0 +1,90 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"time"
+
+	library "github.com/simonvetter/modbus"
+)
+
+// tcpLine speaks Modbus TCP through the library. Its client is never used before Open succeeded
+// nor after an error that is not an exception: a time-out within a frame leaves its stream
+// misaligned, and only a new connection is certain to be in order.
+type tcpLine struct {
+	client *library.ModbusClient
+}
+
+// openTCP connects. The library bounds the dial to five seconds and cannot be interrupted; a
+// shutdown during a dial to a host that swallows packets waits that long.
+func openTCP(address string, timeout time.Duration) (*tcpLine, error) {
+	client, err := library.NewClient(&library.ClientConfiguration{
+		URL:     "tcp://" + address,
+		Timeout: timeout,
+		Logger:  log.New(io.Discard, "", 0), // without one the library writes to stdout
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Open(); err != nil {
+		return nil, fmt.Errorf("%w; check the machine's power, the network and the port", err)
+	}
+	return &tcpLine{client: client}, nil
+}
+
+func (l *tcpLine) close() {
+	// The connection is given up; whether the last packet reached the peer changes nothing.
+	_ = l.client.Close()
+}
+
+// read runs one request. The unit id is a setting of the client, which is safe because one
+// goroutine owns it. The library checks transaction, unit, function and byte count.
+func (l *tcpLine) read(_ context.Context, r request) ([]byte, time.Time, error) {
+	table := library.HOLDING_REGISTER
+	if r.fc == 4 {
+		table = library.INPUT_REGISTER
+	}
+	if err := l.client.SetUnitId(r.unit); err != nil {
+		return nil, time.Time{}, err
+	}
+	data, err := l.client.ReadRawBytes(r.from, uint16(2*r.count), table) // it counts bytes
+	at := time.Now()
+	if err != nil {
+		return nil, at, classify(err)
+	}
+	if len(data) != 2*r.count {
+		return nil, at, fmt.Errorf("reply of %d bytes for %d registers", len(data), r.count)
+	}
+	return data, at, nil
+}
+
+// classify gives the library's errors their class.
+func classify(err error) error {
+	codes := map[error]uint8{
+		library.ErrIllegalFunction: illegalFunction, library.ErrIllegalDataAddress: illegalAddress,
+		library.ErrIllegalDataValue: illegalValue, library.ErrServerDeviceFailure: 0x04,
+		library.ErrAcknowledge: 0x05, library.ErrServerDeviceBusy: 0x06, library.ErrMemoryParityError: 0x08,
+		library.ErrGWPathUnavailable: noPath, library.ErrGWTargetFailedToRespond: noAnswer,
+	}
+	if word, ok := errors.AsType[library.Error](err); ok {
+		if code, ok := codes[word]; ok {
+			return Exception{code}
+		}
+		if word == library.ErrRequestTimedOut {
+			return errNoReply
+		}
+		return fmt.Errorf("reply is no answer to the request: %w", err)
+	}
+	var code uint8
+	if n, _ := fmt.Sscanf(err.Error(), "unknown exception code (%d)", &code); n == 1 {
+		return Exception{code}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errNoReply
+	}
+	return fmt.Errorf("%w: %w", errLost, err)
+}

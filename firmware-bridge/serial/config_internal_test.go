@@ -1,0 +1,35 @@
+package serial
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	bug "go.bug.st/serial"
+)
+
+// A pty takes every mode without applying it, so the mapping itself is what can be tested.
+func TestMode(t *testing.T) {
+	tests := []struct {
+		baud   int
+		format string
+		want   bug.Mode
+	}{
+		{0, "", bug.Mode{BaudRate: 9600, DataBits: 8, Parity: bug.NoParity, StopBits: bug.OneStopBit}},
+		{600, "8N1", bug.Mode{BaudRate: 600, DataBits: 8, Parity: bug.NoParity, StopBits: bug.OneStopBit}},
+		{2400, "7E1", bug.Mode{BaudRate: 2400, DataBits: 7, Parity: bug.EvenParity, StopBits: bug.OneStopBit}},
+		{4800, "7E2", bug.Mode{BaudRate: 4800, DataBits: 7, Parity: bug.EvenParity, StopBits: bug.TwoStopBits}},
+		{4800, "7O1", bug.Mode{BaudRate: 4800, DataBits: 7, Parity: bug.OddParity, StopBits: bug.OneStopBit}},
+		{19200, "8E1", bug.Mode{BaudRate: 19200, DataBits: 8, Parity: bug.EvenParity, StopBits: bug.OneStopBit}},
+		{115200, "8N2", bug.Mode{BaudRate: 115200, DataBits: 8, Parity: bug.NoParity, StopBits: bug.TwoStopBits}},
+	}
+	for _, test := range tests {
+		got, err := Config{Port: "/dev/x", Baud: test.baud, Format: test.format}.mode()
+		if err != nil {
+			t.Errorf("%d %s: %v", test.baud, test.format, err)
+			continue
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%d %s: -want +got\n%s", test.baud, test.format, diff)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package weighbridge
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/unit"
+)
+
+// machine is a Layout made ready to run: words parsed, maps turned into short lists.
+type machine struct {
+	Layout
+	kind       checksumKind
+	always     meaning
+	unit       unit.Unit
+	codes      []codeTable
+	bits       []bitTable
+	units      []entry
+	texts      []entry
+	messages   []entry
+	blank      meaning
+	dashes     meaning
+	dashesOK   bool
+	style      style
+	tareStyle  style
+	grossStyle style
+}
+
+type entry struct {
+	text string
+	m    meaning
+	said string // for Weight.Error
+}
+
+type codeTable struct {
+	at, n   int
+	entries []entry
+	other   meaning
+}
+
+type bitTable struct {
+	at           int
+	mask, is     byte
+	then, orElse meaning
+}
+
+// compile checks a layout, reports every mistake, and makes its codec. unit is what the frames
+// mean when they name none.
+func (l Layout) compile(fallback unit.Unit) (codec, error) {
+	m := &machine{Layout: l, kind: checksumKind(l.Checksum.Kind), unit: fallback}
+	var wrong []error
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	words := func(field, text string) meaning {
+		got, err := parseMeaning(text)
+		if err != nil {
+			complain("%s: %w", field, err)
+		}
+		return got
+	}
+	position := func(field string, at int) {
+		switch longest := max(l.Length, l.OrLength); {
+		case at == 0 || at > MaxFrame || at < -MaxFrame, longest > 0 && (at > longest || at < -longest):
+			complain("%s: position %d is outside the frame", field, at)
+		}
+	}
+	span := func(field string, s Span) {
+		position(field+" from", s.From)
+		position(field+" to", s.To)
+		if (s.From > 0) == (s.To > 0) && s.From > s.To {
+			complain("%s: from %d is behind to %d", field, s.From, s.To)
+		}
+	}
+	table := func(field string, texts map[string]string) []entry {
+		var entries []entry
+		for text, m := range texts {
+			if text == "" || len(text) > MaxFrame {
+				complain("%s: text %.20q must have 1 to %d characters", field, text, MaxFrame)
+			}
+			entries = append(entries, entry{text, words(field+" "+text, m), text})
+		}
+		slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare([]byte(a.text), []byte(b.text)) })
+		return entries
+	}
+
+	l.checkFraming(complain)
+	l.checkChecksum(complain, position, span)
+	if m.kind == "" {
+		m.kind = noChecksum
+	}
+	if m.Checksum.Encoding == "" {
+		m.Checksum.Encoding = encodedRaw
+	}
+	m.always = words("means", l.Means)
+	if l.Sign.At != 0 {
+		position("sign", l.Sign.At)
+		if l.Sign.Plus == "" || l.Sign.Minus == "" {
+			complain("sign: name the characters for plus and for minus")
+		}
+	}
+	if l.Digits.From == 0 {
+		complain("digits: say where the weight stands")
+	}
+	for _, f := range []struct {
+		name string
+		d    Digits
+		s    *style
+	}{{"digits", l.Digits, &m.style}, {"tare", l.Tare, &m.tareStyle}, {"gross", l.Gross, &m.grossStyle}} {
+		if f.d.Span == (Span{}) {
+			continue
+		}
+		span(f.name, f.d.Span)
+		if f.d.Count < 0 || f.d.Count > mostDigits {
+			complain("%s: count %d must be between 0 and %d", f.name, f.d.Count, mostDigits)
+		}
+		if f.d.BCD && (f.d.Point || f.d.Pointed || f.d.Signed || f.d.Padded) {
+			complain("%s: packed digits have no point, sign or blanks", f.name)
+		}
+		*f.s = style{point: f.d.Point || f.d.Pointed, pointed: f.d.Pointed, sign: f.d.Signed, padded: f.d.Padded, gapped: f.d.Gapped, trailing: f.d.Trailing}
+	}
+	switch {
+	case l.Decimals.At == 0:
+		if l.Decimals.Fixed < 0 || l.Decimals.Fixed > 9 {
+			complain("decimals: fixed %d must be between 0 and 9", l.Decimals.Fixed)
+		}
+	case l.Decimals.Fixed != 0:
+		complain("decimals: either fixed or at, not both")
+	default:
+		position("decimals", l.Decimals.At)
+		if k := l.Decimals.Kind; k != "" && k != "digit" && k != "bits" && k != "toledo" {
+			complain("decimals: kind %.20q is not digit, bits or toledo", k)
+		}
+	}
+	if (l.Decimals.At != 0 || l.Decimals.Fixed != 0) && (l.Digits.Point || l.Digits.Pointed) {
+		complain("decimals: digits that carry a point need no decimals")
+	}
+	if l.Twin != (Span{}) {
+		span("twin", l.Twin)
+	}
+	for _, c := range l.Codes {
+		m.codes = append(m.codes, c.compile(complain, position, words, table))
+	}
+	for _, b := range l.Bits {
+		position("bits", b.At)
+		if b.Mask == 0 || b.Is&^b.Mask != 0 {
+			complain("bits at %d: value %#02x does not lie under mask %#02x", b.At, b.Is, b.Mask)
+		}
+		m.bits = append(m.bits, bitTable{b.At, b.Mask, b.Is, words("bits", b.Then), words("bits", b.Else)})
+	}
+	m.units = l.unitTable(complain, span, table)
+	if l.Unit.Fixed != "" {
+		m.unit = unit.Unit(l.Unit.Fixed)
+		if _, ok := usualUnits()[l.Unit.Fixed]; !ok {
+			complain("unit: %.20q is not kg, g, t, lb or oz", l.Unit.Fixed)
+		}
+	}
+	m.texts, m.messages = table("texts", l.Texts), table("messages", l.Messages)
+	m.blank = words("blank_is", l.BlankIs)
+	m.dashes, m.dashesOK = words("dashes_are", l.DashesIs), l.DashesIs != ""
+	if err := errors.Join(wrong...); err != nil {
+		return codec{}, fmt.Errorf("layout: %w", err)
+	}
+
+	c := codec{mask: l.Mask, between: l.Between, decode: m.decode}
+	switch {
+	case len(l.Start) == 0:
+		c.take = m.takeLine
+	case l.NextStartEnds:
+		c.start, c.hasStart, c.take = l.Start[0], true, m.takeToNext
+	case l.Length == 0:
+		c.start, c.hasStart, c.take = l.Start[0], true, m.takeToEnd
+	default:
+		c.start, c.hasStart, c.take = l.Start[0], true, m.takeFixed
+	}
+	return c, nil
+}
+
+func (l Layout) checkFraming(complain func(string, ...any)) {
+	if l.Length < 0 || l.Length >= MaxFrame || l.OrLength < 0 || l.OrLength >= MaxFrame {
+		complain("length: %d, %d: must be below %d", l.Length, l.OrLength, MaxFrame)
+	}
+	if l.OrLength != 0 && l.OrLength <= l.Length {
+		complain("or_length: %d must be more than length %d", l.OrLength, l.Length)
+	}
+	if n := len(l.Start) + len(l.End); n > 16 || l.Length > 0 && n >= l.Length {
+		complain("start and end: %d bytes are too many", n)
+	}
+	switch {
+	case l.NextStartEnds:
+		if len(l.Start) != 1 || l.Length == 0 || l.OrLength != 0 || len(l.End) != 0 {
+			complain("next_start_ends: needs a start of one byte, a length and no end")
+		}
+	case len(l.Start) == 0 && len(l.End) == 0:
+		complain("start, end: a frame needs one of them")
+	case len(l.End) == 0 && l.Length == 0:
+		complain("end, length: a frame needs one of them")
+	}
+	if l.Checksum.AfterEnd && (len(l.Start) == 0 || l.Length == 0) {
+		complain("checksum after_end: needs a start and a length")
+	}
+}
+
+func (l Layout) checkChecksum(complain func(string, ...any), position func(string, int), span func(string, Span)) {
+	c := l.Checksum
+	switch checksumKind(c.Kind) {
+	case "", noChecksum:
+		if c != (Checksum{Kind: c.Kind}) {
+			complain("checksum: from, to, at and encoding need a kind")
+		}
+		return
+	case xorSum, sum8, neg8, mt7:
+	default:
+		complain("checksum: kind %.20q is not xor, sum8, neg8, mt7 or none", c.Kind)
+	}
+	switch c.Encoding {
+	case "", encodedRaw, encodedNibble, encodedHex:
+	default:
+		complain("checksum: encoding %.20q is not raw, nibble or hex", c.Encoding)
+	}
+	if c.AfterEnd {
+		if c.From != 0 || c.To != 0 || c.At != 0 || c.Encoding != "" && c.Encoding != encodedRaw {
+			complain("checksum after_end: is one raw byte over all before it; from, to and at have no meaning")
+		}
+		return
+	}
+	span("checksum", Span{c.From, c.To})
+	position("checksum", c.At)
+}
+
+func (c Code) compile(complain func(string, ...any), position func(string, int), words func(string, string) meaning,
+	table func(string, map[string]string) []entry) codeTable {
+	position("codes", c.At)
+	t := codeTable{at: c.At, entries: table("codes", c.Is), other: reject}
+	if len(t.entries) == 0 {
+		complain("codes at %d: no texts", c.At)
+		return t
+	}
+	t.n = len(t.entries[0].text)
+	for i, e := range t.entries {
+		t.entries[i].said = "status " + e.text
+		if len(e.text) != t.n {
+			complain("codes at %d: %q and %q differ in length", c.At, t.entries[0].text, e.text)
+		}
+	}
+	switch c.Other {
+	case "":
+	case "ignore":
+		t.other = 0
+	default:
+		t.other = words("codes other", c.Other)
+	}
+	return t
+}
+
+func (l Layout) unitTable(complain func(string, ...any), span func(string, Span), table func(string, map[string]string) []entry) []entry {
+	if l.Unit.Span == (Span{}) {
+		return nil
+	}
+	if l.Unit.Fixed != "" {
+		complain("unit: either fixed or a field, not both")
+	}
+	span("unit", l.Unit.Span)
+	texts := l.Unit.Is
+	if len(texts) == 0 {
+		texts = usualUnits()
+	}
+	return table("unit", texts)
+}
+
+// at turns a position into an index. False means that this frame is too short for it.
+func at(b []byte, position int) (int, bool) {
+	if position < 0 {
+		position += len(b)
+		return position, position >= 0
+	}
+	return position - 1, position <= len(b)
+}
+
+func (s Span) in(b []byte) ([]byte, bool) {
+	from, okFrom := at(b, s.From)
+	to, okTo := at(b, s.To)
+	if !okFrom || !okTo || from > to {
+		return nil, false
+	}
+	return b[from : to+1], true
+}
+
+func find(entries []entry, text []byte) (entry, bool) {
+	for i := range entries {
+		if entries[i].text == string(text) {
+			return entries[i], true
+		}
+	}
+	return entry{}, false
+}
+
+// say applies a text that stands for digits or for a whole frame.
+func (e entry) say(w *device.Weight, all meaning) {
+	(all&^inRange | e.m).apply(w)
+	if e.m&faulty != 0 {
+		w.Error = e.said
+	}
+	noValue(w)
+}

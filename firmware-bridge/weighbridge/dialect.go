@@ -1,0 +1,279 @@
+// Package weighbridge reads weighing indicators.
+//
+// In: the bytes of a serial line, in whatever pieces they arrive.
+// Out: one device.Weight per frame, with the digits as sent and the frame itself as evidence; the
+// health of the line; and the requests that make a polled indicator answer.
+// It promises that a frame with a wrong checksum, length, digit, unit or address is counted and
+// never becomes a weight, that a format which does not speak of stability, range or kind leaves
+// them unknown, that memory is bounded, and that no code path can send a command that zeroes,
+// tares, clears or resets.
+// It does not judge stability over time, convert units or know vehicles, and it never guesses a
+// dialect: the profile names one and a person confirms it with a known weight.
+package weighbridge
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"steelyard/internal/unit"
+)
+
+// Dialect is one format of one family of indicators.
+type Dialect struct {
+	Name  string // in profiles: "yaohua-tf0"
+	Makes string // who speaks it
+	Cites string // where its layout is documented
+
+	// FrameBytes is the length of a usual frame. It sets, with the line's speed, how long a
+	// silence may last.
+	FrameBytes int
+
+	// Poll is the request that makes the indicator answer; empty for those that send by
+	// themselves.
+	Poll Request
+
+	options  []string // names of the options that this dialect uses, beside device and unit
+	requests []Request
+	encode   func(Request, Options) []byte // only for requests in the list
+	build    func(Options) (codec, error)
+}
+
+// Options adapt a dialect to one instrument. Zero values mean the dialect's default. An option
+// that the dialect does not use is a mistake, not a no-op.
+type Options struct {
+	Device string    `yaml:"-"`    // id put into every frame
+	Unit   unit.Unit `yaml:"unit"` // unit of the digits when frames name none
+
+	// Checksum is the variant behind a Toledo frame: mt7, neg8, sum8 or none. There is no
+	// automatic choice: a line without a checksum and one with damaged frames look alike.
+	Checksum string `yaml:"checksum"`
+
+	// DummyZeros says what Toledo's codes for zeros without digits mean: "sent" (they are among
+	// the six characters, the default) or "multiply".
+	DummyZeros string `yaml:"dummy_zeros"`
+
+	// NoPoint is for an instrument whose display has no point, in a format that sends one
+	// elsewhere. It can't be read off the frames: a lost point would multiply the weight.
+	NoPoint bool `yaml:"no_point"`
+
+	Short      bool   `yaml:"short"`      // the Toledo frame without tare, 11 bytes
+	Mask       uint8  `yaml:"mask"`       // 0x7F on a 7-bit line that is read with 8 bits, or 0xFF
+	Characters int    `yaml:"characters"` // characters after "=": 6, 7 or 8
+	Digits     int    `yaml:"digits"`     // digits of the weight where models differ
+	Address    int    `yaml:"address"`    // of this instrument on a shared line; 0: the dialect's default
+	TareIs     string `yaml:"tare_is"`    // command that reads the tare of a Yaohua indicator, C or D, proven with a known tare
+	Layout     Layout `yaml:"layout"`     // of the dialect "generic"
+}
+
+// Names of options, for the lists in the dialects.
+const (
+	optChecksum   = "checksum"
+	optDummyZeros = "dummy_zeros"
+	optShort      = "short"
+	optNoPoint    = "no_point"
+	optMask       = "mask"
+	optCharacters = "characters"
+	optDigits     = "digits"
+	optAddress    = "address"
+	optTareIs     = "tare_is"
+	optLayout     = "layout"
+)
+
+func (o Options) set() map[string]bool {
+	return map[string]bool{
+		optChecksum:   o.Checksum != "",
+		optDummyZeros: o.DummyZeros != "",
+		optShort:      o.Short,
+		optNoPoint:    o.NoPoint,
+		optMask:       o.Mask != 0,
+		optCharacters: o.Characters != 0,
+		optDigits:     o.Digits != 0,
+		optAddress:    o.Address != 0,
+		optTareIs:     o.TareIs != "",
+		optLayout:     o.Layout.Digits != Digits{} || len(o.Layout.Start)+len(o.Layout.End) > 0,
+	}
+}
+
+// Find returns the dialect of that name.
+func Find(name string) (Dialect, bool) {
+	for _, d := range Dialects() {
+		if d.Name == name {
+			return d, true
+		}
+	}
+	return Dialect{}, false
+}
+
+// Check reports every mistake in the options at once.
+func (d Dialect) Check(o Options) error {
+	_, err := d.codec(o)
+	return err
+}
+
+func (d Dialect) codec(o Options) (codec, error) {
+	if d.build == nil {
+		return codec{}, errors.New("weighbridge dialect: none chosen; name one of the list")
+	}
+	var wrong []error
+	for name, set := range o.set() {
+		if set && !slices.Contains(d.options, name) {
+			wrong = append(wrong, fmt.Errorf("option %s has no meaning here; remove it", name))
+		}
+	}
+	slices.SortFunc(wrong, func(a, b error) int { return compareText(a.Error(), b.Error()) })
+	wrong = append(wrong, o.checkValues()...)
+	if o.Unit != unit.Unknown {
+		if _, ok := usualUnits()[string(o.Unit)]; !ok {
+			wrong = append(wrong, fmt.Errorf("unit %.20q: not kg, g, t, lb or oz", o.Unit))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return codec{}, fmt.Errorf("weighbridge dialect %s: %w", d.Name, err)
+	}
+	c, err := d.build(o)
+	if err != nil {
+		return codec{}, fmt.Errorf("weighbridge dialect %s: %w", d.Name, err)
+	}
+	return c, nil
+}
+
+func (o Options) checkValues() []error {
+	var wrong []error
+	oneOf := func(name, value string, known ...string) {
+		if value != "" && !slices.Contains(known, value) {
+			wrong = append(wrong, fmt.Errorf("%s %.20q: not one of %q", name, value, known))
+		}
+	}
+	if o.Checksum == "auto" {
+		wrong = append(wrong, errors.New("checksum \"auto\": a line without checksum and one with damaged frames look alike; read the indicator's setting and name mt7, neg8, sum8 or none"))
+	} else {
+		oneOf(optChecksum, o.Checksum, string(mt7), string(neg8), string(sum8), string(noChecksum))
+	}
+	oneOf(optDummyZeros, o.DummyZeros, "sent", "multiply")
+	oneOf(optTareIs, o.TareIs, "C", "D")
+	if o.Mask != 0 && o.Mask != 0x7F && o.Mask != 0xFF {
+		wrong = append(wrong, fmt.Errorf("mask %#02x: not 0x7f or 0xff", o.Mask))
+	}
+	if o.Characters != 0 && (o.Characters < 6 || o.Characters > 8) {
+		wrong = append(wrong, fmt.Errorf("characters %d: not 6, 7 or 8", o.Characters))
+	}
+	if o.Digits < 0 || o.Digits > 9 || o.Digits > 0 && o.Digits < 4 {
+		wrong = append(wrong, fmt.Errorf("digits %d: not between 4 and 9", o.Digits))
+	}
+	if o.Address < 0 || o.Address > 99 {
+		wrong = append(wrong, fmt.Errorf("address %d: not between 1 and 99", o.Address))
+	}
+	return wrong
+}
+
+func compareText(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Dialects lists every format this package reads, in one place.
+func Dialects() []Dialect {
+	return []Dialect{
+		{Name: "yaohua-tf0", Makes: "Yaohua XK3190 A9+, A23p, DS3; Keli K9; many clones; continuous, 12 bytes",
+			Cites:      "XK3190-A9+ manual p. 11; XK3190-DS3 manual p. 7",
+			FrameBytes: 12, build: buildTF0},
+		{Name: "yaohua-eq-rev", Makes: "Yaohua DS3 (tF=2, 3), A26 format 1, A23p continuous 2; \"=\" and reversed digits",
+			Cites:      "XK3190-A26 manual p. 11; XK3190-DS3 manual pp. 7-9",
+			FrameBytes: 9, options: []string{optCharacters}, build: buildEqualsReversed},
+		{Name: "yaohua-eq-fwd", Makes: "Yaohua A26 format 2, A23p continuous 3; \"=\" and forward digits",
+			Cites:      "XK3190-A26 manual p. 11; XK3190-A23p manual pp. 23-26",
+			FrameBytes: 9, options: []string{optCharacters}, build: buildEqualsForward},
+		{Name: "yaohua-cmd", Makes: "Yaohua A9+, A23p, DS3 and Keli K9 in command mode",
+			Cites:      "XK3190-A9+ manual p. 11; XK3190-A23p manual p. 24; XK3190-DS3 manual p. 7",
+			FrameBytes: 14, Poll: ReadGross, options: []string{optAddress, optTareIs},
+			requests: []Request{Handshake, ReadGross, ReadTare, ReadNet}, encode: encodeYaohua, build: buildYaohuaCommand},
+		{Name: "yaohua-a12", Makes: "Yaohua A12(E) bench indicators",
+			Cites:      "XK3190-A12(E) manual pp. 12-13",
+			FrameBytes: 15, build: layoutOf(a12Layout)},
+		{Name: "yaohua-ww", Makes: "Yaohua A12+SS, Liden LUW2001 format A; axle pads, floor scales",
+			Cites:      "Liden LUW2001 manual p. 16",
+			FrameBytes: 15, options: []string{optNoPoint}, build: buildWW},
+		{Name: "mt-cont", Makes: "Mettler Toledo continuous; Fairbanks, Cardinal, KERN, Systec, XK8142",
+			Cites:      "KERN FTC manual; Rockwell 57C428 manual; Cardinal 225 manual p. 126",
+			FrameBytes: 18, options: []string{optChecksum, optDummyZeros, optShort, optMask}, build: buildToledo},
+		{Name: "flintec-cont", Makes: "Flintec FT-11, FT-13, FT-111, FT-112 in Toledo format",
+			Cites:      "Flintec FT-111 manual pp. 85-93",
+			FrameBytes: 19, options: []string{optChecksum, optDummyZeros, optMask}, build: buildFlintec},
+		{Name: "flintec-fast", Makes: "Flintec FT-111 fast continuous",
+			Cites:      "Flintec FT-111 manual pp. 85-93",
+			FrameBytes: 13, options: []string{optDigits, optNoPoint}, build: buildFlintecFast},
+		{Name: "sics", Makes: "Mettler Toledo MT-SICS, OHAUS, many bench scales",
+			Cites:      "METTLER AL-IC balance manual; OHAUS 7000 manual pp. 107-109",
+			FrameBytes: 19, Poll: ReadWeight,
+			requests: []Request{ReadWeight, ReadStable, ReadRepeated, ReadTare}, encode: encodeSICS, build: buildSICS},
+		{Name: "sma", Makes: "SMA SCP-0499: Rice Lake, Fairbanks, Sartorius, Minebea, B-TEK",
+			Cites:      "SMA SCP-0499; Sartorius PR5220 manual p. 130",
+			FrameBytes: 20, Poll: ReadWeight,
+			requests: []Request{ReadWeight}, encode: encodeSMA, build: layoutOf(smaLayout)},
+		{Name: "rlws", Makes: "Rice Lake stream, Condec, Consolidated Controls",
+			Cites:      "Rice Lake stream format, Condec demand format",
+			FrameBytes: 14, build: layoutOf(riceLakeLayout)},
+		{Name: "cardinal738", Makes: "Cardinal 738",
+			Cites:      "Cardinal 738 stream format",
+			FrameBytes: 18, options: []string{optNoPoint}, build: buildCardinal},
+		{Name: "wi120", Makes: "Avery Weigh-Tronix WI-120, WI-125; B-TEK, Brecknell with 5 digits",
+			Cites:      "Weigh-Tronix WI-120 stream format",
+			FrameBytes: 15, options: []string{optDigits, optNoPoint}, build: buildWI120},
+		{Name: "fairbanks10", Makes: "Fairbanks, 10 bytes; stops sending on underload",
+			Cites:      "Fairbanks 10-byte output",
+			FrameBytes: 10, build: layoutOf(fairbanksLayout)},
+		{Name: "fairbanks-concon", Makes: "Fairbanks in Consolidated Controls format",
+			Cites:      "Fairbanks CONCON output",
+			FrameBytes: 10, build: layoutOf(conconLayout)},
+		{Name: "toledo8217", Makes: "Toledo 8217 and USB parcel scales",
+			Cites:      "Toledo 8217 protocol as spoken by point-of-sale drivers",
+			FrameBytes: 8, Poll: ReadWeight, options: []string{optDigits, optMask, optNoPoint},
+			requests: []Request{ReadWeight}, encode: encode8217, build: build8217},
+		{Name: "and18", Makes: "A&D AD-4402, AD-4410; Jinzhong XK3102 and many Asian indicators",
+			Cites:      "A&D AD-4402 manual; A&D AD-4410 manual",
+			FrameBytes: 18, options: []string{optMask}, build: buildAnD},
+		{Name: "cas22", Makes: "CAS CI-400, CI-600D; needs a line of 8 bits",
+			Cites:      "CAS CI-400 manual",
+			FrameBytes: 22, build: layoutOf(casLayout)},
+		{Name: "ohaus3000", Makes: "OHAUS Defender 3000",
+			Cites:      "OHAUS Defender 3000 manual",
+			FrameBytes: 21, build: layoutOf(ohausLayout)},
+		{Name: "dini-short", Makes: "Dini Argeo, short string",
+			Cites:      "Dini Argeo DGT manual",
+			FrameBytes: 19, Poll: ReadWeight, options: []string{optAddress},
+			requests: []Request{ReadWeight}, encode: encodeDini("READ"), build: buildDiniShort},
+		{Name: "dini-ext", Makes: "Dini Argeo, extended string with tare",
+			Cites:      "Dini Argeo DGT manual",
+			FrameBytes: 43, Poll: ReadWeight, options: []string{optAddress},
+			requests: []Request{ReadWeight}, encode: encodeDini("REXT"), build: buildDiniExtended},
+		{Name: "laumas-ascii", Makes: "Laumas TLB, TLU, W100, WLIGHT, LCB on request",
+			Cites:      "Laumas TLB and WLIGHT manuals, ASCII bidirectional",
+			FrameBytes: 15, Poll: ReadGross, options: []string{optAddress},
+			requests: []Request{ReadGross, ReadNet}, encode: encodeLaumas, build: buildLaumas},
+		{Name: "laumas-tx", Makes: "Laumas continuous, 6 characters",
+			Cites:      "Laumas WLIGHT manual p. 29",
+			FrameBytes: 8, build: layoutOf(laumasTXLayout)},
+		{Name: "laumas-td", Makes: "Laumas continuous, the gross twice",
+			Cites:      "Laumas WLIGHT manual p. 29",
+			FrameBytes: 19, build: layoutOf(laumasTDLayout)},
+		{Name: "laumas-rip", Makes: "Laumas remote display, net and gross",
+			Cites:      "Laumas TLU manual p. 26",
+			FrameBytes: 19, build: layoutOf(laumasRemoteLayout)},
+		{Name: "systec-rn", Makes: "Systec IT, answers to registered weighing",
+			Cites:      "Systec IT manual, command RN",
+			FrameBytes: 64, requests: []Request{Register}, encode: encodeSystec, build: buildSystec},
+		{Name: "generic", Makes: "any indicator whose frame a layout can describe",
+			Cites:      "the maker's manual, named in the device file",
+			FrameBytes: 24, options: []string{optLayout}, build: func(o Options) (codec, error) { return o.Layout.compile(o.Unit) }},
+	}
+}
+
+func layoutOf(layout func() Layout) func(Options) (codec, error) {
+	return func(o Options) (codec, error) { return layout().compile(o.Unit) }
+}

@@ -1,0 +1,404 @@
+package weighbridge_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"go.uber.org/goleak"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/weighbridge"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// site is a sink that remembers and lets a test wait for what must come.
+type site struct {
+	mu      sync.Mutex
+	weights []device.Weight
+	health  []device.Health
+	changed chan struct{}
+}
+
+func newSite() *site { return &site{changed: make(chan struct{}, 1)} }
+
+func (s *site) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *site) Weight(w device.Weight) {
+	s.mu.Lock()
+	s.weights = append(s.weights, w)
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *site) Scan(device.Scan) {}
+
+func (s *site) Health(h device.Health) {
+	s.mu.Lock()
+	s.health = append(s.health, h)
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *site) seen() ([]device.Weight, []device.Health) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]device.Weight(nil), s.weights...), append([]device.Health(nil), s.health...)
+}
+
+// until waits for a condition; the limit only ends a test that would hang.
+func (s *site) until(t *testing.T, what string, done func([]device.Weight, []device.Health) bool) {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		weights, health := s.seen()
+		if done(weights, health) {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-limit:
+			t.Fatalf("waited for %s: %d weights, health %v", what, len(weights), health)
+		}
+	}
+}
+
+func state(health []device.Health) device.State {
+	if len(health) == 0 {
+		return ""
+	}
+	return health[len(health)-1].State
+}
+
+// plug makes a pty that link leads to, and returns the machine's end.
+func plug(t *testing.T, link string) *os.File {
+	t.Helper()
+	machine, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(link)
+	if err := os.Symlink(tty.Name(), link); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { machine.Close(); tty.Close() })
+	return machine
+}
+
+// send repeats a frame as an indicator does, until stop is called; stop waits for the last one.
+func send(machine io.Writer, frame []byte, pause time.Duration) (stop func()) {
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-time.After(pause):
+				if _, err := machine.Write(frame); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-ended }
+}
+
+// start runs a reader until the test ends, and then waits for it.
+func run(t *testing.T, r weighbridge.Reader) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("run: %v", err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func reader(t *testing.T, link, dialectName string, s *site) weighbridge.Reader {
+	t.Helper()
+	return weighbridge.Reader{
+		Device: "weighbridge-1", Line: serial.Config{Port: link}, Dialect: dialect(t, dialectName),
+		Sink: s, RetryFrom: 20 * time.Millisecond, RetryTo: 200 * time.Millisecond,
+	}
+}
+
+// A lorry drives over a bridge whose indicator was captured: empty, a car of 1560 kg, with its
+// driver 1650 kg, a lorry of 23960 kg. What was on the line must come out, in order, with its
+// bytes as evidence.
+func TestCapturedFramesThroughAPty(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	machine := plug(t, link)
+	s := newSite()
+	stop := run(t, reader(t, link, "yaohua-tf0", s))
+	empty := []byte("\x02+00000001B\x03")
+	quiet := send(machine, empty, 5*time.Millisecond)
+	s.until(t, "the first weight", func(w []device.Weight, _ []device.Health) bool { return len(w) > 2 })
+	quiet()
+	wants := []string{"1560", "1650", "23960", "12340", "-60", "123.4"}
+	byValue := make(map[string][]byte)
+	for _, v := range vectors(t) {
+		if value, ok := v.Expect["value"].(string); ok && v.Proto == "yaohua-tf0" {
+			byValue[value] = v.bytes(t)
+		}
+	}
+	for _, want := range wants {
+		frame := byValue[want]
+		for _, piece := range [][]byte{frame[:5], frame[5:]} {
+			if _, err := machine.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var tail []device.Weight
+	s.until(t, "all weights", func(ws []device.Weight, _ []device.Health) bool {
+		tail = tail[:0]
+		for _, w := range ws {
+			if w.Value.Coef != 0 {
+				tail = append(tail, w)
+			}
+		}
+		return len(tail) == len(wants)
+	})
+	stop()
+	for i, w := range tail {
+		if w.Value.String() != wants[i] || !bytes.Equal(w.Raw, byValue[wants[i]]) || w.Device != "weighbridge-1" {
+			t.Errorf("weight %d: %+v, want %s", i, w, wants[i])
+		}
+		if i > 0 && w.At.Before(tail[i-1].At) {
+			t.Errorf("weight %d arrived before %d", i, i-1)
+		}
+	}
+	if _, health := s.seen(); len(health) != 1 || health[0].State != device.Online {
+		t.Errorf("health %+v, want online once", health)
+	}
+}
+
+// Pulling the plug is a fault, and plugging in again heals it without anybody's help. Nothing that
+// stood half read may be glued to what comes after.
+func TestUnplugAndReplug(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	machine := plug(t, link)
+	s := newSite()
+	run(t, reader(t, link, "yaohua-eq-fwd", s))
+	for round := range 3 {
+		quiet := send(machine, []byte("=0012340."), 5*time.Millisecond)
+		before, _ := s.seen()
+		s.until(t, "weights", func(w []device.Weight, h []device.Health) bool {
+			return len(w) > len(before)+2 && state(h) == device.Online
+		})
+		quiet()
+		if _, err := machine.Write([]byte("=0099")); err != nil { // the plug is pulled in mid-frame
+			t.Fatal(err)
+		}
+		machine.Close()
+		os.Remove(link)
+		s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
+		_, health := s.seen()
+		if detail := health[len(health)-1].Detail; !strings.Contains(detail, "line lost") {
+			t.Errorf("round %d: detail %q", round, detail)
+		}
+		machine = plug(t, link)
+	}
+	weights, health := s.seen()
+	for _, w := range weights {
+		if w.Value.String() != "12340" {
+			t.Errorf("weight %s from % x", w.Value, w.Raw)
+		}
+	}
+	for i := 1; i < len(health); i++ {
+		if health[i].State == health[i-1].State {
+			t.Errorf("state %s reported twice in a row", health[i].State)
+		}
+	}
+}
+
+func TestSilenceAndWrongDialectAreToldApart(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	machine := plug(t, link)
+	s := newSite()
+	run(t, reader(t, link, "yaohua-tf0", s))
+	s.until(t, "silence", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Silent })
+	quiet := send(machine, []byte("ST,GS,+0012340kg\r\n"), 10*time.Millisecond)
+	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
+	quiet()
+	if _, health := s.seen(); !strings.Contains(health[len(health)-1].Detail, "wrong baud rate, format, checksum or dialect?") {
+		t.Errorf("health %+v", health)
+	}
+	quiet = send(machine, []byte("\x02+01234001F\x03"), 10*time.Millisecond)
+	s.until(t, "the right dialect", func(w []device.Weight, h []device.Health) bool { return len(w) > 0 && state(h) == device.Online })
+	quiet()
+	s.until(t, "silence again", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Silent })
+}
+
+func TestMissingAdapterIsAFaultAndHeals(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	s := newSite()
+	run(t, reader(t, link, "yaohua-tf0", s))
+	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
+	if _, health := s.seen(); !strings.Contains(health[0].Detail, "is the adapter plugged in?") {
+		t.Errorf("health %+v", health)
+	}
+	quiet := send(plug(t, link), []byte("\x02+01234001F\x03"), 5*time.Millisecond)
+	defer quiet()
+	s.until(t, "a weight", func(w []device.Weight, h []device.Health) bool { return len(w) > 0 && state(h) == device.Online })
+}
+
+// A polled indicator on a terminal server: it answers requests, and only those.
+func TestPolledIndicatorOverTCP(t *testing.T) {
+	for name, talk := range map[string]struct{ request, reply string }{
+		"yaohua-cmd":   {"\x02AB03\x03", "\x02AB+01234001C\x03"},
+		"sics":         {"SI\r\n", "S S      12340 kg\r\n"},
+		"sma":          {"\nW\r", "\n 1G       12340kg \r"},
+		"dini-short":   {"READ\r\n", "ST,GS,   12340,kg\r\n"},
+		"laumas-ascii": {"$01t75\r", "&&01012340t\\71\r"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := make(chan []time.Time, 1)
+			go func() {
+				var at []time.Time
+				defer func() { asked <- at }()
+				conn, err := server.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				request := make([]byte, len(talk.request))
+				for {
+					if _, err := io.ReadFull(conn, request); err != nil {
+						return
+					}
+					if string(request) != talk.request {
+						t.Errorf("asked %q, want %q", request, talk.request)
+						return
+					}
+					at = append(at, time.Now())
+					if _, err := conn.Write([]byte(talk.reply)); err != nil {
+						return
+					}
+				}
+			}()
+			s := newSite()
+			stop := run(t, reader(t, "tcp://"+server.Addr().String(), name, s))
+			s.until(t, "four answers", func(w []device.Weight, _ []device.Health) bool { return len(w) >= 4 })
+			stop()
+			server.Close()
+			for _, w := range s.weights {
+				if w.Value.String() != "12340" {
+					t.Errorf("%+v", w)
+				}
+			}
+			at := <-asked
+			for i := 1; i < len(at); i++ { // the pause starts after the answer; 5 ms for the clock's reading
+				if gap := at[i].Sub(at[i-1]); gap < 195*time.Millisecond {
+					t.Errorf("request %d came %s after the one before", i, gap)
+				}
+			}
+		})
+	}
+}
+
+// Registered weighing writes into the indicator's alibi memory: it happens on request only.
+func TestRegisterIsNeverPolled(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	machine := plug(t, link)
+	s := newSite()
+	ask := make(chan weighbridge.Request, 2)
+	r := reader(t, link, "systec-rn", s)
+	r.Ask = ask
+	run(t, r)
+	s.until(t, "an open line", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Online })
+	ask <- "zero" // not a request: dropped
+	ask <- weighbridge.Register
+	asked := make(chan byte, 64)
+	go func() { // ends when the test closes both ends of the pty
+		defer close(asked)
+		for one := make([]byte, 1); ; {
+			if _, err := machine.Read(one); err != nil {
+				return
+			}
+			asked <- one[0]
+		}
+	}()
+	for _, want := range []byte("<RN>") {
+		if got := <-asked; got != want {
+			t.Fatalf("asked %q, want %q", got, want)
+		}
+	}
+	if _, err := machine.Write([]byte("<000005.06.1813:12   21   20000       0   20000kg  >")); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, "the answer", func(w []device.Weight, _ []device.Health) bool {
+		return len(w) == 1 && w[0].Value.String() == "20000" && w[0].Alibi == "05.06.18/1/2"
+	})
+	select {
+	case c := <-asked:
+		t.Errorf("asked again without being told: %q", c)
+	case <-time.After(time.Second): // more than a poll's pause
+	}
+}
+
+func TestRunRefusesABadConfiguration(t *testing.T) {
+	s := newSite()
+	good := reader(t, "/dev/null", "yaohua-tf0", s)
+	for want, change := range map[string]func(*weighbridge.Reader){
+		"no device id":        func(r *weighbridge.Reader) { r.Device = "" },
+		"no sink":             func(r *weighbridge.Reader) { r.Sink = nil },
+		"gap 100ms":           func(r *weighbridge.Reader) { r.Gap = 100 * time.Millisecond },
+		"baud 7":              func(r *weighbridge.Reader) { r.Line.Baud = 7 },
+		"weighbridge dialect": func(r *weighbridge.Reader) { r.Dialect = weighbridge.Dialect{} },
+		"option address":      func(r *weighbridge.Reader) { r.Options.Address = 3 },
+	} {
+		r := good
+		change(&r)
+		if err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+func TestSilenceFollowsTheLine(t *testing.T) {
+	for _, test := range []struct {
+		dialect string
+		baud    int
+		want    time.Duration
+	}{
+		{"yaohua-tf0", 9600, 500 * time.Millisecond}, // ten frames of 12.5 ms are less
+		{"yaohua-tf0", 600, 2 * time.Second},
+		{"sics", 9600, 2100 * time.Millisecond}, // three polls without an answer
+	} {
+		r := reader(t, "/dev/null", test.dialect, newSite())
+		r.Line.Baud = test.baud
+		if got := r.SilenceAfter(); got != test.want {
+			t.Errorf("%s at %d: %s, want %s", test.dialect, test.baud, got, test.want)
+		}
+	}
+}

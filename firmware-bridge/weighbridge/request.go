@@ -1,0 +1,100 @@
+package weighbridge
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Request is something that an indicator may be asked. All of them read; Register makes a legal
+// indicator weigh and store, and is therefore never polled. There is no request that zeroes,
+// tares, clears, erases or resets, and Encode builds nothing from free text.
+type Request string
+
+// The requests. Which a dialect knows is in its list.
+const (
+	Handshake    Request = "handshake"
+	ReadWeight   Request = "weight"   // the displayed weight, at once
+	ReadStable   Request = "stable"   // the displayed weight when it is stable: blocks the line for up to tens of seconds
+	ReadRepeated Request = "repeated" // the displayed weight, again and again
+	ReadGross    Request = "gross"
+	ReadNet      Request = "net"
+	ReadTare     Request = "tare"
+	Register     Request = "register" // weigh, store in the indicator's alibi memory, answer
+)
+
+// Requests lists what Encode can encode. A Yaohua indicator is asked for tare and net only when
+// Options.TareIs names the command, because makers have swapped the two.
+func (d Dialect) Requests() []Request { return slices.Clone(d.requests) }
+
+// Encode gives the bytes that ask for r.
+func (d Dialect) Encode(r Request, o Options) ([]byte, error) {
+	if err := d.Check(o); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(d.requests, r) {
+		return nil, fmt.Errorf("weighbridge dialect %s: cannot ask for %.40q; it knows %q", d.Name, r, d.requests)
+	}
+	frame := d.encode(r, o)
+	if frame == nil {
+		return nil, fmt.Errorf("weighbridge dialect %s: %s needs option tare_is: C and D are swapped between models, so prove with a known tare which one reads it", d.Name, r)
+	}
+	return frame, nil
+}
+
+// encodeYaohua writes 02 address command XOR XOR 03. Commands E to I read on some models and
+// tare, zero or erase on others (XK3190-A9+ manual p. 11 against Keli K9-R manual pp. 9-10), so
+// they do not exist here; neither do the A22's '0', 'T' and 'R'.
+func encodeYaohua(r Request, o Options) []byte {
+	var command byte
+	switch r {
+	case Handshake:
+		command = 'A'
+	case ReadGross:
+		command = 'B'
+	case ReadTare, ReadNet:
+		if o.TareIs == "" {
+			return nil
+		}
+		if command = 'C'; (r == ReadTare) != (o.TareIs == "C") {
+			command = 'D'
+		}
+	}
+	address := yaohuaAddress(o)
+	return append(appendHex([]byte{0x02, address, command}, address^command), 0x03)
+}
+
+func encodeSICS(r Request, _ Options) []byte {
+	switch r {
+	case ReadStable:
+		return []byte("S\r\n")
+	case ReadRepeated:
+		return []byte("SIR\r\n")
+	case ReadTare:
+		return []byte("TA\r\n")
+	}
+	return []byte("SI\r\n")
+}
+
+func encodeSMA(Request, Options) []byte { return []byte("\nW\r") }
+
+func encode8217(Request, Options) []byte { return []byte("W") }
+
+func encodeSystec(Request, Options) []byte { return []byte("<RN>") }
+
+func encodeDini(command string) func(Request, Options) []byte {
+	return func(_ Request, o Options) []byte {
+		if o.Address == 0 {
+			return []byte(command + "\r\n")
+		}
+		return fmt.Appendf(nil, "%02d%s\r\n", o.Address, command)
+	}
+}
+
+func encodeLaumas(r Request, o Options) []byte {
+	what := byte('t')
+	if r == ReadNet {
+		what = 'n'
+	}
+	frame := append(fmt.Appendf(nil, "$%02d", max(1, o.Address)), what)
+	return append(appendHex(frame, xorSum.of(frame[1:])), '\r')
+}

@@ -1,0 +1,70 @@
+package weighbridge
+
+import (
+	"bytes"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/internal/unit"
+)
+
+// buildSICS reads the answers of MT-SICS: "S", status, 10 characters, unit; or a status alone; or
+// an error. The answer does not say gross or net: it is the displayed weight.
+func buildSICS(o Options) (codec, error) {
+	end, units := crlf(), usualUnits()
+	return codec{
+		take: func(b []byte, _ bool) (int, verdict) { return takeLine(b, end) },
+		decode: func(b []byte, w *device.Weight) bool {
+			return readSICS(b[:len(b)-len(end)], o.Unit, units, w)
+		},
+	}, nil
+}
+
+const sicsUnitAt = 15 // behind "S S ", 10 characters and a blank
+
+func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *device.Weight) bool {
+	w.Unit = fallback
+	if said, ok := sicsError(line); ok {
+		w.Error = said
+		return true
+	}
+	switch string(line) {
+	case "S +":
+		w.Range = device.Over
+		return true
+	case "S -":
+		w.Range = device.Under
+		return true
+	}
+	if len(line) <= sicsUnitAt || line[0] != 'S' || line[1] != ' ' || line[3] != ' ' || line[sicsUnitAt-1] != ' ' {
+		return false
+	}
+	switch line[2] {
+	case 'S':
+		w.Stable = device.Yes
+	case 'D':
+		w.Stable = device.No
+	default:
+		return false
+	}
+	d, state := parseNumber(line[4:14], style{point: true, sign: true, padded: true})
+	name, known := units[string(bytes.TrimRight(line[sicsUnitAt:], " "))]
+	if state != number || !known {
+		return false
+	}
+	w.Value, w.HasValue, w.Unit, w.Range = d, true, unit.Unit(name), device.RangeOK
+	return true
+}
+
+func sicsError(line []byte) (string, bool) {
+	switch string(line) {
+	case "ES":
+		return "syntax", true
+	case "ET":
+		return "transmission", true
+	case "EL":
+		return "logical", true
+	case "S I":
+		return "not executable now", true
+	}
+	return "", false
+}

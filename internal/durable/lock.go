@@ -1,0 +1,89 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// HeldError says that another process, or another part of this one, has the lock.
+type HeldError struct {
+	Path string
+	PID  int // of the holder; 0 when it is not known
+}
+
+func (e *HeldError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("lock %s: another process holds it; stop that process or choose another directory", e.Path)
+	}
+	return fmt.Sprintf("lock %s: process %d holds it; stop that process or choose another directory", e.Path, e.PID)
+}
+
+// Lock takes the lock file at path, creating it if need be, or returns a *HeldError at once. The
+// kernel frees the lock when the process ends, however it ends, so a file left by a crash locks
+// nobody out. release may be called once.
+//
+//	open     path  O_RDWR|O_CREAT
+//	flock    LOCK_EX|LOCK_NB              the lock is on the open file, not on the name
+//	ftruncate, write  our process id      for the other's message only; no decision rests on it
+//
+// The file stays after release: removing it would let a third process lock a new file of that name
+// while a second one still waits to lock the old one.
+func Lock(path string) (release func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := flock(f); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = &HeldError{Path: path, PID: holder(f)}
+		} else {
+			err = fmt.Errorf("lock %s: %w; use a local file system", path, err)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := sign(f, strconv.Itoa(os.Getpid())+"\n"); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return func() error {
+		// Without the truncation a later holder's contender could be told our process id.
+		if err := errors.Join(f.Truncate(0), f.Close()); err != nil {
+			return fmt.Errorf("unlock %s: %w", path, err)
+		}
+		return nil
+	}, nil
+}
+
+// flock retries when a signal interrupts it, which Go's runtime sends to its own threads.
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+func sign(f *os.File, text string) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
+}
+
+func holder(f *os.File) int {
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	return pid
+}

@@ -1,0 +1,158 @@
+// Package program is what every main of the house needs and no more: signals, a log, exit codes.
+//
+// In: the name of a program and its run function. Out: an exit code, and every error on a line of
+// its own on standard error: 0 done or stopped by a signal, 1 an error, 2 called wrongly.
+// It promises that SIGINT and SIGTERM cancel the context with the signal as cause, that a second
+// one kills, and that run is waited for. It does not parse configuration, restart anything or
+// catch panics: a panic ends the process and the service manager starts it again.
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The exit codes, for scripts and service managers.
+const (
+	Done      = 0
+	Failed    = 1
+	WrongCall = 2
+)
+
+// Env is what a program has of the world. Tests make their own.
+type Env struct {
+	Args   []string // without the program's name
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Log    *slog.Logger   // to Stderr
+	Level  *slog.LevelVar // of Log; for a flag such as -v. nil when the test brings a Log of its own
+}
+
+// Main is the body of a main function: it runs, says what went wrong and exits.
+func Main(name string, run func(context.Context, Env) error) {
+	// NotifyContext cancels with the signal as cause. Giving the signals back at once lets a
+	// second one have its usual, deadly effect while run is still closing things.
+	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, release)
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	env.Log, env.Level = newLog(os.Stderr, terminal(os.Stderr))
+	os.Exit(RunFunc(ctx, name, env, run))
+}
+
+// RunFunc is Main without the process: it runs and returns the exit code.
+func RunFunc(ctx context.Context, name string, env Env, run func(context.Context, Env) error) int {
+	if env.Log == nil {
+		env.Log, env.Level = newLog(env.Stderr, false)
+	}
+	said := make(chan struct{})
+	unneeded := context.AfterFunc(ctx, func() {
+		defer close(said)
+		env.Log.Info("stopping", "cause", context.Cause(ctx))
+	})
+	err := run(ctx, env)
+	if !unneeded() {
+		<-said
+	}
+	usage, wrong := errors.AsType[*UsageError](err)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return Done
+	case ctx.Err() != nil && stoppedBy(ctx, err):
+		return Done
+	}
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimRight(line, "\n"); line != "" {
+			fmt.Fprintf(env.Stderr, "%s: %s\n", name, line)
+		}
+	}
+	if wrong {
+		io.WriteString(env.Stderr, usage.Help)
+		return WrongCall
+	}
+	return Failed
+}
+
+// stoppedBy says whether err is nothing but the echo of the cancellation. An error that was joined
+// with it is real: a journal that could not be closed must not look like a clean stop.
+func stoppedBy(ctx context.Context, err error) bool {
+	switch wrapped := err.(type) {
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapped.Unwrap() {
+			if !stoppedBy(ctx, inner) {
+				return false
+			}
+		}
+		return true
+	case interface{ Unwrap() error }:
+		if inner := wrapped.Unwrap(); inner != nil {
+			return stoppedBy(ctx, inner)
+		}
+	}
+	return err == context.Canceled || err == context.Cause(ctx)
+}
+
+// UsageError says that the program was called wrongly; the exit code is 2.
+type UsageError struct {
+	Err  error
+	Help string // printed after the error as it is; may be empty
+}
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Usage makes a UsageError from a text that says what is wrong and what to write instead.
+func Usage(format string, args ...any) error {
+	return &UsageError{Err: fmt.Errorf(format, args...)}
+}
+
+// Parse reads flags and gives the arguments behind them. A mistake becomes a UsageError with the
+// flags' help; -h prints that help to Stdout and gives flag.ErrHelp, which RunFunc takes for
+// success. synopsis is the first line of the help: "edge run [flags]".
+func (e Env) Parse(flags *flag.FlagSet, synopsis string, args []string) (rest []string, err error) {
+	var help strings.Builder
+	flags.Init(flags.Name(), flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	if err = flags.Parse(args); err == nil {
+		return flags.Args(), nil
+	}
+	fmt.Fprintf(&help, "usage: %s\n", synopsis)
+	flags.SetOutput(&help)
+	flags.PrintDefaults()
+	flags.SetOutput(io.Discard)
+	if errors.Is(err, flag.ErrHelp) {
+		if _, werr := io.WriteString(e.Stdout, help.String()); werr != nil {
+			return nil, fmt.Errorf("print help: %w", werr)
+		}
+		return nil, flag.ErrHelp
+	}
+	return nil, &UsageError{Err: err, Help: help.String()}
+}
+
+// newLog writes text for a person at a terminal and JSON for everything that collects logs.
+func newLog(w io.Writer, person bool) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	options := &slog.HandlerOptions{Level: level}
+	if person {
+		return slog.New(slog.NewTextHandler(w, options)), level
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), level
+}
+
+// terminal asks for the line settings, which only a terminal has; the file mode would also take
+// /dev/null for one.
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
