@@ -32,15 +32,19 @@ import (
 
 // Plan says which town to build.
 type Plan struct {
-	Dir     string // for everything that is written; must be empty or absent
-	Sites   int
-	Speed   float64
-	Listen  string // address of the city's pages
-	Broker  string // URL of another broker than the embedded one; empty: embedded
-	Influx  string // URL of an InfluxDB; empty: the embedded history
-	Bucket  string // on it
-	Token   string // for it
-	Shape   Shape
+	Dir    string // for everything that is written; must be empty or absent
+	Sites  int
+	Speed  float64
+	Listen string // address of the city's pages
+	Broker string // URL of another broker than the embedded one; empty: embedded
+	Influx string // URL of an InfluxDB; empty: the embedded history
+	Bucket string // on it
+	Token  string // for it
+	Shape  Shape
+	// Arrivals is the mean simulated time between lorries at one weighbridge; 0: the machines' own.
+	Arrivals time.Duration
+	// Via gives the broker's URL as one site sees it; nil: as it is.
+	Via     func(site, broker string) string
 	Command func(role Role, config string) *exec.Cmd // starts an edge or the cloud as a process
 	Log     *slog.Logger
 }
@@ -146,6 +150,9 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 	for i := range keys {
 		keys[i] = chain.NewKey()
 	}
+	if plan.Via == nil {
+		t.plan.Via = func(_, broker string) string { return broker }
+	}
 	if err := t.buildCloud(cloudKey, keys, ports[plan.Sites]); err != nil {
 		return t, err
 	}
@@ -242,14 +249,14 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 		return err
 	}
 	machines, err := sim.Start(ctx, sim.SiteConfig{Name: d.slug, Dir: filepath.Join(dir, "machines"), Seed: uint64(i + 1), Speed: t.plan.Speed,
-		Weighbridges: t.plan.Shape.Weighbridges, Belts: t.plan.Shape.Belts, Balers: t.plan.Shape.Balers, Log: t.plan.Log})
+		Weighbridges: t.plan.Shape.Weighbridges, Belts: t.plan.Shape.Belts, Balers: t.plan.Shape.Balers, Arrivals: t.plan.Arrivals, Log: t.plan.Log})
 	if err != nil {
 		return err
 	}
 	s := &Site{Name: d.slug, Dir: dir, Sim: machines, Page: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	t.Sites = append(t.Sites, s)
 	path := filepath.Join(dir, "edge.yaml")
-	if err := durable.WriteFile(path, []byte(edgeConfig(d.slug, d.zh, broker, cloud, port, machines.Endpoints(), t.plan.Speed)), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(edgeConfig(d.slug, d.zh, t.plan.Via(d.slug, broker), cloud, port, machines.Endpoints(), t.plan.Speed)), 0o600); err != nil {
 		return err
 	}
 	s.Edge, err = t.process(d.slug, EdgeRole, path, s.Page+"/api/decks")

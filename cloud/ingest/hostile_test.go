@@ -36,6 +36,7 @@ func packed(t *testing.T, plain []byte, window int) []byte {
 }
 
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	const site = "xinhua-1"
 	j := small(site, 77)
 	plain := j.Payload(1, 1)
@@ -148,6 +149,7 @@ func TestWhatTheCorpusSpoils(t *testing.T) {
 }
 
 func TestFloodOfRubbish(t *testing.T) {
+	t.Parallel()
 	town := newTown(t, 0, "xinhua-1", "ruzhou-1")
 	town.start()
 	good := scribe.New("ruzhou-1", 5).Shift(400)

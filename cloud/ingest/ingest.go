@@ -50,7 +50,7 @@ type Ingest struct {
 	outbox  *outbox
 	keeping *pace // evidence kept for a site
 	telling *pace // refusals told to a site
-	holes   *pace // requests for a journal
+	holes   *pace // requests to send again, for a stream of a site
 
 	mu    sync.Mutex // guards stats
 	stats Stats

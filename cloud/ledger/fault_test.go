@@ -57,6 +57,7 @@ func fillDisk(path string) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	j := scribe.New("xinhua-1", 1).Shift(2000)
 	l := open(t, path, "xinhua-1")
@@ -96,6 +97,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestLockedByAnother(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, path, "xinhua-1")
 	j := scribe.New("xinhua-1", 1).Shift(50)
@@ -123,6 +125,7 @@ func TestLockedByAnother(t *testing.T) {
 }
 
 func TestTwoInstancesTakeTheSame(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	j := scribe.New("xinhua-1", 1).Shift(800)
 	batches := j.Batches(10)

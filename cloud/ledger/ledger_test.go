@@ -197,12 +197,12 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestTables(t *testing.T) {
 	l := fresh(t)
 	schema := fstest.MapFS{"schema/1.sql": {Data: []byte("create table notes (id bigint)")}}
-	tables, err := l.Tables(t.Context(), "notes", schema)
-	if err != nil {
+	if _, err := l.Tables(t.Context(), "notes", schema); err != nil {
 		t.Fatal(err)
 	}
 	schema["schema/2.sql"] = &fstest.MapFile{Data: []byte("alter table notes add column text text")}
-	if tables, err = l.Tables(t.Context(), "notes", schema); err != nil {
+	tables, err := l.Tables(t.Context(), "notes", schema)
+	if err != nil {
 		t.Fatal(err)
 	}
 	undone := errors.New("undone")
@@ -244,6 +244,7 @@ func TestWait(t *testing.T) {
 }
 
 func TestReaderBesideTheWriter(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	if _, err := ledger.OpenReader(t.Context(), path); err == nil {
 		t.Error("a reader opened an account that is not there")

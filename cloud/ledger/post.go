@@ -100,7 +100,7 @@ func judge(batches []*wire.Batch) [][]string {
 				why[i] = make([]string, len(batches[i].Entries))
 				for k, e := range batches[i].Entries {
 					if _, err := e.Decode(); err != nil {
-						why[i][k] = err.Error()
+						why[i][k] = short(err.Error())
 					}
 				}
 			}

@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"steelyard/internal/wire"
@@ -72,23 +74,24 @@ type shelf struct {
 	tx     *sql.Tx
 	pieces int // on the shelf; counted at the first new one
 	next   int64
+
+	count, again, insert *sql.Stmt
 }
 
 // put keeps one refusal and says whether it is a new one.
 func (s *shelf) put(r Refusal, at int64) (bool, error) {
 	r.Size = max(r.Size, len(r.Evidence))
 	r.Evidence = r.Evidence[:min(len(r.Evidence), MaxEvidence)]
-	r.Why = r.Why[:min(len(r.Why), maxWhy)]
+	r.Why = short(r.Why)
 	r.Journal = r.Journal[:min(len(r.Journal), maxJournalID)]
-	_, err := s.tx.ExecContext(s.ctx, `
-		insert into refusals (site, reason, times, last_us) values ($1, $2, 1, $3)
-		on conflict (site, reason) do update set times = refusals.times + 1, last_us = excluded.last_us`,
-		r.Site, r.Reason, at)
-	if err != nil {
+	if err := s.prepare(); err != nil {
+		return false, fmt.Errorf("ledger: quarantine: %w", err)
+	}
+	if _, err := s.count.ExecContext(s.ctx, r.Site, r.Reason, at); err != nil {
 		return false, fmt.Errorf("ledger: count refusals: %w", err)
 	}
 	digest := digestOf(r)
-	known, err := s.tx.ExecContext(s.ctx, `update quarantine set times = times + 1, last_us = $1 where digest = $2`, at, digest)
+	known, err := s.again.ExecContext(s.ctx, at, digest)
 	if err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
 	}
@@ -98,10 +101,7 @@ func (s *shelf) put(r Refusal, at int64) (bool, error) {
 	if err := s.room(); err != nil {
 		return false, err
 	}
-	_, err = s.tx.ExecContext(s.ctx, `
-		insert into quarantine (id, digest, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence)
-		values ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		s.next, digest, at, r.Site, r.Journal, int64(r.N), r.Reason, r.Why, truth(r.Alarm), r.Size,
+	_, err = s.insert.ExecContext(s.ctx, s.next, digest, at, r.Site, r.Journal, int64(r.N), r.Reason, r.Why, truth(r.Alarm), r.Size,
 		base64.StdEncoding.EncodeToString(r.Evidence))
 	if err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
@@ -109,6 +109,22 @@ func (s *shelf) put(r Refusal, at int64) (bool, error) {
 	s.next++
 	s.pieces++
 	return true, nil
+}
+
+// prepare makes the statements at the first refusal; they end with the transaction.
+func (s *shelf) prepare() error {
+	if s.insert != nil {
+		return nil
+	}
+	var err, errAgain, errInsert error
+	s.count, err = s.tx.PrepareContext(s.ctx, `
+		insert into refusals (site, reason, times, last_us) values ($1, $2, 1, $3)
+		on conflict (site, reason) do update set times = refusals.times + 1, last_us = excluded.last_us`)
+	s.again, errAgain = s.tx.PrepareContext(s.ctx, `update quarantine set times = times + 1, last_us = $1 where digest = $2`)
+	s.insert, errInsert = s.tx.PrepareContext(s.ctx, `
+		insert into quarantine (id, digest, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence)
+		values ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11)`)
+	return errors.Join(err, errAgain, errInsert)
 }
 
 // room makes sure that there is place for one more.
@@ -133,6 +149,11 @@ func (s *shelf) room() error {
 	n, err := gone.RowsAffected()
 	s.pieces -= int(n)
 	return err
+}
+
+// short bounds an explanation, which may quote what came from outside.
+func short(why string) string {
+	return strings.ToValidUTF8(why[:min(len(why), maxWhy)], "?")
 }
 
 func digestOf(r Refusal) string {

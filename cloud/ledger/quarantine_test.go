@@ -28,6 +28,7 @@ func TestQuarantine(t *testing.T) {
 }
 
 func TestFloodPushesOutItsOwn(t *testing.T) {
+	t.Parallel()
 	l := fresh(t)
 	piece := func(site string, i int, alarm bool) ledger.Refusal {
 		return ledger.Refusal{Site: site, Reason: "signature", Alarm: alarm, Evidence: fmt.Appendf(nil, "%s %d", site, i)}

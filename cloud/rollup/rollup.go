@@ -49,7 +49,7 @@ func Open(ctx context.Context, l *ledger.Ledger, category Category, log *slog.Lo
 // known to be written ends it with ledger.ErrUnknown.
 func (r *Rollup) Run(ctx context.Context) error {
 	const pause = time.Second
-	for {
+	for failed := false; ; {
 		read, err := r.Advance(ctx)
 		if err == nil {
 			err = r.ledger.Wait(ctx, read)
@@ -60,13 +60,18 @@ func (r *Rollup) Run(ctx context.Context) error {
 		if errors.Is(err, ledger.ErrUnknown) {
 			return err
 		}
-		if err != nil {
-			r.log.Error("tonnes are not made", "err", err, "again", pause)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(pause):
-			}
+		if err == nil {
+			failed = false
+			continue
+		}
+		if !failed {
+			r.log.Error("tonnes are not made, trying again", "err", err)
+		}
+		failed = true
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
 		}
 	}
 }

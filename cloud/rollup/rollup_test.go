@@ -148,20 +148,6 @@ func ticket(direction, destination string, parts ...record.Part) *record.Ticket 
 	return t
 }
 
-func void(target record.Ref) *record.Correction {
-	return &record.Correction{Target: target, Action: "void", Reason: "wrong lorry", Operator: "li", Second: "wang"}
-}
-
-func amend(target record.Ref, body record.Body) *record.Correction {
-	text, err := wire.EncodeBody(body)
-	if err != nil {
-		panic(err)
-	}
-	c := void(target)
-	c.Action, c.Replacement = "amend", string(text)
-	return c
-}
-
 func (b bench) leftOut(want ...string) {
 	b.Helper()
 	all, err := b.Uncounted(b.Context(), 100)
@@ -224,104 +210,6 @@ func TestUnknownMaterialIsShown(t *testing.T) {
 		t.Error(diff)
 	}
 	b.leftOut()
-}
-
-func TestVoid(t *testing.T) {
-	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	at := scribe.Start() // 07:30 of the 23rd in China
-	first := j.Write(at, "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7}))
-	second := j.Write(at, "", ticket(record.Outbound, record.ToReuse, record.Part{Material: "steel", Mass: 3}))
-	voided := j.Write(at.Add(72*time.Hour), "", void(first))
-	j.Write(at.Add(73*time.Hour), "", void(first))
-	j.Write(at.Add(74*time.Hour), "", void(voided))
-	j.Write(at.Add(75*time.Hour), "", void(record.Ref{Journal: j.ID, N: 99}))
-	b.post(j.Batch(1, j.Last()))
-	if diff := cmp.Diff(sums{"xinhua-1 steel recycled": 3}, b.agree()); diff != "" {
-		t.Error(diff)
-	}
-	b.leftOut("already corrected by entry 3", "a void, which can't be taken back", "was written after it")
-	day, err := rollup.ParseDay("2026-11-23")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := b.Day(t.Context(), day, "xinhua-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []rollup.Total{
-		{Site: "xinhua-1", Category: "glass", Flow: rollup.Collected},
-		{Site: "xinhua-1", Category: "steel", Flow: rollup.Collected},
-		{Site: "xinhua-1", Category: "steel", Flow: rollup.Recycled, Mass: 3, Count: 1},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error("the reversal stands at the time of the original:", diff)
-	}
-	trail, err := b.PostingsOf(t.Context(), "xinhua-1", first)
-	if err != nil || len(trail) != 4 || trail[2].Mass != -5 || trail[2].Ref != voided || trail[2].Target != first || !trail[2].At.Equal(at) {
-		t.Errorf("%+v %v", trail, err)
-	}
-	if p, err := b.PostingsOf(t.Context(), "xinhua-1", second); err != nil || len(p) != 1 {
-		t.Errorf("%+v %v", p, err)
-	}
-}
-
-func TestAmendUponAmendment(t *testing.T) {
-	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	at := scribe.Start()
-	inbound := func(mass unit.Mass) *record.Ticket {
-		return ticket(record.Inbound, "", record.Part{Material: "steel", Mass: mass})
-	}
-	first := j.Write(at, "", inbound(10))
-	second := j.Write(at, "", amend(first, inbound(20)))
-	third := j.Write(at, "", amend(second, inbound(30)))
-	j.Write(at, "", amend(second, inbound(40)))
-	nonsense := amend(third, inbound(50))
-	nonsense.Replacement = `{"net":-50}`
-	j.Write(at, "", nonsense)
-	outside := amend(first, inbound(60))
-	outside.Target.Journal = strings.Repeat("ab", 16)
-	waiting := j.Write(at, "", outside)
-	j.Write(at, "", amend(waiting, inbound(70)))
-	b.post(j.Batch(1, j.Last()))
-	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 30}, b.agree()); diff != "" {
-		t.Error(diff)
-	}
-	b.leftOut("already corrected by entry 3", "amendment: senseless", "not in force")
-	j.Write(at, "", void(third))
-	b.post(j.Batch(j.Last(), j.Last()))
-	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestCorrectionBeforeItsTarget(t *testing.T) {
-	// The disk was changed; what was left on the old one arrives last.
-	b := newBench(t, "xinhua-1")
-	old, young := scribe.New("xinhua-1", 1), scribe.New("xinhua-1", 2)
-	first := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 10}))
-	second := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "glass", Mass: 20}))
-	bad := old.WriteRaw(scribe.Start(), "", record.KindTicket, []byte(`{"net":1}`))
-	young.Write(scribe.Start(), "", void(first))
-	young.Write(scribe.Start(), "", amend(second, ticket(record.Inbound, "", record.Part{Material: "copper", Mass: 2})))
-	young.Write(scribe.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "battery", Mass: 1})))
-	b.post(young.Batch(1, 3))
-	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {
-		t.Error(diff)
-	}
-	b.post(old.Batch(1, 3))
-	want := sums{"xinhua-1 copper collected": 2, "xinhua-1 battery collected": 1}
-	if diff := cmp.Diff(want, b.agree()); diff != "" {
-		t.Error(diff)
-	}
-	before := b.postings()
-	if err := b.Rebuild(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(before, b.postings()); diff != "" {
-		t.Error("rebuilt:", diff)
-	}
 }
 
 // TestSums holds the tables against a sum made by hand from the entries, at every step, and then
@@ -412,65 +300,6 @@ func TestSums(t *testing.T) {
 	}
 	if diff := cmp.Diff(totals, b.agree()); diff != "" {
 		t.Error("rebuilt sums:", diff)
-	}
-}
-
-func TestDays(t *testing.T) {
-	for at, want := range map[string]string{
-		"2026-11-22T15:59:59.999Z": "2026-11-22",
-		"2026-11-22T16:00:00Z":     "2026-11-23",
-		"2026-12-31T16:00:00Z":     "2027-01-01",
-		"2024-02-28T16:00:00Z":     "2024-02-29",
-		"1969-12-31T16:00:00Z":     "1970-01-01",
-		"1969-12-31T15:59:59.999Z": "1969-12-31",
-		"0001-01-01T00:00:00Z":     "0001-01-01",
-		"9999-12-31T15:59:59Z":     "9999-12-31",
-	} {
-		moment, err := time.Parse(time.RFC3339, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		day := rollup.DayOf(moment)
-		if day.String() != want {
-			t.Errorf("%s is on %s, want %s", at, day, want)
-		}
-		if again, err := rollup.ParseDay(want); err != nil || again != day {
-			t.Errorf("ParseDay(%s): %d, %v, want %d", want, again, err, day)
-		}
-		if moment.Before(day.Start()) || !moment.Before((day + 1).Start()) {
-			t.Errorf("%s is outside of its day", at)
-		}
-	}
-	if _, err := rollup.ParseDay("23.11.2026"); err == nil {
-		t.Error("a day in another form was read")
-	}
-}
-
-func TestMidnight(t *testing.T) {
-	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	midnight := time.Date(2026, 11, 30, 16, 0, 0, 0, time.UTC) // in China, and a month's end
-	for i, step := range []time.Duration{-time.Hour, -time.Millisecond, 0, time.Hour - time.Millisecond, time.Hour} {
-		j.Write(midnight.Add(step), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: unit.Mass(1) << i}))
-	}
-	b.post(j.Batch(1, 5))
-	b.agree()
-	for day, want := range map[string]unit.Mass{"2026-11-30": 1 + 2, "2026-12-01": 4 + 8 + 16} {
-		d, err := rollup.ParseDay(day)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := b.Day(t.Context(), d, ""); err != nil || len(got) != 1 || got[0].Mass != want {
-			t.Errorf("%s: %+v, %v, want %d", day, got, err, want)
-		}
-	}
-	hours, err := b.Hours(t.Context(), midnight, midnight.Add(time.Hour), "xinhua-1")
-	if err != nil || len(hours) != 1 || hours[0].Mass != 12 || !hours[0].Start.Equal(midnight) {
-		t.Errorf("%+v %v", hours, err)
-	}
-	last, err := b.LastHour(t.Context(), midnight.Add(time.Hour-time.Millisecond))
-	if err != nil || len(last) != 1 || last[0].Mass != 12 || last[0].Count != 2 {
-		t.Errorf("%+v %v", last, err)
 	}
 }
 

@@ -172,33 +172,24 @@ func segmentNumber(name string) (n uint64, ok bool) {
 
 // unfinished says whether the bytes behind the last good frame can be the rest of a write that
 // was cut off by a crash, and so of an append that was never acknowledged. at is their offset in
-// the file. A cut-off write leaves a frame that ends early, or sectors that were never written and
+// the file, and no sound frame that follows is among them. A cut-off write leaves a frame that ends early, or sectors that were never written and
 // read as zeros. Bytes that look like neither may be an acknowledged entry that was damaged later.
 func unfinished(tail []byte, at int64) bool {
-	for len(tail) > 0 {
-		if len(tail) < frameSize {
-			head := tail[:min(4, len(tail))]
-			return strings.HasPrefix(frameMark, string(head)) || zeroSector(tail, at)
-		}
-		n := frameLength(tail)
-		if n == 0 {
-			return zeroSector(tail[:min(len(tail), maxFrame)], at)
-		}
-		if n > len(tail) {
-			// A damaged length may only seem to reach beyond the end. The line itself tells: when
-			// it stands there whole, the write was not cut off.
-			_, err := wire.ParseEntry(tail[frameSize:])
-			return err != nil
-		}
-		if _, sound := frameLine(tail[:n]); sound {
-			return false // a sound frame that does not follow: not of a cut-off write
-		}
-		if zeroSector(tail[:n], at) {
-			return true
-		}
-		return false
+	if len(tail) < frameSize {
+		head := tail[:min(len(frameMark), len(tail))]
+		return strings.HasPrefix(frameMark, string(head)) || zeroSector(tail, at)
 	}
-	return true
+	n := frameLength(tail)
+	if n > len(tail) {
+		// A damaged length may only seem to reach beyond the end. The line itself tells: when it
+		// stands there whole, the write was not cut off.
+		_, err := wire.ParseEntry(tail[frameSize:])
+		return err != nil
+	}
+	if n > 0 {
+		tail = tail[:n]
+	}
+	return zeroSector(tail[:min(len(tail), maxFrame)], at)
 }
 
 // sector is the unit in which storage loses what it was writing.

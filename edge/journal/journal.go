@@ -250,8 +250,8 @@ func (b *book) link() chain.Link {
 }
 
 // After gives the durable entries with numbers larger than n, up to the newest one at the time of
-// the call. Entries that are gone are yielded as one *DamageError for each run of numbers, and
-// reading goes on after it. Any other error is the medium's and ends the traversal.
+// the call. Entries that are gone are yielded as one *DamageError for each run of numbers, those
+// that Prune dropped with the reason Thinned, and reading goes on after it. Any other error is the medium's and ends the traversal.
 func (j *Journal) After(n uint64) iter.Seq2[Stored, error] { return j.after(n) }
 
 // Wait returns when there is an entry with a number larger than n, when ctx ends, or with ErrClosed.

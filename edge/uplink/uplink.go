@@ -41,7 +41,8 @@ type Config struct {
 	Batch  int             // most entries of a batch; default 256
 	Stall  time.Duration   // without progress for so long, all is sent again; default 10 s
 	Log    *slog.Logger
-	// TrustPuback prunes on the broker's word. It exists for the test that shows what is lost then.
+	// TrustPuback takes the broker's word for the cloud's: what is acknowledged is never sent again.
+	// It exists for the tests that show what is lost then.
 	TrustPuback bool
 }
 
@@ -302,7 +303,7 @@ func (f *flight) trust(n uint64) {
 }
 
 func (f *flight) request(r wire.Request) {
-	if r.Journal != f.log.ID() {
+	if r.Journal != f.log.ID() || f.config.TrustPuback {
 		return
 	}
 	if r.Why != "hole" {

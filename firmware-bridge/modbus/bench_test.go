@@ -55,19 +55,19 @@ func pace(baud int) func(uint8, []byte, []byte) []byte {
 }
 
 // BenchmarkLine says what share of the possible requests five units on a paced line get: ours, and
-// beside it the library alone in the same run.
+// beside it the library alone in the same run. The library is on TCP, so the like of it is "tcp";
+// "pty" has the kernel's terminal between the ends.
 func BenchmarkLine(b *testing.B) {
 	for _, baud := range []int{9600, 19200, 115200} {
 		for _, count := range []int{60, 10} {
 			possible := modbus.Wire{Baud: baud}.Cost(count)
-			b.Run(fmt.Sprintf("ours/%d/%d", baud, count), func(b *testing.B) {
-				path := onPty(b, &slave{reply: pace(baud)})
+			ours := func(b *testing.B, link string) {
 				sink := counted{make(chan struct{}, 1024)}
 				var units []modbus.Unit
 				for id := uint8(1); id <= 5; id++ {
 					units = append(units, modbus.Unit{Device: fmt.Sprint("m", id), ID: id, Profile: wide(b, count), Every: time.Millisecond})
 				}
-				stop := run(b, newBus(b, modbus.Config{Link: fmt.Sprintf("rtu://%s?baud=%d", path, baud), Units: units}, sink))
+				stop := run(b, newBus(b, modbus.Config{Link: fmt.Sprintf("%s?baud=%d", link, baud), Units: units}, sink))
 				<-sink.scans
 				b.ResetTimer()
 				for range b.N {
@@ -81,6 +81,12 @@ func BenchmarkLine(b *testing.B) {
 				}()
 				stop()
 				close(sink.scans)
+			}
+			b.Run(fmt.Sprintf("pty/%d/%d", baud, count), func(b *testing.B) {
+				ours(b, "rtu://"+onPty(b, &slave{reply: pace(baud)}))
+			})
+			b.Run(fmt.Sprintf("tcp/%d/%d", baud, count), func(b *testing.B) {
+				ours(b, "rtu-over-tcp://"+listen(b, func(conn net.Conn) { (&slave{end: conn, reply: pace(baud)}).serve() }))
 			})
 			b.Run(fmt.Sprintf("library/%d/%d", baud, count), func(b *testing.B) {
 				address := listen(b, func(conn net.Conn) { (&slave{end: conn, reply: pace(baud)}).serve() })

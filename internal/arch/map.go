@@ -20,6 +20,7 @@ var upstream = map[string][]string{
 	"firmware-bridge/catalog":     {"firmware-bridge/device", "firmware-bridge/serial", "firmware-bridge/weighbridge", "firmware-bridge/modbus"},
 	"firmware-bridge/gateway":     {"firmware-bridge/device", "firmware-bridge/serial", "firmware-bridge/weighbridge", "firmware-bridge/modbus", "firmware-bridge/catalog"},
 	"firmware-bridge/sim":         {"firmware-bridge/..."},
+	"firmware-bridge/bench":       {"firmware-bridge/..."},
 
 	"edge":         {"edge/..."},
 	"edge/agent":   {"edge/...", "firmware-bridge/..."},
@@ -32,8 +33,8 @@ var upstream = map[string][]string{
 	"cloud/service":   {"cloud/..."},
 	"cloud/demo":      {"cloud/...", "edge/...", "firmware-bridge/..."},
 	"cloud/broker":    {},
-	"cloud/ingest":    {},
-	"cloud/ledger":    {"cloud/ingest"},
+	"cloud/ingest":    {"cloud/ledger"}, // the ledger's writer: what it receipts is what the ledger has
+	"cloud/ledger":    {},
 	"cloud/rollup":    {"cloud/ledger"},
 	"cloud/balance":   {"cloud/ledger", "cloud/rollup"},
 	"cloud/rules":     {"cloud/ledger", "cloud/rollup"},

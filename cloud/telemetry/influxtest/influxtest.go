@@ -279,7 +279,7 @@ func influxd(t testing.TB) string {
 	defer os.RemoveAll(own)
 	cmd := exec.Command("go", "install", "-ldflags", "-s -w -X main.version="+version, source)
 	cmd.Dir = own
-	cmd.Env = append(os.Environ(), "GOBIN="+own, "GOFLAGS=", "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOBIN="+own, "GOFLAGS=", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build influxd %s: %v: %s", version, err, out)
 	}

@@ -1,0 +1,60 @@
+// Language: one dictionary for the whole page, Chinese first, switched by the reader and remembered.
+// The city's and the weighing page carry the same copy of this file.
+
+const locales = {zh: 'zh-CN', en: 'en-GB'};
+const remembered = 'steelyard.language';
+
+// keep and recall work where a browser forbids storage: then nothing is remembered.
+export function recall(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function keep(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch { /* forbidden or full: the page works without */ }
+}
+
+export class Language {
+  constructor(words) {
+    this.words = words;
+    this.name = recall(remembered) === 'en' ? 'en' : 'zh';
+  }
+
+  get locale() {
+    return locales[this.name];
+  }
+
+  has(key) {
+    return key in this.words[this.name];
+  }
+
+  // t gives the text of a key; "{name}" in it is replaced by a value.
+  t(key, values = {}) {
+    const text = this.words[this.name][key];
+    if (text === undefined) {
+      console.error('no text for ' + key);
+      return key;
+    }
+    return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  }
+
+  switch() {
+    this.name = this.name === 'zh' ? 'en' : 'zh';
+    keep(remembered, this.name);
+  }
+
+  // apply writes the fixed texts of the document: data-t is the content, data-t-label the
+  // accessible name, data-t-hint the placeholder.
+  apply() {
+    document.documentElement.lang = this.locale;
+    document.title = this.t('title');
+    for (const e of document.querySelectorAll('[data-t]')) e.textContent = this.t(e.dataset.t);
+    for (const e of document.querySelectorAll('[data-t-label]')) e.setAttribute('aria-label', this.t(e.dataset.tLabel));
+    for (const e of document.querySelectorAll('[data-t-hint]')) e.placeholder = this.t(e.dataset.tHint);
+  }
+}
