@@ -148,12 +148,17 @@ func audit(b book, now time.Time, final bool) *auditor {
 	a.acknowledged(record.KindTicket, sim.TicketEvent)
 	a.bales()
 	a.belts()
-	for _, k := range a.kinds {
-		if k.Emitted == 0 {
+	for kind, k := range a.kinds {
+		if !slices.Contains(witnessed(), kind) {
 			k.Emitted = k.Journaled
 		}
 	}
 	return a
+}
+
+// witnessed are the kinds of which the truth has an event for each fact.
+func witnessed() []record.Kind {
+	return []record.Kind{record.KindWeighing, record.KindOperator, record.KindTicket, record.KindBale}
 }
 
 func (a *auditor) kind(k record.Kind) *KindAccount {
@@ -307,7 +312,11 @@ func (a *auditor) acknowledged(kind record.Kind, event sim.EventKind) {
 		default:
 			if t, ok := l.body.(*record.Ticket); ok && !sameTicket(t, e) {
 				k.Altered++
-				a.fault("ticket %s says %s, the lorries' difference was %s", t.Number, t.Net, e.Mass)
+				a.fault("ticket %s says %s of %s, the difference of %s was %s", t.Number, t.Net, t.Vehicle, e.Vehicle, e.Mass)
+			}
+			if o, ok := l.body.(*record.Operator); ok && (o.Vehicle != e.Vehicle || o.Direction != e.Direction || o.Material != e.Material) {
+				k.Altered++
+				a.fault("passage %s says %s, %s, %s; the operator said %s, %s, %s", e.Key, o.Vehicle, o.Direction, o.Material, e.Vehicle, e.Direction, e.Material)
 			}
 		}
 	}
@@ -328,7 +337,7 @@ func passageOf(b record.Body) (passage string, counts bool) {
 
 func sameTicket(t *record.Ticket, e sim.Event) bool {
 	return t.Net == e.Mass && t.Gross == e.Gross && t.Tare == e.Tare && t.Number == e.Number && t.Direction == e.Direction &&
-		t.Destination == e.Destination && slices.Equal(t.Parts, e.Parts)
+		t.Vehicle == e.Vehicle && t.Destination == e.Destination && slices.Equal(t.Parts, e.Parts)
 }
 
 // bales: every bale that was ejected after the baler was first seen has its record.
@@ -402,6 +411,20 @@ func (a *auditor) belts() {
 	for name, entries := range byBelt {
 		a.belt(name, truth[name], entries)
 	}
+	for name, events := range truth {
+		if len(byBelt[name]) == 0 {
+			a.unseen(name, events)
+		}
+	}
+}
+
+// unseen: a belt that carried something and of which nothing at all was recorded. What was recorded
+// and has not arrived is counted by entries.
+func (a *auditor) unseen(name string, truth []sim.Event) {
+	moved := slices.IndexFunc(truth, func(e sim.Event) bool { return e.Counts != truth[0].Counts })
+	if moved >= 0 && !slices.ContainsFunc(a.journal, func(l line) bool { return l.Kind == record.KindBelt && l.Device == name }) {
+		a.missing(record.KindBelt, time.UnixMicro(truth[moved].AtUS), "%s carried up to %d counts and has no standing", name, truth[len(truth)-1].Counts)
+	}
 }
 
 func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
@@ -411,6 +434,13 @@ func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
 			a.strange(record.KindBelt, l.At, "%s does not exist", name)
 		}
 		return
+	}
+	for _, l := range entries {
+		if b := l.body.(*record.Belt); b.Modulus != truth[0].Modulus || b.Step != truth[0].Step || b.Standing%b.Step != 0 {
+			k.Altered++
+			a.fault("%s counts %s up to %d, entry %d says %s in steps of %s up to %d", name, truth[0].Step, truth[0].Modulus, l.N, b.Standing, b.Step, b.Modulus)
+			return // nothing that follows could be compared
+		}
 	}
 	low, _ := countsAround(truth, entries[0].At)
 	origin := entries[0].body.(*record.Belt)
@@ -505,6 +535,16 @@ func compareTonnes(truth, ledger map[tonnesKey]unit.Mass) (rows []Tonnes, equal 
 		rows = append(rows, Tonnes{k.category, k.flow, json.Number(truth[k].KG()), json.Number(ledger[k].KG())})
 	}
 	return rows, equal
+}
+
+// differences names the rows that are not equal.
+func differences(rows []Tonnes) (faults []string) {
+	for _, r := range rows {
+		if r.Truth != r.Ledger {
+			faults = append(faults, fmt.Sprintf("tonnes: %s of %s were %s kg, the ledger has %s kg", r.Flow, r.Category, r.Truth, r.Ledger))
+		}
+	}
+	return faults
 }
 
 // bad counts what must be 0.

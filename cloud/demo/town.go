@@ -43,6 +43,8 @@ type Plan struct {
 	Shape  Shape
 	// Arrivals is the mean simulated time between lorries at one weighbridge; 0: the machines' own.
 	Arrivals time.Duration
+	// Inside bounds the simulated time that a lorry stays on a site; 0: the machines' own.
+	Inside time.Duration
 	// Via gives the broker's URL as one site sees it; nil: as it is.
 	Via     func(site, broker string) string
 	Command func(role Role, config string) *exec.Cmd // starts an edge or the cloud as a process
@@ -170,11 +172,12 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 		}
 		s.Sim.Connect(s.Page)
 	}
-	t.reader, err = ledger.OpenReader(ctx, t.ledgerPath())
+	t.reader, err = ledger.OpenReader(ctx, t.LedgerFile())
 	return t, err
 }
 
-func (t *Town) ledgerPath() string { return filepath.Join(t.plan.Dir, "cloud", "data", "ledger.db") }
+// LedgerFile is the cloud's account.
+func (t *Town) LedgerFile() string { return filepath.Join(t.plan.Dir, "cloud", "data", "ledger.db") }
 
 // AccountFile is where the town's account stands for the page.
 func (t *Town) AccountFile() string { return filepath.Join(t.plan.Dir, "account.json") }
@@ -249,7 +252,7 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 		return err
 	}
 	machines, err := sim.Start(ctx, sim.SiteConfig{Name: d.slug, Dir: filepath.Join(dir, "machines"), Seed: uint64(i + 1), Speed: t.plan.Speed,
-		Weighbridges: t.plan.Shape.Weighbridges, Belts: t.plan.Shape.Belts, Balers: t.plan.Shape.Balers, Arrivals: t.plan.Arrivals, Log: t.plan.Log})
+		Weighbridges: t.plan.Shape.Weighbridges, Belts: t.plan.Shape.Belts, Balers: t.plan.Shape.Balers, Arrivals: t.plan.Arrivals, Inside: t.plan.Inside, Log: t.plan.Log})
 	if err != nil {
 		return err
 	}
@@ -457,7 +460,7 @@ func (t *Town) Account(ctx context.Context, final bool) (*Account, error) {
 	a.Tonnes = append(a.Tonnes, rows...)
 	if final && !equal {
 		a.Exact = false
-		a.Faults = append(a.Faults, "the tonnes of truth and ledger differ")
+		a.Faults = append(a.Faults, differences(rows)...)
 	}
 	return a, nil
 }

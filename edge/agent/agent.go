@@ -30,7 +30,6 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/chain"
 	"steelyard/internal/config"
-	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/program"
 	"steelyard/internal/record"
@@ -73,7 +72,7 @@ type parts struct {
 	key      chain.Key
 	cloud    chain.PublicKey
 	password string
-	menu     *material.Catalogue
+	buses    []*modbus.Bus
 	listener net.Listener
 	records  *journal.Journal
 	samples  *journal.Journal
@@ -108,19 +107,8 @@ func (p *parts) open(w Weakness) (err error) {
 			return err
 		}
 	}
-	if p.menu, err = material.Open(c.Materials); err != nil {
-		return err
-	}
-	now := time.Now()
-	for _, b := range c.Buses {
-		for _, m := range b.Machines {
-			if m.Material == "" {
-				continue
-			}
-			if _, err := p.menu.Category(m.Material, now); err != nil {
-				return fmt.Errorf("%s: %w", m.Device, err)
-			}
-		}
+	for _, warning := range mqtt.Warnings(c.Cloud.options(c.Site)) {
+		p.log.Warn(warning)
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w: create it, or name another as data", err)
@@ -144,15 +132,27 @@ func (p *parts) open(w Weakness) (err error) {
 		return err
 	}
 	p.openUplinks(w)
+	return p.openBuses()
+}
+
+// openBuses checks what the configuration's own check has not; it connects to nothing.
+func (p *parts) openBuses() error {
+	for _, b := range p.config.Buses {
+		bus, err := modbus.New(busOf(b, p.config.profiles), p.desk, p.log)
+		if err != nil {
+			return err
+		}
+		p.buses = append(p.buses, bus)
+	}
 	return nil
 }
 
 func (p *parts) openDesk() error {
 	c := p.config
-	site := meaning.New(meaningOf(c, p.menu))
+	site := meaning.New(meaningOf(c))
 	p.desk = &desk{
 		site: site, journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
-		in: make(chan func() []record.Fact, queue), asks: make(chan ask),
+		in: make(chan func() []record.Fact, queue), asks: make(chan ask), done: make(chan struct{}),
 		health: map[string]deviceHealth{}, save: p.saveCheckpoint,
 	}
 	for _, w := range c.Weighbridges {
@@ -179,9 +179,9 @@ func (p *parts) openDesk() error {
 }
 
 // meaningOf tells package meaning what the site has.
-func meaningOf(c Config, menu *material.Catalogue) meaning.Config {
+func meaningOf(c Config) meaning.Config {
 	m := meaning.Config{Material: func(name string, at time.Time) error {
-		_, err := menu.Category(name, at)
+		_, err := c.menu.Category(name, at)
 		return err
 	}}
 	for _, w := range c.Weighbridges {
@@ -212,7 +212,6 @@ func (p *parts) openUplinks(w Weakness) {
 // run starts every goroutine of the agent and waits for all of them.
 func (p *parts) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	sink := p.desk.sink(ctx)
 	g.Go(func() error { return p.desk.run(ctx) })
 	g.Go(func() error { return p.sampler.run(ctx) })
 	g.Go(func() error {
@@ -222,15 +221,11 @@ func (p *parts) run(ctx context.Context) error {
 		})
 	})
 	for _, w := range p.config.Weighbridges {
-		r := weighbridge.Reader{Device: w.Device, Line: w.Line, Options: w.Options, Sink: sink, Log: p.log}
+		r := weighbridge.Reader{Device: w.Device, Line: w.Line, Options: w.Options, Sink: p.desk, Log: p.log}
 		r.Dialect, _ = weighbridge.Find(w.Dialect)
 		g.Go(func() error { return r.Run(ctx) })
 	}
-	for _, b := range p.config.Buses {
-		bus, err := modbus.New(busOf(b, p.config.profiles), sink, p.log)
-		if err != nil {
-			return err
-		}
+	for _, bus := range p.buses {
 		g.Go(func() error { return bus.Run(ctx) })
 	}
 	g.Go(func() error { return p.uplink(ctx) })
@@ -276,7 +271,7 @@ func (p *parts) journalState() hmi.JournalState {
 
 func (p *parts) materials() []hmi.Material {
 	var all []hmi.Material
-	for _, m := range p.menu.Materials(time.Now()) {
+	for _, m := range p.config.menu.Materials(time.Now()) {
 		all = append(all, hmi.Material{Code: m.Code, ZH: m.Zh, EN: m.En})
 	}
 	return all

@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/chain"
 	"steelyard/internal/config"
+	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
@@ -39,6 +41,7 @@ type Config struct {
 
 	digest   string
 	profiles *catalog.Catalog
+	menu     *material.Catalogue
 }
 
 // Cloud says how the city is reached.
@@ -103,7 +106,9 @@ const (
 	defaultEvery   = time.Second
 	defaultRecord  = time.Minute
 	defaultMaxRate = 200 * unit.Tonne
-	minDivisions   = 20 // Min = 20 e on class III instruments (NAWI Annex I; OIML R 76)
+	leastMiB       = 16
+	mostMiB        = 1 << 20 // a terabyte
+	minDivisions   = 20      // Min = 20 e on class III instruments (NAWI Annex I; OIML R 76)
 )
 
 // Read reads and checks a site's file, every mistake at once.
@@ -116,7 +121,7 @@ func Read(path string) (Config, error) {
 	digest := sha256.Sum256(data)
 	c.digest = hex.EncodeToString(digest[:])
 	base := filepath.Dir(path)
-	var profileErr error
+	var broken error // a file that this one names
 	err = config.Load(path, data, &c, func(k *config.Checker) {
 		for _, p := range []*string{&c.Data, &c.Materials, &c.Profiles, &c.Cloud.PasswordFile} {
 			if *p != "" && !filepath.IsAbs(*p) {
@@ -125,22 +130,22 @@ func Read(path string) (Config, error) {
 		}
 		shipped, err := fs.Sub(configs.Files, "devices")
 		if err != nil {
-			profileErr = err
+			broken = err
 			return
 		}
 		folders := []fs.FS{shipped}
 		if c.Profiles != "" {
 			folders = append(folders, os.DirFS(c.Profiles))
 		}
-		if c.profiles, profileErr = catalog.Load(folders...); profileErr != nil {
+		var menuErr error
+		c.profiles, broken = catalog.Load(folders...)
+		c.menu, menuErr = material.Open(c.Materials)
+		if broken = errors.Join(broken, menuErr); broken != nil {
 			return
 		}
 		c.check(k)
 	})
-	if profileErr != nil {
-		return c, profileErr
-	}
-	return c, err
+	return c, errors.Join(broken, err)
 }
 
 func (c *Config) check(k *config.Checker) {
@@ -156,8 +161,10 @@ func (c *Config) check(k *config.Checker) {
 	if _, err := chain.ParsePublicKey(c.Cloud.Key); err != nil {
 		k.Fault("cloud.key", "%v: copy the line that the cloud prints when it starts", err)
 	}
-	if c.Journal.RecordsMiB < 16 || c.Journal.SamplesMiB < 16 {
-		k.Fault("journal", "give each journal at least 16 MiB")
+	for key, size := range map[string]int64{"records_mib": c.Journal.RecordsMiB, "samples_mib": c.Journal.SamplesMiB} {
+		if size < leastMiB || size > mostMiB {
+			k.Fault("journal."+key, "a journal of %d MiB: give it %d to %d", size, leastMiB, mostMiB)
+		}
 	}
 	if c.Journal.Keep < 24*time.Hour {
 		k.Fault("journal.keep", "keep records for at least 24h")
@@ -195,9 +202,12 @@ func (w *Weighbridge) check(k *config.Checker, i int, taken takenFunc, devices, 
 	at := func(parts ...any) string { return config.Path(append([]any{"weighbridges", i}, parts...)...) }
 	checkDevice(k, w.Device, at("device"), taken, devices)
 	if err := w.Line.Check(); err != nil {
-		k.Fault(at("line"), "%v", err)
+		for mistake := range strings.SplitSeq(err.Error(), "\n") {
+			k.Fault(at("line"), "%s", mistake)
+		}
 	} else {
-		taken(ports, "port", w.Line.Port, at("line", "port"))
+		// Links of buses name a terminal server without the tcp://.
+		taken(ports, "port", strings.TrimPrefix(w.Line.Port, "tcp://"), at("line", "port"))
 	}
 	if d, ok := weighbridge.Find(w.Dialect); !ok {
 		var names []string
@@ -231,17 +241,28 @@ func (w *Weighbridge) check(k *config.Checker, i int, taken takenFunc, devices, 
 func (c *Config) checkBus(k *config.Checker, i int, taken takenFunc, devices, ports map[string]string) {
 	b := &c.Buses[i]
 	at := func(parts ...any) string { return config.Path(append([]any{"buses", i}, parts...)...) }
+	serialLine := false
 	if link, err := modbus.ParseLink(b.Link); err != nil {
 		k.Fault(at("link"), "%v", err)
 	} else {
 		taken(ports, "port", link.Address, at("link"))
+		serialLine = link.Scheme != modbus.TCP
+	}
+	for key, d := range map[string]time.Duration{"timeout": b.Timeout, "gap": b.Gap, "connect_pause": b.ConnectPause} {
+		if d < 0 || d > time.Minute {
+			k.Fault(at(key), "%v: between 0s and 1m", d)
+		}
 	}
 	units := map[string]string{}
 	for j := range b.Machines {
 		m := &b.Machines[j]
 		mat := func(key string) string { return at("machines", j, key) }
 		checkDevice(k, m.Device, mat("device"), taken, devices)
-		taken(units, "unit id", fmt.Sprint(m.Unit), mat("unit"))
+		if serialLine && (m.Unit < 1 || m.Unit > 247) {
+			k.Fault(mat("unit"), "unit id %d: machines on a serial line have 1 to 247", m.Unit)
+		} else {
+			taken(units, "unit id", fmt.Sprint(m.Unit), mat("unit"))
+		}
 		if m.Every == 0 {
 			m.Every = defaultEvery
 		}
@@ -250,6 +271,15 @@ func (c *Config) checkBus(k *config.Checker, i int, taken takenFunc, devices, po
 		}
 		if m.MaxRate == 0 {
 			m.MaxRate = defaultMaxRate
+		}
+		if m.Every < 10*time.Millisecond || m.Every > 24*time.Hour {
+			k.Fault(mat("every"), "a poll every %v: between 10ms and 24h", m.Every)
+		}
+		if m.Record < time.Second || m.Record > 24*time.Hour {
+			k.Fault(mat("record"), "a standing every %v: between 1s and 24h", m.Record)
+		}
+		if m.MaxRate < 0 {
+			k.Fault(mat("max_rate"), "a belt can't carry %s in an hour", m.MaxRate)
 		}
 		p, err := c.profiles.Find(m.Profile)
 		if err != nil {
@@ -261,6 +291,10 @@ func (c *Config) checkBus(k *config.Checker, i int, taken takenFunc, devices, po
 		}
 		if m.Material != "" && !isBelt(p) && !isBaler(p) {
 			k.Fault(mat("material"), "profile %q counts no material", m.Profile)
+		} else if m.Material != "" {
+			if _, err := c.menu.Category(m.Material, time.Now()); err != nil {
+				k.Fault(mat("material"), "%v", err)
+			}
 		}
 	}
 	if len(b.Machines) == 0 {

@@ -28,12 +28,16 @@ type desk struct {
 
 	in   chan func() []record.Fact
 	asks chan ask
+	done chan struct{} // closed when run has ended and nothing is taken any more
 
 	health  map[string]device.Health // newest of each device that is not recorded yet
 	written int                      // entries since the last checkpoint
 
-	mu      sync.Mutex // guards problem
-	problem string
+	probed time.Time // when it was last tried whether the journal takes facts again
+
+	mu      sync.Mutex // guards what follows
+	problem string     // why nothing is recorded
+	since   time.Time  // since when
 }
 
 // ask is a question or an act of a page.
@@ -50,51 +54,46 @@ type answer struct {
 const (
 	queue           = 256
 	checkpointAfter = 500
+	probeEvery      = 3 * time.Second
 )
 
 // Weight, Scan and Health make the desk a device.Sink. They wait when the disk is slow: frames and
 // polls then come late, but with the time at which they arrived.
-func (d *desk) sink(ctx context.Context) device.Sink { return &sink{d, ctx} }
-
-type sink struct {
-	*desk
-	ctx context.Context
-}
-
-func (s *sink) hand(f func() []record.Fact) {
+func (d *desk) hand(f func() []record.Fact) {
 	select {
-	case s.in <- f:
-	case <-s.ctx.Done():
+	case d.in <- f:
+	case <-d.done:
 	}
 }
 
 // Weight takes a frame. Raw belongs to the decoder and is copied.
-func (s *sink) Weight(w device.Weight) {
+func (d *desk) Weight(w device.Weight) {
 	w.Raw = append([]byte(nil), w.Raw...)
-	s.sampler.weight(w, s.units[w.Device])
-	s.hand(func() []record.Fact { return s.site.Weight(w) })
+	d.sampler.weight(w, d.units[w.Device])
+	d.hand(func() []record.Fact { return d.site.Weight(w) })
 }
 
 // Scan takes a poll.
-func (s *sink) Scan(scan device.Scan) {
-	s.sampler.scan(scan)
-	s.hand(func() []record.Fact { return s.site.Scan(scan) })
+func (d *desk) Scan(scan device.Scan) {
+	d.sampler.scan(scan)
+	d.hand(func() []record.Fact { return d.site.Scan(scan) })
 }
 
 // Health takes a change of a machine's state.
-func (s *sink) Health(h device.Health) {
-	s.log.Info("machine is "+string(h.State), "device", h.Device, "detail", h.Detail)
+func (d *desk) Health(h device.Health) {
+	d.log.Info("machine is "+string(h.State), "device", h.Device, "detail", h.Detail)
 	if h.State != device.Online {
-		s.sampler.silence(h.Device, h.At)
+		d.sampler.silence(h.Device, h.At)
 	}
-	s.hand(func() []record.Fact {
-		s.health[h.Device] = h
+	d.hand(func() []record.Fact {
+		d.health[h.Device] = h
 		return nil
 	})
 }
 
 // run is the goroutine that owns the site.
 func (d *desk) run(ctx context.Context) error {
+	defer close(d.done)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -115,7 +114,8 @@ func (d *desk) run(ctx context.Context) error {
 				}
 			}
 			a.done <- answer{entries, err}
-		case <-tick.C:
+		case now := <-tick.C:
+			d.probe(now)
 		}
 		for name, h := range d.health {
 			if _, err := d.record(d.site.Health(h)); err != nil {
@@ -151,11 +151,29 @@ func (d *desk) record(facts []record.Fact) ([]meaning.Entry, error) {
 	return entries, nil
 }
 
+// probe tries whether the journal takes facts again while it does not. Otherwise an operator who
+// stops weighing because nothing is recorded would never see that it is. The fact that it writes
+// tells the city for how long this site was blind.
+func (d *desk) probe(now time.Time) {
+	d.mu.Lock()
+	problem, since := d.problem, d.since
+	d.mu.Unlock()
+	if problem == "" || now.Sub(d.probed) < probeEvery {
+		return
+	}
+	d.probed = now
+	if _, err := d.record([]record.Fact{{At: now, Body: &record.Device{State: string(device.Faulty),
+		Detail: fmt.Sprintf("nothing could be recorded since %s: %s", since.UTC().Format(time.RFC3339), problem)}}}); err != nil {
+		d.fail(err)
+	}
+}
+
 func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.problem == "" {
 		d.log.Error("nothing is recorded", "err", err)
+		d.since = time.Now()
 	}
 	d.problem = err.Error()
 }

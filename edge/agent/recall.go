@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"steelyard/edge/journal"
@@ -19,7 +22,8 @@ import (
 type deviceHealth = device.Health
 
 // checkpoint is the site's memory up to an entry. It saves reading the whole journal at a start and
-// may be lost at any time: the journal makes it again.
+// may be lost at any time: the journal makes it again. The file is one line with the SHA-256 of
+// what follows, and the JSON: a byte that the disk has changed must not become another weight.
 type checkpoint struct {
 	Journal string
 	N       uint64
@@ -27,12 +31,44 @@ type checkpoint struct {
 	State   meaning.State
 }
 
+// Limits and form of the file.
+const (
+	checkpointFirst = "steelyard checkpoint 1 " // before the hash
+	checkpointMost  = 64 << 20
+)
+
+func (c checkpoint) encode() ([]byte, error) {
+	data, err := json.Marshal(c)
+	return slices.Concat([]byte(checkpointFirst+chain.Of(data).String()+"\n"), data), err
+}
+
+func decodeCheckpoint(file []byte) (c checkpoint, err error) {
+	head, data, _ := bytes.Cut(file, []byte("\n"))
+	if string(head) != checkpointFirst+chain.Of(data).String() {
+		return c, errors.New("its digest is wrong")
+	}
+	return c, json.Unmarshal(data, &c)
+}
+
+func (p *parts) readCheckpoint() (c checkpoint, err error) {
+	f, err := os.Open(p.checkpointPath())
+	if err != nil {
+		return c, err
+	}
+	defer f.Close()
+	file, err := io.ReadAll(io.LimitReader(f, checkpointMost))
+	if err != nil {
+		return c, err
+	}
+	return decodeCheckpoint(file)
+}
+
 func (p *parts) checkpointPath() string { return filepath.Join(p.config.Data, "checkpoint.json") }
 
 // saveCheckpoint is a convenience, so its failure is only logged.
 func (p *parts) saveCheckpoint(site *meaning.Site) {
 	last := p.records.Last()
-	data, err := json.Marshal(checkpoint{last.Journal, last.N, last.Hash, site.State()})
+	data, err := checkpoint{last.Journal, last.N, last.Hash, site.State()}.encode()
 	if err == nil {
 		err = durable.WriteFile(p.checkpointPath(), data, 0o600)
 	}
@@ -68,20 +104,15 @@ func (p *parts) recall(site *meaning.Site) error {
 
 // restore takes the checkpoint if it belongs to a journal that is here.
 func (p *parts) restore(site *meaning.Site) checkpoint {
-	data, err := os.ReadFile(p.checkpointPath())
+	c, err := p.readCheckpoint()
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
-			p.log.Warn("checkpoint not read", "err", err)
+			p.log.Warn("checkpoint not read: the whole journal is", "err", err)
 		}
 		return checkpoint{}
 	}
-	var c checkpoint
-	if err := json.Unmarshal(data, &c); err != nil {
-		p.log.Warn("checkpoint not read", "err", err)
-		return checkpoint{}
-	}
 	for _, log := range p.records.History() {
-		if log.ID() != c.Journal {
+		if log.ID() != c.Journal || c.N == 0 {
 			continue
 		}
 		for stored, err := range log.After(c.N - 1) {

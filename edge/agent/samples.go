@@ -32,7 +32,7 @@ type sampler struct {
 	mu      sync.Mutex // guards the fields below
 	tags    map[string]map[string]*tag
 	pending []record.Fact
-	dropped int
+	dropped int // facts, since the journal last took any
 }
 
 // tag is the newest value of one tag of one device.
@@ -104,6 +104,11 @@ func (s *sampler) take(dev string, at time.Time, values []record.SampleValue) {
 	if len(changed) > 0 {
 		s.pending = append(s.pending, record.Fact{At: at, Device: dev, Body: &record.Sample{Values: changed}})
 	}
+	s.trim()
+}
+
+// trim drops the oldest of what waits for a journal that takes nothing. The caller holds mu.
+func (s *sampler) trim() {
 	if over := len(s.pending) - mostPending; over > 0 {
 		s.pending, s.dropped = slices.Delete(s.pending, 0, over), s.dropped+over
 	}
@@ -150,7 +155,7 @@ func (s *sampler) run(ctx context.Context) error {
 		if (err == nil) != healthy {
 			healthy = err == nil
 			if healthy {
-				s.log.Info("samples are written again")
+				s.log.Info("samples are written again", "dropped", s.took())
 			} else {
 				s.log.Error("samples are not written", "err", err)
 			}
@@ -158,6 +163,16 @@ func (s *sampler) run(ctx context.Context) error {
 	}
 }
 
+// took gives how many facts were dropped, and forgets it.
+func (s *sampler) took() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.dropped
+	s.dropped = 0
+	return n
+}
+
+// flush writes down what waits, as much at a time as the journal takes.
 func (s *sampler) flush() error {
 	s.mu.Lock()
 	for _, dev := range slices.Sorted(maps.Keys(s.tags)) {
@@ -169,14 +184,16 @@ func (s *sampler) flush() error {
 	facts := s.pending
 	s.pending = nil
 	s.mu.Unlock()
-	if len(facts) == 0 {
-		return nil
-	}
-	if _, err := s.journal.Append(s.clock.state(), facts...); err != nil {
-		s.mu.Lock()
-		s.pending = append(facts, s.pending...)
-		s.mu.Unlock()
-		return err
+	for len(facts) > 0 {
+		n := min(len(facts), journal.MaxFacts)
+		if _, err := s.journal.Append(s.clock.state(), facts[:n]...); err != nil {
+			s.mu.Lock()
+			s.pending = append(facts, s.pending...)
+			s.trim()
+			s.mu.Unlock()
+			return err
+		}
+		facts = facts[n:]
 	}
 	return nil
 }

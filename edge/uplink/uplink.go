@@ -54,6 +54,12 @@ type Stream struct {
 	receipts chan wire.Receipt
 	requests chan wire.Request
 
+	// Of the flights, which follow each other: by journal, up to where entries are done with without
+	// a receipt. With TrustPuback it is what the broker acknowledged, without it the end of an older
+	// journal that can't be read any more.
+	beyond  map[string]uint64
+	unsaved bool // the newest receipt could not be saved
+
 	mu      sync.Mutex // guards what other goroutines look at
 	refused string     // why the cloud refuses, until the next receipt
 }
@@ -72,7 +78,8 @@ func New(c Config, j *journal.Journal) *Stream {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stream{config: c, journal: j, receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16)}
+	return &Stream{config: c, journal: j, receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16),
+		beyond: map[string]uint64{}}
 }
 
 // Refused says why the cloud takes nothing, in its words; empty when it does.
@@ -142,10 +149,12 @@ type flight struct {
 	publish func(mqtt.Message) <-chan error
 
 	acked   uint64   // the cloud has everything up to here, as far as this connection knows
+	barren  bool     // no entry from next on can be read
 	next    uint64   // first number that was not sent yet
 	lasts   []uint64 // last numbers of the batches in flight
 	moved   time.Time
 	pubacks chan puback
+	gone    <-chan struct{} // closed when the flight has ended
 }
 
 type puback struct {
@@ -153,13 +162,15 @@ type puback struct {
 	err  error
 }
 
-// run sends one journal; an older one ends it when it is receipted whole.
+// run sends one journal; an older one ends it when all of it that can be read is receipted.
 func (f *flight) run(ctx context.Context) error {
 	r, _ := f.log.Receipt()
-	f.acked, f.next, f.moved = r.N, r.N+1, time.Now()
+	f.acked = max(r.N, f.beyond[f.log.ID()])
+	f.next, f.moved = f.acked+1, time.Now()
 	f.pubacks = make(chan puback, mqtt.Window)
 	wake := make(chan struct{}, 1)
 	waiting, stop := context.WithCancel(ctx)
+	f.gone = waiting.Done()
 	var done sync.WaitGroup
 	defer done.Wait()
 	defer stop()
@@ -169,11 +180,11 @@ func (f *flight) run(ctx context.Context) error {
 	stall := time.NewTicker(f.config.Stall / 4)
 	defer stall.Stop()
 	for {
-		if !f.current && f.acked >= f.log.Last().N {
-			return nil
-		}
 		if err := f.fill(ctx); err != nil {
 			return err
+		}
+		if f.done() {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -190,6 +201,7 @@ func (f *flight) run(ctx context.Context) error {
 				return p.err
 			}
 			if f.config.TrustPuback {
+				f.beyond[f.log.ID()] = max(f.beyond[f.log.ID()], p.last)
 				f.trust(p.last)
 			}
 		case <-stall.C:
@@ -199,6 +211,24 @@ func (f *flight) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// done says that nothing of an older journal is left to send. Its unreadable end must not hold up
+// the journals after it: what is lost there is named by the first entry of the next journal, which
+// says where this one ended.
+func (f *flight) done() bool {
+	switch last := f.log.Last().N; {
+	case f.current:
+		return false
+	case f.acked >= last:
+		return true
+	case f.barren && f.acked+1 >= f.next:
+		f.config.Log.Error("the end of an older journal can't be read and is not sent", "stream", f.config.Stream,
+			"journal", f.log.ID(), "from", f.next, "to", last)
+		f.beyond[f.log.ID()] = last
+		return true
+	}
+	return false
 }
 
 // watch wakes the sender when entries are added.
@@ -215,7 +245,7 @@ func (f *flight) watch(ctx context.Context, wake chan<- struct{}) {
 }
 
 func (f *flight) again(from uint64) {
-	f.next, f.lasts, f.moved = from, nil, time.Now()
+	f.next, f.lasts, f.moved, f.barren = from, nil, time.Now(), false
 }
 
 // fill keeps the window full.
@@ -225,14 +255,20 @@ func (f *flight) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if payload == nil {
+		if f.barren = payload == nil; f.barren {
 			return nil
 		}
 		if len(f.lasts) == 0 {
 			f.moved = time.Now()
 		}
 		result := f.publish(mqtt.Message{Topic: wire.TopicOf(f.config.Site, f.config.Stream), Payload: payload, QoS: 1})
-		go func() { f.pubacks <- puback{last, <-result} }() // ends with the session, which bounds every publish
+		go func() { // ends with the session, which bounds every publish
+			p := puback{last, <-result}
+			select {
+			case f.pubacks <- p:
+			case <-f.gone:
+			}
+		}()
 		f.lasts, f.next = append(f.lasts, last), last+1
 	}
 	return nil
@@ -284,9 +320,21 @@ func (f *flight) receipt(r wire.Receipt) error {
 	if r.N <= f.acked {
 		return nil
 	}
-	if err := f.journal.SetReceipt(r); err != nil {
+	if held, ok := f.log.Receipt(); ok && r.N == held.N && r.AtMS == held.AtMS {
+		return nil // the one that the cloud's request has taken back, once more
+	}
+	err := f.journal.SetReceipt(r)
+	_, ahead := errors.AsType[*journal.AheadError](err)
+	_, fork := errors.AsType[*journal.ForkError](err)
+	if ahead || fork {
 		return err
 	}
+	// A disk that takes no receipt is no reason to send less: the cloud has the entries, and what is
+	// not saved only costs sending them again after the next start.
+	if err != nil && !f.unsaved {
+		f.config.Log.Error("receipt not saved", "stream", f.config.Stream, "number", r.N, "err", err)
+	}
+	f.unsaved = err != nil
 	f.trust(r.N)
 	return nil
 }

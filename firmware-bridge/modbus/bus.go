@@ -5,7 +5,8 @@
 // Out: one Scan per poll of a unit, with exact decimals and words, and a Health at each change.
 // It promises that a value is the answer to the question that was asked: a late, damaged or
 // foreign reply never becomes another register's value; that "no value" stays no value; that a
-// dead unit does not slow the living; and that it only reads: functions 3 and 4 are all it can send.
+// dead unit does not slow the living; and that it only reads: functions 1 to 4 are all it can
+// send. A Master gives the same care to the questions of others, one at a time.
 // It does not know tonnes, keep history or judge whether a value is plausible.
 package modbus
 
@@ -204,22 +205,11 @@ func (b *Bus) connect(ctx context.Context) bool {
 	if time.Now().Before(b.open.until) {
 		return false
 	}
-	var err error
-	if b.link.Scheme == TCP {
-		var longest time.Duration
-		for _, m := range b.units {
-			longest = max(longest, m.timeout)
-		}
-		var l *tcpLine
-		if l, err = openTCP(b.link.Address, longest); err == nil {
-			b.line = l
-		}
-	} else {
-		var l *rtuLine
-		if l, err = openRTU(ctx, b.link, &b.counter.stale); err == nil {
-			b.line = l
-		}
+	var longest time.Duration
+	for _, m := range b.units {
+		longest = max(longest, m.timeout)
 	}
+	opened, err := openLine(ctx, b.link, longest, &b.counter.stale)
 	if err != nil {
 		if ctx.Err() == nil {
 			b.open.failed(time.Now())
@@ -229,10 +219,19 @@ func (b *Bus) connect(ctx context.Context) bool {
 		}
 		return false
 	}
+	b.line = opened
 	b.counter.opens.Add(1)
 	b.open.reset()
 	b.good, b.bad = 0, 0
 	return rest(ctx, time.Now().Add(b.config.ConnectPause)) == nil
+}
+
+// openLine opens what a link names. timeout is that of every request on a TCP connection.
+func openLine(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (line, error) {
+	if l.Scheme == TCP {
+		return openTCP(l.Address, timeout)
+	}
+	return openRTU(ctx, l, stale)
 }
 
 // shut closes the line.

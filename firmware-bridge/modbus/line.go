@@ -9,14 +9,14 @@ import (
 
 // line is an open connection to the machines: a TCP connection or a serial line.
 type line interface {
-	// read asks for registers and gives their bytes with the time at which the last arrived. Every
-	// error but an Exception leaves open what may still be under way.
+	// read asks for registers or bits and gives their bytes with the time at which the last
+	// arrived. Every error but an Exception leaves open what may still be under way.
 	read(ctx context.Context, r request) ([]byte, time.Time, error)
 	close()
 }
 
-// request is one read. Function codes other than 3 and 4 do not exist here: nothing that this
-// package sends can change a machine.
+// request is one read. Function codes other than 1 to 4 do not exist here: nothing that this
+// package sends can change a machine. Profiles know 3 and 4 only; a Master passes on all four.
 type request struct {
 	unit    uint8
 	fc      uint8
@@ -26,7 +26,22 @@ type request struct {
 }
 
 func (r request) String() string {
-	return fmt.Sprintf("unit %d: function %d: registers %d to %d", r.unit, r.fc, r.from, int(r.from)+r.count-1)
+	what := "registers"
+	if r.bits() {
+		what = "bits"
+	}
+	return fmt.Sprintf("unit %d: function %d: %s %d to %d", r.unit, r.fc, what, r.from, int(r.from)+r.count-1)
+}
+
+// bits says whether the request is for coils or discrete inputs.
+func (r request) bits() bool { return r.fc == 1 || r.fc == 2 }
+
+// bytes is how many bytes of data the reply must have.
+func (r request) bytes() int {
+	if r.bits() {
+		return (r.count + 7) / 8
+	}
+	return 2 * r.count
 }
 
 // Exception is a machine's (or a gateway's) orderly refusal: the line is in order.

@@ -40,7 +40,7 @@ type chunk struct {
 	data [64]byte
 }
 
-func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (*rtuLine, error) {
+func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (line, error) {
 	config := serial.Config{Port: l.Address, Baud: l.Baud, Format: l.Format, Poll: time.Second}
 	if l.Scheme == RTUOverTCP {
 		config.Port = "tcp://" + l.Address
@@ -49,10 +49,10 @@ func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (*rtuLine, error
 	if err != nil {
 		return nil, err
 	}
-	line := &rtuLine{port: port, baud: l.Baud, stale: stale, last: time.Now(),
+	opened := &rtuLine{port: port, baud: l.Baud, stale: stale, last: time.Now(),
 		chunks: make(chan chunk, 64), failed: make(chan error, 1), done: make(chan struct{})}
-	go line.listen()
-	return line, nil
+	go opened.listen()
+	return opened, nil
 }
 
 // listen owns reading the port until it is closed or lost.
@@ -90,7 +90,7 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 		return nil, time.Now(), fmt.Errorf("%w: %w", errLost, err)
 	}
 	sent := time.Now()
-	wait := r.timeout + time.Duration(fixedBytes+2*r.count)*charTime(l.baud)
+	wait := r.timeout + time.Duration(fixedBytes+r.bytes())*charTime(l.baud)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	l.pending, l.last = l.pending[:0], sent
@@ -162,11 +162,11 @@ func answer(bytes []byte, r request) (data []byte, found bool, err error) {
 		if rest[0] != r.unit {
 			continue
 		}
-		whole := 5 + 2*r.count
+		whole := 5 + r.bytes()
 		switch {
 		case rest[1] == r.fc|0x80 && sound(rest[:5]):
 			return nil, true, Exception{rest[2]}
-		case rest[1] == r.fc && int(rest[2]) == 2*r.count && len(rest) >= whole && sound(rest[:whole]):
+		case rest[1] == r.fc && int(rest[2]) == r.bytes() && len(rest) >= whole && sound(rest[:whole]):
 			return rest[3 : whole-2], true, nil
 		}
 	}

@@ -21,7 +21,7 @@ type tcpLine struct {
 
 // openTCP connects. The library bounds the dial to five seconds and cannot be interrupted; a
 // shutdown during a dial to a host that swallows packets waits that long.
-func openTCP(address string, timeout time.Duration) (*tcpLine, error) {
+func openTCP(address string, timeout time.Duration) (line, error) {
 	client, err := library.NewClient(&library.ClientConfiguration{
 		URL:     "tcp://" + address,
 		Timeout: timeout,
@@ -44,22 +44,43 @@ func (l *tcpLine) close() {
 // read runs one request. The unit id is a setting of the client, which is safe because one
 // goroutine owns it. The library checks transaction, unit, function and byte count.
 func (l *tcpLine) read(_ context.Context, r request) ([]byte, time.Time, error) {
-	table := library.HOLDING_REGISTER
-	if r.fc == 4 {
-		table = library.INPUT_REGISTER
-	}
 	if err := l.client.SetUnitId(r.unit); err != nil {
 		return nil, time.Time{}, err
 	}
-	data, err := l.client.ReadRawBytes(r.from, uint16(2*r.count), table) // it counts bytes
+	data, err := l.ask(r)
 	at := time.Now()
 	if err != nil {
 		return nil, at, classify(err)
 	}
-	if len(data) != 2*r.count {
-		return nil, at, fmt.Errorf("reply of %d bytes for %d registers", len(data), r.count)
+	if len(data) != r.bytes() {
+		return nil, at, fmt.Errorf("reply of %d bytes for %d", len(data), r.bytes())
 	}
 	return data, at, nil
+}
+
+func (l *tcpLine) ask(r request) ([]byte, error) {
+	switch r.fc {
+	case 1:
+		bits, err := l.client.ReadCoils(r.from, uint16(r.count))
+		return packed(bits), err
+	case 2:
+		bits, err := l.client.ReadDiscreteInputs(r.from, uint16(r.count))
+		return packed(bits), err
+	case 4:
+		return l.client.ReadRawBytes(r.from, uint16(r.bytes()), library.INPUT_REGISTER)
+	}
+	return l.client.ReadRawBytes(r.from, uint16(r.bytes()), library.HOLDING_REGISTER)
+}
+
+// packed puts bits into bytes as they were on the wire: the first is the lowest of the first byte.
+func packed(bits []bool) []byte {
+	data := make([]byte, (len(bits)+7)/8)
+	for i, b := range bits {
+		if b {
+			data[i/8] |= 1 << (i % 8)
+		}
+	}
+	return data
 }
 
 // classify gives the library's errors their class.

@@ -26,6 +26,7 @@ type SiteConfig struct {
 	Start        time.Time     // what the site's simulated clock says first; zero is now
 	Operator     string        // base URL of the edge; empty: none yet, lorries wait for Connect
 	Arrivals     time.Duration // mean simulated time between lorries at one weighbridge; 0 is 4 minutes
+	Inside       time.Duration // a lorry stays on the site no longer than that, simulated; 0 is 20 minutes
 	Rest         time.Duration // a lorry stands at least so long, real; 0 is 3 s
 	Between      time.Duration // the deck is empty at least so long between lorries, real; 0 is 2 s
 	Modulus      int64         // of the belts' totalisers; 0 is BeltModulus
@@ -121,6 +122,7 @@ func (c *SiteConfig) fill() (err error) {
 		return fmt.Errorf("site %s: modulus %d: it must be between 2 and 2^32", c.Name, c.Modulus)
 	}
 	orElse(&c.Arrivals, 4*time.Minute)
+	orElse(&c.Inside, 20*time.Minute)
 	orElse(&c.Rest, 3*time.Second)
 	orElse(&c.Between, 2*time.Second)
 	if c.Start.IsZero() {
@@ -245,8 +247,8 @@ func (s *Site) Connect(baseURL string) { s.operator.connect(baseURL) }
 // Truth is the path of the truth file.
 func (s *Site) Truth() string { return filepath.Join(s.cfg.Dir, TruthFile) }
 
-// Quiesce ends the shift: no lorry comes any more, those on the site are served and leave, belts
-// run out, balers stop. It returns when everything rests; the machines go on answering until
+// Quiesce ends the shift: no lorry comes any more, those that are ready are served and leave, those
+// that are not stay in the yard over night, belts run out, balers stop. It returns when everything rests; the machines go on answering until
 // Close. A site that has been quiesced stays so.
 func (s *Site) Quiesce(ctx context.Context) error {
 	s.quiesce.Do(func() {

@@ -69,7 +69,7 @@ func (w *Weighbridge) run(ctx context.Context) {
 		}
 		full := w.onSite() >= mostOnSite
 		switch {
-		case closing && w.onSite() == 0:
+		case closing:
 			close(w.rested)
 			return
 		case !closing && !full && !time.Now().Before(next):
@@ -151,7 +151,7 @@ func (w *Weighbridge) weighIn(ctx context.Context, l Lorry) {
 }
 
 func (w *Weighbridge) inside(l Lorry) time.Duration {
-	return time.Duration(float64(l.Inside) / w.cfg.Speed)
+	return time.Duration(float64(min(l.Inside, w.cfg.Inside)) / w.cfg.Speed)
 }
 
 // weighOut weighs a lorry that goes.

@@ -12,7 +12,7 @@ import (
 )
 
 // settlePatience bounds how long machines may need to rest and edges to send all they hold.
-const settlePatience = 4 * time.Minute
+const settlePatience = 2 * time.Minute
 
 // Cycles of the test of killed processes.
 const (
@@ -63,7 +63,7 @@ func TestKilledProcessesAndCutLinks(t *testing.T) {
 	broker := startMosquitto(t)
 	links := map[string]*link{}
 	town := build(t, demo.Plan{
-		Sites: 2, Speed: 4, Arrivals: 80 * time.Second, Broker: broker.url(), Shape: demo.Shape{Weighbridges: 1, Belts: 2, Balers: 1},
+		Sites: 2, Speed: 4, Arrivals: 80 * time.Second, Inside: 2 * time.Minute, Broker: broker.url(), Shape: demo.Shape{Weighbridges: 1, Belts: 2, Balers: 1},
 		Via: func(site, _ string) string {
 			links[site] = openLink(t, broker.address())
 			return "tcp://" + links[site].address()

@@ -6,6 +6,8 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,12 +82,28 @@ func build(t *testing.T, plan demo.Plan) *demo.Town {
 	t.Cleanup(func() {
 		if t.Failed() {
 			town.Logs(t.Output())
+			for _, s := range town.Sites {
+				show(t, s.Page+"/api/decks")
+				show(t, s.Page+"/api/passages")
+			}
 		}
 		if err := town.Close(); err != nil {
 			t.Errorf("closing the town: %v", err)
 		}
 	})
 	return town
+}
+
+// show prints what a page would say, for a test that failed.
+func show(t *testing.T, url string) {
+	res, err := http.Get(url)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	t.Logf("%s: %s %v", url, data, err)
 }
 
 // exact lets the town come to rest and demands an exact account that is worth something.

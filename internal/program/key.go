@@ -17,7 +17,7 @@ func OpenKey(path string) (chain.Key, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		key := chain.NewKey()
 		if err := durable.WriteFile(path, []byte(key.Text()), 0o600); err != nil {
-			return chain.Key{}, fmt.Errorf("key: %w", err)
+			return chain.Key{}, fmt.Errorf("key: %w: its folder must be writable and its disk have room", err)
 		}
 		return key, nil
 	}

@@ -1,0 +1,62 @@
+// Account: the comparison of what really happened with what the city's ledger holds.
+
+import {$, h, put, fill} from './dom.js';
+import {count, digits, gramsOf, massText, unknown, clock} from './measure.js';
+import {category, flows, siteName} from './tonnage.js';
+
+const columns = ['emitted', 'journaled', 'in_ledger', 'lost', 'duplicated', 'altered', 'invented', 'pending'];
+const wrong = new Set(['lost', 'duplicated', 'altered', 'invented']);
+
+export function showAccount({account, city, link}, language) {
+  $('account').hidden = !account;
+  if (!account) return;
+  $('account').classList.toggle('stale', !link.up);
+  put($('account-at'), language.t('account-at', {time: clock(Date.parse(account.at), language.locale)}));
+  showVerdict(account, language);
+  const faults = $('faults');
+  faults.hidden = account.faults.length === 0;
+  fill(faults, JSON.stringify(account.faults), () => account.faults.map((f) => h('li', {}, f)));
+  fill($('account-sites'), JSON.stringify([language.name, city?.sites, account.sites]), () => account.sites.map((s) => book(s, city, language)));
+  fill($('tonnes').tBodies[0], JSON.stringify([language.name, city?.categories, account.tonnes]), () => tonnes(account.tonnes, city, language));
+}
+
+function showVerdict(account, language) {
+  const all = Object.fromEntries(columns.map((c) => [c, account.sites.flatMap((s) => s.kinds).reduce((n, k) => n + k[c], 0)]));
+  const text = Object.fromEntries(columns.map((c) => [c, count(all[c], language.locale)]));
+  const bad = [...wrong].some((c) => all[c] > 0);
+  let detail = language.t('not-exact-tonnes');
+  if (account.exact) detail = language.t(all.pending > 0 ? 'exact-pending' : 'exact-detail', {n: text.in_ledger, pending: text.pending});
+  else if (bad) detail = language.t('not-exact-detail', text);
+  $('verdict').dataset.state = account.exact ? 'good' : 'bad';
+  fill($('verdict'), JSON.stringify([account.exact, detail]), () => [
+    h('strong', {}, language.t(account.exact ? 'exact' : 'not-exact')), h('span', {}, detail)]);
+}
+
+function book(site, city, language) {
+  const name = siteName(city, site.site, language);
+  return h('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': name},
+    h('table', {class: 'lines'}, h('caption', {}, name),
+      h('thead', {}, h('tr', {}, ...['kind', ...columns].map((c) => h('th', {scope: 'col'}, language.t(c))))),
+      h('tbody', {}, ...site.kinds.map((k) => h('tr', {'data-kind': k.kind},
+        h('th', {scope: 'row'}, language.has('kind-' + k.kind) ? language.t('kind-' + k.kind) : k.kind),
+        ...columns.map((c) => h('td', {class: className(c, k[c])}, count(k[c], language.locale))))))));
+}
+
+function className(column, n) {
+  const state = n === 0 ? 'none' : wrong.has(column) ? 'bad' : column === 'pending' ? 'warn' : '';
+  return 'num ' + state;
+}
+
+function tonnes(rows, city, language) {
+  const order = (r) => flows.indexOf(r.flow);
+  const place = (r) => city?.categories.findIndex((c) => c.code === r.category) ?? 0;
+  return [...rows].sort((a, b) => order(a) - order(b) || place(a) - place(b)).map((r) => {
+    const truth = gramsOf(r.truth_kg), ledger = gramsOf(r.ledger_kg);
+    const known = truth !== null && ledger !== null;
+    const off = known ? ledger - truth : 0n;
+    const text = (g) => g === null ? unknown : massText(g, language.locale);
+    return h('tr', {}, h('th', {scope: 'row'}, language.t('flow-' + r.flow)), h('td', {class: 'text'}, category(city, r.category, language)),
+      h('td', {class: 'num'}, text(truth)), h('td', {class: 'num'}, text(ledger)),
+      h('td', {class: 'num ' + (off === 0n ? 'good' : 'warn')}, !known ? unknown : off === 0n ? digits({coef: 0n, scale: 0}, language.locale) + ' kg' : text(off)));
+  });
+}

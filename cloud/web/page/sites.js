@@ -1,0 +1,106 @@
+// Sites: what each sorting centre says of itself and what its machines show now.
+
+import {$, h, put, fill} from './dom.js';
+import {age, count, decimal, digits, unknown} from './measure.js';
+import {siteName} from './tonnage.js';
+
+const masses = new Set(['g', 'kg', 't']);
+
+// machines groups live values by device and finds what each device is by what it measures.
+function machines(values, site) {
+  const found = new Map();
+  for (const v of values) {
+    if (v.site !== site) continue;
+    if (!found.has(v.device)) found.set(v.device, {});
+    found.get(v.device)[v.tag] = v;
+  }
+  const list = [];
+  for (const [device, tags] of found) {
+    if (tags.rate?.unit === 't/h') list.push({device, kind: 'belt', order: 1, value: tags.rate, state: tags.state});
+    else if (tags.weight && (masses.has(tags.weight.unit) || tags.weight.unit === '')) list.push({device, kind: 'weighbridge', order: 0, value: tags.weight});
+    else if (tags.state) list.push({device, kind: tags.bale_count ? 'baler' : 'machine', order: tags.bale_count ? 2 : 3, state: tags.state});
+  }
+  return list.sort((a, b) => a.order - b.order || a.device.localeCompare(b.device));
+}
+
+// valueText writes a value with its unit: a weight digit for digit as its display shows it, a rate
+// grouped by locale, a state by its word.
+function valueText(v, kind, language) {
+  if (v.text) return language.has('state-' + v.text) ? language.t('state-' + v.text) : v.text;
+  if (v.value === '') return language.t('no-value');
+  const d = kind === 'weighbridge' ? null : decimal(v.value);
+  return (d ? digits(d, language.locale) : v.value) + (v.unit ? ' ' + v.unit : '');
+}
+
+export function showSites(state, language) {
+  const {city, sites, values, link, elapsed, now} = state;
+  if (!city || city.sites.length === 0) return;
+  const box = $('sites');
+  fill(box, city.sites.map((s) => s.id).join(' '), () => city.sites.map((s) => card(s.id)));
+  const known = sites ?? [];
+  put($('sites-count'), sites ? language.t('sites-count', {online: count(known.filter((s) => s.online).length, language.locale), all: count(city.sites.length, language.locale)}) : '');
+  for (const article of box.children) {
+    const id = article.dataset.site;
+    showState(article, known.find((s) => s.site === id), {link, now, sites}, language);
+    put(article.querySelector('h3'), siteName(city, id, language));
+    showMachines(article, machines(values ?? [], id), {link, elapsed}, language);
+  }
+}
+
+const facts = ['newest', 'backlog', 'records', 'version'];
+
+function card(id) {
+  return h('article', {class: 'site', 'data-site': id},
+    h('div', {class: 'site-head'}, h('h3'), h('span', {class: 'pill'}, h('span', {class: 'dot', 'aria-hidden': 'true'}), h('span', {class: 'word'}))),
+    h('dl', {class: 'facts'}, ...facts.map((f) => h('div', {'data-fact': f}, h('dt'), h('dd', {class: 'num'})))),
+    h('p', {class: 'refused', hidden: true}),
+    h('ul', {class: 'machines'}), h('p', {class: 'empty small'}));
+}
+
+function showState(article, s, {link, now, sites}, language) {
+  const ago = (ms) => language.t('ago', {age: age(ms, language.locale)});
+  const n = (value) => count(value, language.locale);
+  const pill = article.querySelector('.pill');
+  const state = !s || !s.known ? 'unknown' : s.online ? 'good' : 'bad';
+  pill.dataset.state = link.up ? state : 'unknown';
+  let word = language.t(state === 'good' ? 'online' : state === 'bad' ? 'offline' : 'never-heard');
+  if (state === 'bad') word += ' · ' + language.t('silent-for', {age: age(s.silent_ms, language.locale)});
+  put(pill.querySelector('.word'), sites ? word : unknown);
+  article.classList.toggle('stale', !link.up || state !== 'good');
+  const texts = {newest: unknown, backlog: unknown, records: unknown, version: unknown};
+  if (s) {
+    texts.newest = s.newest_ms ? ago(now - s.newest_ms) : language.t('newest-none');
+    texts.records = n(s.records);
+    texts.backlog = !s.known ? language.t('backlog-unknown') : s.oldest_ms > 0 && s.backlog > 0
+      ? language.t('backlog-since', {n: n(s.backlog), age: age(now - s.oldest_ms, language.locale)})
+      : language.t('backlog-of', {n: n(s.backlog)});
+    texts.version = s.version || unknown;
+  }
+  for (const fact of facts) {
+    const div = article.querySelector(`[data-fact=${fact}]`);
+    put(div.firstChild, language.t(fact));
+    put(div.lastChild, texts[fact]);
+  }
+  const refused = article.querySelector('.refused');
+  refused.hidden = !s || s.refused === 0;
+  put(refused, s && s.refused > 0 ? language.t('refused', {n: n(s.refused)}) : '');
+}
+
+function showMachines(article, list, {link, elapsed}, language) {
+  const ul = article.querySelector('.machines'), empty = article.querySelector('.empty');
+  empty.hidden = list.length > 0;
+  put(empty, list.length > 0 ? '' : language.t('lines-empty'));
+  fill(ul, list.map((m) => m.kind + ' ' + m.device).join(','), () => list.map((m) => h('li', {'data-device': m.device},
+    h('span', {class: 'kind'}), ' ', h('code', {}, m.device), h('span', {class: 'value num'}), h('span', {class: 'note'}))));
+  list.forEach((m, i) => {
+    const li = ul.children[i], shown = m.value ?? m.state;
+    const live = link.up && shown.live;
+    li.classList.toggle('stale', !live);
+    li.dataset.state = live && m.state?.live ? m.state.text : '';
+    put(li.querySelector('.kind'), language.t('device-' + m.kind));
+    put(li.querySelector('.value'), valueText(shown, m.kind, language));
+    const note = live ? (m.value && m.state?.live ? valueText(m.state, m.kind, language) : '')
+      : language.t('as-of', {age: age(shown.age_ms + elapsed, language.locale)});
+    put(li.querySelector('.note'), note);
+  });
+}

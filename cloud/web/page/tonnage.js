@@ -1,0 +1,87 @@
+// Tonnage: today's masses per category and flow, and the four cards above them.
+
+import {$, h, put, fill, choices} from './dom.js';
+import {mass, count, unknown} from './measure.js';
+
+export const flows = ['collected', 'sorted', 'recycled', 'residue', 'transfer'];
+
+// category gives the name of a category; an unknown code is shown as it is.
+export function category(city, code, language) {
+  const known = city?.categories.find((c) => c.code === code);
+  return known ? known[language.name] : code;
+}
+
+export function siteName(city, id, language) {
+  const known = city?.sites.find((s) => s.id === id);
+  return known ? (language.name === 'en' && known.english) || known.name || id : id;
+}
+
+// summed adds masses of one flow; masses of different flows never meet.
+function summed(totals, flow) {
+  const rows = totals.filter((r) => r.flow === flow);
+  return {grams: rows.reduce((all, r) => all + BigInt(r.grams), 0n), count: rows.reduce((all, r) => all + r.count, 0)};
+}
+
+export function showCards({totals, link, provisional}, language) {
+  for (const card of document.querySelectorAll('.card[data-flow]')) {
+    const number = card.querySelector('b'), unit = card.querySelector('.unit'), sub = card.querySelector('.sub');
+    number.classList.toggle('stale', !totals || !link.up);
+    card.classList.toggle('provisional', Boolean(totals) && provisional);
+    if (!totals) {
+      put(number, unknown);
+      put(unit, '');
+      put(sub, language.t('tonnage-waiting'));
+      continue;
+    }
+    const {grams, count: n} = summed(totals.totals, card.dataset.flow);
+    const shown = mass(grams, language.locale);
+    put(number, shown.number);
+    put(unit, shown.unit);
+    put(sub, n === 0 ? language.t('entries-none') : language.t('entries', {n: count(n, language.locale)}));
+  }
+}
+
+export function showLoads({hour, link}, language) {
+  const number = $('loads').querySelector('b');
+  number.classList.toggle('stale', !hour || !link.up);
+  // What crossed a weighbridge: bales are no lorries.
+  put(number, hour ? count(hour.filter((r) => r.flow !== 'sorted').reduce((all, r) => all + r.count, 0), language.locale) : unknown);
+}
+
+export function showTable({city, totals, link, flow, site}, language) {
+  choices($('flow'), flows.map((f) => [f, language.t('flow-' + f)]));
+  choices($('site'), [['', language.t('all-sites')], ...(city?.sites ?? []).map((s) => [s.id, siteName(city, s.id, language)])]);
+  const table = $('table');
+  table.dataset.chosen = flow;
+  table.classList.toggle('stale', !totals || !link.up);
+  const rows = (totals?.totals ?? []).filter((r) => site === '' || r.site === site);
+  const empty = $('tonnage-empty');
+  empty.hidden = rows.length > 0;
+  put(empty, language.t(totals ? 'tonnage-empty' : 'tonnage-waiting'));
+  const codes = [...new Set([...(city?.categories ?? []).map((c) => c.code), ...rows.map((r) => r.category)])];
+  const key = JSON.stringify([language.name, codes.map((c) => category(city, c, language)), totals ? rows : null]);
+  const most = Object.fromEntries(flows.map((f) => [f, codes.reduce((m, c) => {
+    const {grams} = summed(rows.filter((r) => r.category === c), f);
+    return grams > m ? grams : m;
+  }, 0n)]));
+  fill(table.tBodies[0], key, () => codes.map((code) => h('tr', {'data-category': code},
+    h('th', {scope: 'row'}, category(city, code, language)),
+    ...flows.map((f) => cell(totals && summed(rows.filter((r) => r.category === code), f).grams, most[f], f, language)))));
+  fill(table.tFoot, key, () => [h('tr', {}, h('th', {scope: 'row'}, language.t('total')),
+    ...flows.map((f) => cell(totals && summed(rows, f).grams, 0n, f, language)))]);
+}
+
+// cell shows one mass with a bar against the largest of its column.
+function cell(grams, most, flow, language) {
+  if (grams === null || grams === undefined) return h('td', {'data-flow': flow, class: 'none'}, unknown);
+  const shown = mass(grams, language.locale);
+  const td = h('td', {'data-flow': flow, class: grams === 0n ? 'none' : null},
+    h('span', {class: 'num'}, shown.number), ' ', h('span', {class: 'unit'}, shown.unit));
+  if (most > 0n && grams > 0n) {
+    const bar = h('i', {class: 'bar', 'aria-hidden': 'true'});
+    bar.style.width = Math.max(1, Number(grams * 1000n / most) / 10) + '%';
+    td.append(bar);
+  }
+  return td;
+}
+

@@ -1,0 +1,84 @@
+// Lists: the lorries on the site, the latest tickets, and the state of the recording below them.
+
+import {$, h, put, fill} from './dom.js';
+import {age, count, dateTime, hourMinute, massText, unknown} from './measure.js';
+import {materialName} from './act.js';
+
+export function showPassages({passages, materials, now, up}, chosen, choose, language) {
+  const list = passages ?? [];
+  put($('open-count'), passages ? language.t('open-count', {n: count(list.length, language.locale)}) : '');
+  $('open-empty').hidden = !passages || list.length > 0;
+  $('open').classList.toggle('stale', !up);
+  const key = JSON.stringify([language.name, materials.length, list.map((p) => p.passage)]);
+  fill($('open'), key, () => list.map((p) => {
+    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('choose-lorry', {vehicle: p.vehicle}), 'data-passage': p.passage},
+      h('b', {class: 'plate'}, p.vehicle),
+      h('span', {class: 'mass num'}, p.weighing ? p.weighing.text + ' ' + p.weighing.unit : unknown),
+      h('span', {class: 'what'}, language.t('direction-' + p.direction) + ' · ' + materialName(materials, p.material, language)),
+      h('span', {class: 'since'}));
+    button.addEventListener('click', () => choose(p.passage));
+    return h('li', {}, button);
+  }));
+  list.forEach((p, i) => {
+    const button = $('open').children[i].firstChild;
+    button.setAttribute('aria-pressed', String(p.passage === chosen));
+    put(button.querySelector('.since'), language.t('since', {time: hourMinute(p.at_ms, language.locale), age: age(now - p.at_ms, language.locale)}));
+  });
+}
+
+export function showTickets({tickets, materials, up}, language) {
+  const list = (tickets ?? []).slice(0, 30);
+  $('tickets-empty').hidden = !tickets || list.length > 0;
+  $('tickets').classList.toggle('stale', !up);
+  fill($('tickets'), JSON.stringify([language.name, materials.length, list.map((t) => t.number)]), () => list.map((t) => {
+    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('ticket-open', {number: t.number})},
+      h('b', {class: 'plate'}, t.vehicle),
+      h('span', {class: 'mass num'}, massText(t.net, language.locale)),
+      h('span', {class: 'what num'}, t.number),
+      h('span', {class: 'since num'}, massText(t.gross, language.locale) + ' − ' + massText(t.tare, language.locale)));
+    button.addEventListener('click', () => openTicket(t, materials, language));
+    return h('li', {}, button);
+  }));
+}
+
+function openTicket(t, materials, language) {
+  const mass = (grams) => massText(grams, language.locale);
+  put($('ticket-title'), language.t('ticket', {number: t.number}));
+  const rows = [
+    ['ticket-time', dateTime(t.at_ms, language.locale)],
+    ['vehicle', t.vehicle],
+    ['direction', language.t('direction-' + t.direction)],
+    ['gross', mass(t.gross)],
+    ['tare', mass(t.tare)],
+    ['net', mass(t.net)],
+    ['parts', t.parts.map((p) => materialName(materials, p.material, language) + ' ' + mass(p.mass)).join('\n')],
+    ['flags', t.flags.map((f) => language.has('flag-' + f) ? language.t('flag-' + f) : f).join('\n') || language.t('flags-none')],
+    ['entry', language.t('entry-n', {n: count(t.entry.n, language.locale)}) + ' · ' + t.entry.journal.slice(0, 8)],
+    ['digest', t.entry.hash],
+  ];
+  $('ticket-facts').replaceChildren(...rows.map(([key, text]) => h('div', {'data-fact': key}, h('dt', {}, language.t(key)), h('dd', {class: 'num'}, text))));
+  $('ticket').showModal();
+}
+
+export function showJournal({journal: j, now, up}, language) {
+  const n = (value) => count(value, language.locale);
+  const has = (prefix, word) => language.has(prefix + word) ? language.t(prefix + word) : word;
+  const rows = !j ? [] : [
+    ['journal-last', '#' + n(j.last), ''],
+    ['journal-receipted', j.receipted > 0 ? language.t('to-n', {n: n(j.receipted)}) : language.t('nothing-yet'), ''],
+    ['journal-backlog', j.oldest_ms > 0 && j.backlog > 0 ? language.t('backlog-since', {n: n(j.backlog), age: age(now - j.oldest_ms, language.locale)}) : language.t('backlog-of', {n: n(j.backlog)}), j.backlog > 0 ? 'calm' : ''],
+    ['journal-link', has('link-', j.link), j.link === 'online' ? 'good' : 'warn'],
+    ['journal-clock', has('clock-', j.clock), j.clock === 'synced' ? 'good' : 'warn'],
+    ['journal-bytes', bytes(j.bytes, language.locale) + ' / ' + bytes(j.budget, language.locale), j.bytes > j.budget / 10 * 9 ? 'warn' : ''],
+    ['journal-version', j.version, ''],
+  ];
+  $('journal').classList.toggle('stale', !up);
+  fill($('journal'), JSON.stringify([language.name, rows]), () => rows.map(([key, text, tone]) =>
+    h('div', {'data-fact': key, 'data-tone': tone}, h('dt', {}, language.t(key)), h('dd', {class: 'num'}, text))));
+}
+
+function bytes(n, locale) {
+  const units = [['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]];
+  const [unit, size] = units.find(([, size]) => n >= size) ?? units.at(-1);
+  return new Intl.NumberFormat(locale, {maximumFractionDigits: 1}).format(n / size) + ' ' + unit;
+}

@@ -1,0 +1,70 @@
+// Package bench is what a fitter works with beside a machine: the commands of firmware-bridge.
+//
+// In: command lines, the bytes of a line or of a capture, a machine's profile, and the weight that
+// a person reads on the display.
+// Out: lines of text or of JSON, a picture at a terminal, captures, machines that do not exist on
+// real lines, and the lines of edge.yaml that make an edge read the machine.
+// It promises that every command ends with its context, that nothing it sends can zero, tare,
+// clear or write (requests come from the packages that can only read), that a damaged frame is
+// shown as damaged, and that no dialect is called found before a person named the weight.
+// It does not weigh, store records or know a site: what it finds, a person copies.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"steelyard/internal/program"
+)
+
+// command is one word behind the program's name.
+type command struct {
+	name string
+	what string
+	run  func(context.Context, call) error
+}
+
+// commands in the order in which a fitter needs them.
+func commands() []command {
+	return []command{
+		{"find", "listen at every speed and name the dialect of an indicator", find},
+		{"show", "watch a line: bytes, frames, values, rates and errors", show},
+		{"order", "find type and word order of a register beside the machine's display", order},
+		{"decode", "decode frames that are given as hexadecimal", decode},
+		{"check", "check profiles and print every mistake", check},
+		{"plan", "what polling a profile costs on the wire", plan},
+		{"record", "keep the bytes of a line with their times", record},
+		{"replay", "send a recording again with the same times", replay},
+		{"simulate", "be a machine: a profile's registers or a dialect's frames", simulate},
+	}
+}
+
+// Run is the program.
+func Run(ctx context.Context, env program.Env) error {
+	if len(env.Args) == 0 {
+		return &program.UsageError{Err: fmt.Errorf("no command: say what to do"), Help: help()}
+	}
+	name := env.Args[0]
+	switch name {
+	case "-h", "-help", "--help", "help":
+		_, err := fmt.Fprint(env.Stdout, help())
+		return err
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(ctx, newCall(c.name, env))
+		}
+	}
+	return &program.UsageError{Err: fmt.Errorf("command %.40q: there is no such command", name), Help: help()}
+}
+
+func help() string {
+	var b strings.Builder
+	b.WriteString("usage: firmware-bridge COMMAND [flags]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.what)
+	}
+	b.WriteString("\nfirmware-bridge COMMAND -h shows the flags of a command.\n")
+	return b.String()
+}

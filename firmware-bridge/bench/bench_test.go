@@ -1,0 +1,229 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"steelyard/firmware-bridge/bench"
+	"steelyard/internal/program"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestMain lets the test's own binary be the program, for the tests that need a terminal.
+func TestMain(m *testing.M) {
+	if os.Getenv("STEELYARD_BENCH") == "1" {
+		program.Main("firmware-bridge", bench.Run)
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait of these tests; nothing is expected to take so long.
+const patience = 30 * time.Second
+
+// text is a buffer that can be watched while a program writes into it.
+type text struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	changed chan struct{} // closed at the next write
+}
+
+func (w *text) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+	return w.b.Write(p)
+}
+
+func (w *text) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// has waits until the text contains what is wanted.
+func (w *text) has(t testing.TB, want string) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		w.mu.Lock()
+		if strings.Contains(w.b.String(), want) {
+			w.mu.Unlock()
+			return
+		}
+		if w.changed == nil {
+			w.changed = make(chan struct{})
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("%q did not come:\n%s", want, w)
+		}
+	}
+}
+
+// running is a command that runs in this process.
+type running struct {
+	t        testing.TB
+	out, err text
+	in       *io.PipeWriter
+	cancel   context.CancelFunc
+	code     int
+	done     chan struct{}
+}
+
+// start starts a command; it is stopped and waited for when the test ends.
+func start(t testing.TB, args ...string) *running {
+	t.Helper()
+	r := &running{t: t, done: make(chan struct{})}
+	stdin, in := io.Pipe()
+	r.in = in
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	env := program.Env{Args: args, Stdin: stdin, Stdout: &r.out, Stderr: &r.err, Log: slog.New(slog.DiscardHandler)}
+	go func() {
+		defer close(r.done)
+		r.code = program.RunFunc(ctx, "firmware-bridge", env, bench.Run)
+	}()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// stop ends the command as a signal does and gives its exit code.
+func (r *running) stop() int {
+	r.cancel()
+	r.in.Close()
+	return r.wait()
+}
+
+func (r *running) wait() int {
+	select {
+	case <-r.done:
+		return r.code
+	case <-time.After(patience):
+		r.t.Errorf("the command does not end:\n%s\n%s", &r.out, &r.err)
+		return -1
+	}
+}
+
+// says writes a line to the command's input.
+func (r *running) says(line string) {
+	r.t.Helper()
+	if _, err := io.WriteString(r.in, line+"\n"); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// run runs a command to its end.
+func run(t testing.TB, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*patience, errors.New("the test took too long"))
+	defer cancel()
+	env := program.Env{Args: args, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs, Log: slog.New(slog.DiscardHandler)}
+	code = program.RunFunc(ctx, "firmware-bridge", env, bench.Run)
+	if ctx.Err() != nil {
+		t.Fatalf("firmware-bridge %s does not end:\n%s%s", strings.Join(args, " "), &out, &errs)
+	}
+	return out.String(), errs.String(), code
+}
+
+// objects reads lines of JSON.
+func objects(t testing.TB, lines string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(lines) {
+		var o map[string]any
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// golden compares a text with a file, or writes it with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: -want +got\n%s", name, diff)
+	}
+}
+
+func TestWrongCalls(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "no command"},
+		{[]string{"weigh"}, `command "weigh"`},
+		{[]string{"decode"}, "either a dialect or a profile"},
+		{[]string{"decode", "-dialect", "yaohua"}, "yaohua-tf0, yaohua-eq-rev"},
+		{[]string{"decode", "-bogus"}, "-bogus"},
+		{[]string{"check"}, "names of profiles"},
+		{[]string{"plan"}, "needs a profile"},
+		{[]string{"plan", "-profile", "laumas-tlb", "-units", "0"}, "units 0"},
+		{[]string{"plan", "-profile", "laumas-tlb", "more"}, `"more"`},
+		{[]string{"simulate", "-profile", "laumas-tlb"}, "either -pty or -listen"},
+		{[]string{"simulate", "-pty", "x"}, "either a profile or a dialect"},
+		{[]string{"simulate", "-profile", "laumas-tlb", "-listen", "127.0.0.1:1"}, "tcp://host:port"},
+		{[]string{"show", "-dialect", "sics"}, "either a port or a link"},
+		{[]string{"find"}, "needs a port"},
+		{[]string{"find", "-port", "/dev/null", "-known", "much"}, "write the number"},
+		{[]string{"find", "-port", "/dev/null", "-baud", "9601"}, "9601"},
+		{[]string{"order"}, "either a link or the registers"},
+		{[]string{"order", "-hex", "1234", "-display", "x"}, "display"},
+		{[]string{"record", "-port", "/dev/null"}, "name of a file"},
+		{[]string{"replay", "x"}, "one of -pty, -listen and -port"},
+		{[]string{"replay", "x", "-pty", "y", "-port", "/z"}, "one of -pty, -listen and -port"},
+	} {
+		stdout, stderr, code := run(t, "", test.args...)
+		if code != program.WrongCall || !strings.Contains(stderr, test.want) || stdout != "" {
+			t.Errorf("%q: code %d, stdout %q, stderr %q; want %d and %q", test.args, code, stdout, stderr, program.WrongCall, test.want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	stdout, _, code := run(t, "", "help")
+	if code != program.Done || !strings.Contains(stdout, "usage: firmware-bridge COMMAND") {
+		t.Errorf("help: code %d, %s", code, stdout)
+	}
+	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
+		if !strings.Contains(stdout, "  "+command) {
+			t.Errorf("help does not name %s", command)
+		}
+		own, _, code := run(t, "", command, "-h")
+		if code != program.Done || !strings.Contains(own, "usage: firmware-bridge "+command) {
+			t.Errorf("%s -h: code %d, %s", command, code, own)
+		}
+	}
+}

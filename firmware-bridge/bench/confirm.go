@@ -1,0 +1,126 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"steelyard/internal/unit"
+)
+
+// confirm prints the candidates, lets a person name the weight and prints the lines of edge.yaml.
+func (s *search) confirm(ctx context.Context, candidates []candidate) error {
+	out := s.output()
+	if !s.asJSON {
+		printCandidates(out, candidates)
+	}
+	known := s.known
+	if known == "" && !s.asJSON {
+		out.printf("\nWhich weight does the display show? ")
+		text, err := readLines(ctx, s.env.Stdin).line(ctx)
+		if err != nil && !errors.Is(err, errNoMoreLines) {
+			return err
+		}
+		known = strings.TrimSpace(text)
+		out.printf("\n")
+	}
+	chosen, err := choose(candidates, known)
+	if s.asJSON {
+		f := found{Candidates: candidates, Confirmed: chosen}
+		if chosen != nil {
+			f.YAML = s.yaml(*chosen)
+		}
+		out.json(f)
+	} else if chosen != nil {
+		out.printf("%s reads %s, as on the display. For edge.yaml:\n\n%s", chosen.Dialect, known, s.yaml(*chosen))
+	}
+	return errors.Join(err, out.failed())
+}
+
+// choose finds the one candidate that has shown the known weight.
+func choose(candidates []candidate, known string) (*candidate, error) {
+	if known == "" {
+		return nil, errors.New("not confirmed: run again with -known and the weight on the display")
+	}
+	n, err := displayed(known)
+	if err != nil {
+		return nil, err
+	}
+	right := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return !c.reads(n) })
+	switch {
+	case len(right) == 0:
+		return nil, fmt.Errorf("no candidate reads %s: is the load at rest? run again, and if it stays so, record the line and write a layout", n)
+	case len(right) > 1 && (right[0].Checked == right[1].Checked || n.Coef == 0):
+		var names []string
+		for _, c := range right {
+			names = append(names, c.Dialect)
+		}
+		return nil, fmt.Errorf("%s is what %s read: put another load on the scale and run again, or name the indicator's with -dialect", n, strings.Join(names, " and "))
+	}
+	return &right[0], nil
+}
+
+func printCandidates(out *output, all []candidate) {
+	for i, c := range all {
+		options := ""
+		if c.Options != "" {
+			options = " {" + c.Options + "}"
+		}
+		kind := "no check in the frames"
+		if c.Checked {
+			kind = "checked frames"
+		}
+		asked := ""
+		if c.Asked {
+			asked = ", when asked"
+		}
+		out.printf("%d. %s%s at %d %s: score %d, %d.%d %% explained, %s (%s)%s\n", i+1, c.Dialect, options, c.Baud, c.Format,
+			c.Score, c.Explained/10, c.Explained%10, count(c.Frames, "frame"), kind, asked)
+		out.printf("   %s\n", c.Makes)
+		weights := c.Weights[max(0, len(c.Weights)-3):]
+		shown := "no weight"
+		if len(weights) > 0 {
+			shown = strings.TrimRight(strings.Join(weights, ", ")+" "+c.Unit, " ")
+		}
+		out.printf("   reads %s\n", shown)
+		if len(c.Also) > 0 {
+			out.printf("   the same with {%s}\n", strings.Join(c.Also, "}, {"))
+		}
+	}
+}
+
+// yaml writes the weighbridge as edge.yaml has it. What only the type plate or the display says
+// stands there as a comment when it was not given.
+func (s *search) yaml(c candidate) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "weighbridges:\n  - device: %s\n    line: {port: %q, baud: %d, format: %s}\n    dialect: %s\n", s.device, s.port, c.Baud, c.Format, c.Dialect)
+	if c.Options != "" {
+		fmt.Fprintf(&b, "    options: {%s}\n", c.Options)
+	}
+	said := func(key, value, otherwise string) {
+		if value == "" {
+			fmt.Fprintf(&b, "    # %s: %s\n", key, otherwise)
+			return
+		}
+		fmt.Fprintf(&b, "    %s: %s\n", key, value)
+	}
+	named := c.Unit
+	if named == "" {
+		named = s.unit
+	}
+	said("unit", named, "kg, t or g, as on the display; the frames do not say it")
+	said("division", spacedMass(s.division), "e of the type plate, like 20 kg")
+	said("max", spacedMass(s.max), "Max of the type plate, like 60 t")
+	return b.String()
+}
+
+// spacedMass writes "20kg" as "20 kg".
+func spacedMass(text string) string {
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz")
+	if text == "" || unit.Unit(text[len(number):]) == unit.Unknown {
+		return text
+	}
+	return strings.TrimSpace(number) + " " + text[len(number):]
+}

@@ -1,0 +1,222 @@
+package bench_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/program"
+)
+
+type vector struct {
+	ID     string         `json:"id"`
+	Proto  string         `json:"proto"`
+	Hex    string         `json:"hex"`
+	Expect map[string]any `json:"expect"`
+}
+
+func vectors(t testing.TB) (protos []string, by map[string][]vector) {
+	t.Helper()
+	data, err := os.ReadFile("frames.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []vector
+	if err := json.Unmarshal(data, &all); err != nil {
+		t.Fatal(err)
+	}
+	by = map[string][]vector{}
+	for _, v := range all {
+		if by[v.Proto] == nil {
+			protos = append(protos, v.Proto)
+		}
+		by[v.Proto] = append(by[v.Proto], v)
+	}
+	return protos, by
+}
+
+// Every known frame goes through the command, all of a dialect in one call, without options.
+func TestDecodeKnownFrames(t *testing.T) {
+	protos, by := vectors(t)
+	tested := 0
+	for _, proto := range protos {
+		t.Run(proto, func(t *testing.T) {
+			var in strings.Builder
+			for _, v := range by[proto] {
+				in.WriteString("# " + v.ID + "\n" + v.Hex + "  # as printed\n\n")
+			}
+			stdout, stderr, code := run(t, in.String(), "decode", "-dialect", proto)
+			got := objects(t, stdout)
+			if code != program.Done || stderr != "" || len(got) != len(by[proto]) {
+				t.Fatalf("code %d, %d objects for %d lines: %s", code, len(got), len(by[proto]), stderr)
+			}
+			for i, v := range by[proto] {
+				tested++
+				for key, want := range v.Expect {
+					value, known := got[i][key]
+					if diff := cmp.Diff(want, value); diff != "" || !known {
+						t.Errorf("%s: %s: -want +got\n%s", v.ID, key, diff)
+					}
+				}
+				raw := strings.ToLower(strings.ReplaceAll(v.Hex, " ", ""))
+				if got[i]["raw"] != raw {
+					t.Errorf("%s: raw %v, want %s", v.ID, got[i]["raw"], raw)
+				}
+				if len(v.Expect) > 0 && got[i]["valid"] != true {
+					t.Errorf("%s: not valid: %v", v.ID, got[i])
+				}
+			}
+		})
+	}
+	if tested < 128 {
+		t.Errorf("only %d frames were tested", tested)
+	}
+}
+
+// Requests are named; those that make a machine act are not known here.
+func TestDecodeRequests(t *testing.T) {
+	for _, test := range []struct{ dialect, hex, request string }{
+		{"yaohua-cmd", "02 41 42 30 33 03", "gross"},
+		{"yaohua-cmd", "02 42 42 30 30 03", "gross"},
+		{"yaohua-cmd", "02 41 46 30 37 03", ""},
+		{"sics", "53 49 0D 0A", "weight"},
+		{"sics", "5A 0D 0A", ""},
+		{"toledo8217", "57", "weight"},
+	} {
+		stdout, _, _ := run(t, test.hex, "decode", "-dialect", test.dialect)
+		got := objects(t, stdout)[0]
+		request, _ := got["request"].(string)
+		if request != test.request || got["valid"] != (test.request != "") || got["value"] != nil {
+			t.Errorf("%s %s: %v, want request %q", test.dialect, test.hex, got, test.request)
+		}
+	}
+}
+
+// A damaged frame must be shown as damaged: of each known frame with a check, every digit is
+// changed in turn.
+func TestDecodeDamaged(t *testing.T) {
+	for _, test := range []struct{ dialect, hex string }{
+		{"yaohua-tf0", "02 2B 30 32 33 39 36 30 30 31 35 03"},
+		{"mt-cont", "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D 2D"},
+		{"laumas-ascii", "26 26 30 31 30 31 32 33 34 30 74 5C 37 31 0D"},
+		{"modbus-crc", "01 03 0A 08 00 00 00 30 34 00 00 10 F4 1D 2F"},
+	} {
+		whole, _, _ := run(t, test.hex, "decode", "-dialect", test.dialect)
+		if objects(t, whole)[0]["valid"] != true {
+			t.Errorf("%s: the whole frame is not valid: %s", test.dialect, whole)
+		}
+		var in strings.Builder
+		bytes := strings.Fields(test.hex)
+		for i, b := range bytes {
+			if b[0] != '3' || b > "39" {
+				continue
+			}
+			other := append([]string{}, bytes...)
+			other[i] = map[bool]string{true: "31", false: "30"}[b == "30"]
+			in.WriteString(strings.Join(other, " ") + "\n")
+		}
+		stdout, _, code := run(t, in.String(), "decode", "-dialect", test.dialect)
+		for i, got := range objects(t, stdout) {
+			if got["valid"] != false || got["value"] != nil || got["why"] == "" {
+				t.Errorf("%s: damaged frame %d: %v", test.dialect, i, got)
+			}
+		}
+		if code != program.Done {
+			t.Errorf("%s: code %d", test.dialect, code)
+		}
+	}
+}
+
+func TestDecodeStream(t *testing.T) {
+	in := "# a frame in three pieces, and one without its end\n02 2B 30 32\n33:39:36 30\n30 31 35 03 02 2B\n"
+	stdout, _, code := run(t, in, "decode", "-dialect", "yaohua-tf0", "-stream", "-unit", "kg")
+	got := objects(t, stdout)
+	if code != program.Done || len(got) != 1 || got[0]["value"] != "23960" || got[0]["unit"] != "kg" {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+}
+
+func TestDecodeReplies(t *testing.T) {
+	in := strings.Join([]string{
+		"01 03 00 06 00 05 65 C8",
+		"01 03 0A 08 00 00 00 30 34 00 00 10 F4 1D 2F",
+		"00 07 00 00 00 0D 01 03 0A 08 00 00 00 30 34 00 00 10 F4", // the same over TCP
+		"01 03 0A 01 80 00 00 00 3C 00 00 00 50",                   // and as in a profile's tests
+		"01 03 0A 08 00 00 00 30 34 00 00 10 F4 1D 2E",             // wrong CRC
+		"01 83 02 C0 F1",
+		"01 03 04 00 00 30 34",
+	}, "\n")
+	stdout, _, code := run(t, in, "decode", "-profile", "laumas-tlb")
+	got := objects(t, stdout)
+	if code != program.Done || len(got) != 7 {
+		t.Fatalf("code %d, %d objects: %s", code, len(got), stdout)
+	}
+	for i, want := range []map[string]any{
+		{"valid": true, "request": "read 5 holding registers from 6"},
+		{"gross": "12340", "net": "4340", "stable": "1"},
+		{"gross": "12340", "net": "4340", "stable": "1"},
+		{"gross": "-60", "net": "-80", "stable": "0"},
+		{"valid": false, "why": "no Modbus frame: the CRC or the length is not right"},
+		{"valid": false, "why": "exception 02: illegal address; the profile does not fit the machine, or a read crosses a gap"},
+		{"valid": false, "why": "the request is not known and 0 reads of laumas-tlb have this length: give the request in the line before"},
+	} {
+		in := got[i]
+		if values, ok := in["values"].(map[string]any); ok {
+			if _, peak := values["peak"]; peak {
+				t.Errorf("line %d: a value that was not read: %v", i, in)
+			}
+			in = values
+		}
+		for key, value := range want {
+			if in[key] != value {
+				t.Errorf("line %d: %s is %v, want %v", i, key, in[key], value)
+			}
+		}
+	}
+}
+
+func TestDecodeBadInput(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"02 2B\n0G", "line 2"},
+		{"02 2", "hexadecimal"},
+		{strings.Repeat("00", 40_000), "longer than"},
+	} {
+		_, stderr, code := run(t, test.in, "decode", "-dialect", "yaohua-tf0")
+		if code != program.Failed || !strings.Contains(stderr, test.want) {
+			t.Errorf("%.20q: code %d, %s; want %q", test.in, code, stderr, test.want)
+		}
+	}
+	_, stderr, code := run(t, "", "decode", "-dialect", "yaohua-tf0", "-checksum", "mt7")
+	if code != program.Failed || !strings.Contains(stderr, "no meaning here") {
+		t.Errorf("an option of another dialect: code %d, %s", code, stderr)
+	}
+}
+
+// A layout file is what edge.yaml has below options.
+func TestDecodeLayout(t *testing.T) {
+	path := t.TempDir() + "/options.yaml"
+	layout := "layout:\n  start: \"02\"\n  end: \"03\"\n  length: 8\n  digits: {from: 2, to: 7}\n"
+	if err := os.WriteFile(path, []byte(layout), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := run(t, "02 30 32 33 39 36 30 03", "decode", "-dialect", "generic", "-options", path)
+	if code != program.Done || objects(t, stdout)[0]["value"] != "23960" {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("mt-cont", "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D 2D")
+	f.Add("modbus-tcp", "00 01 00 00 00 03 01 83 0B")
+	f.Fuzz(func(t *testing.T, dialect, line string) {
+		_, known := weighbridge.Find(dialect)
+		_, _, code := run(t, line, "decode", "-dialect", dialect)
+		if !known && !strings.HasPrefix(dialect, "modbus-") && code == program.Done {
+			t.Errorf("dialect %q was taken", dialect)
+		}
+	})
+}

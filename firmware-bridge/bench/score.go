@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/unit"
+)
+
+// candidate is a dialect that explains what a line brought.
+type candidate struct {
+	Dialect   string   `json:"dialect"`
+	Options   string   `json:"options"` // as in edge.yaml, without the braces
+	Also      []string `json:"also"`    // other options that explain it as well
+	Makes     string   `json:"makes"`
+	Baud      int      `json:"baud"`
+	Format    string   `json:"format"`
+	Asked     bool     `json:"asked"` // it answers and does not send by itself
+	Frames    int      `json:"frames"`
+	Checked   bool     `json:"checked"`            // a check guards every digit of a frame
+	Score     int      `json:"score"`              // 3 a checked frame, 1 another, -2 a byte of no frame
+	Explained int      `json:"explained_permille"` // bytes that belong to frames
+	Weights   []string `json:"weights"`            // seen, the latest last
+	Unit      string   `json:"unit"`               // empty: the frames do not say
+
+	seen []unit.Decimal
+	last device.Weight
+}
+
+// What makes a candidate credible. A dialect without any check explains rubbish now and then, but
+// not five times in a row and nearly without a rest.
+const (
+	leastFrames    = 5
+	leastExplained = 900 // permille
+	checkedFrame   = 3
+	plainFrame     = 1
+	strayByte      = -2
+	mostSeen       = 64
+)
+
+// rank scores every dialect over the pieces of one line and gives the credible ones, best first.
+func rank(pieces [][]byte, only string) []candidate {
+	var all []candidate
+	for _, d := range weighbridge.Dialects() {
+		if d.Name == "generic" || only != "" && d.Name != only {
+			continue // a layout is written, not found
+		}
+		var best *candidate
+		for _, o := range variants(d) {
+			c, ok := score(d, o, pieces)
+			switch {
+			case !ok:
+			case best == nil || c.Score > best.Score:
+				best = &c
+			case c.Score == best.Score && c.says(*best):
+				best.Also = append(best.Also, c.Options)
+			}
+		}
+		if best != nil {
+			all = append(all, *best)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.Score, a.Score) })
+	return all
+}
+
+// says whether two variants read the same from the line.
+func (c candidate) says(o candidate) bool {
+	return c.Unit == o.Unit && slices.Equal(c.Weights, o.Weights)
+}
+
+// score runs one variant; ok is false when it is not credible.
+func score(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) (c candidate, ok bool) {
+	weights, stats := frames(d, o, time.Now(), pieces...)
+	if stats.Bytes == 0 {
+		return c, false
+	}
+	c = candidate{Dialect: d.Name, Options: describeOptions(o), Also: []string{}, Makes: d.Makes, Weights: []string{},
+		Frames: len(weights), Explained: int(1000 * (stats.Bytes - stats.Discarded) / stats.Bytes)}
+	for i, w := range weights {
+		if i == 0 {
+			c.Checked = checked(d, o, w.Raw)
+		}
+		if c.last = w; w.Unit != unit.Unknown {
+			c.Unit = string(w.Unit)
+		}
+		if w.HasValue && !slices.Contains(c.seen, w.Value) && len(c.seen) < mostSeen {
+			c.seen = append(c.seen, w.Value)
+			c.Weights = append(c.Weights, w.Value.String())
+		}
+	}
+	each := plainFrame
+	if c.Checked {
+		each = checkedFrame
+	}
+	c.Score = each*len(weights) + strayByte*int(stats.Discarded)
+	return c, len(weights) >= leastFrames && c.Explained >= leastExplained && c.Score > 0
+}
+
+// checked says whether a frame is guarded: no frame in which one digit is another digit is taken.
+// It is tried and not looked up, so it holds for the variant and cannot be out of date.
+func checked(d weighbridge.Dialect, o weighbridge.Options, frame []byte) bool {
+	tried := 0
+	for i, b := range frame {
+		if b < '0' || b > '9' {
+			continue
+		}
+		wrong := slices.Clone(frame)
+		wrong[i] = b ^ 1 // '0' and '1', '2' and '3' … are each other's
+		if tried++; len(first(frames(d, o, time.Time{}, wrong))) > 0 {
+			return false
+		}
+	}
+	return tried > 0
+}
+
+func first(w []device.Weight, _ weighbridge.Stats) []device.Weight { return w }
+
+// reads says whether the candidate has shown this number.
+func (c candidate) reads(n unit.Decimal) bool {
+	return slices.ContainsFunc(c.seen, func(s unit.Decimal) bool { return same(s, n) })
+}

@@ -1,0 +1,356 @@
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/weighbridge"
+)
+
+const showSynopsis = "-port P -dialect D | -link L -profile P -unit N  [flags]"
+
+// show watches a line: a picture at a terminal, else a line for each frame.
+func show(ctx context.Context, c call) error {
+	line := c.lineFlags()
+	name := c.flags.String("dialect", "", "dialect of the indicator on -port; empty: bytes only")
+	link := c.flags.String("link", "", "tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 or rtu-over-tcp://host:port")
+	profile := c.flags.String("profile", "", "profile of the machine on -link")
+	id := c.flags.String("unit", "", "unit id of the machine on -link, or unit of the display on -port")
+	every := c.flags.Duration("every", time.Second, "time between two polls on -link")
+	frames := c.flags.Int("count", 0, "end after so many frames or polls; 0: never")
+	length := c.flags.Duration("for", 0, "end after this time; 0: never")
+	silent := c.flags.Bool("silent", false, "never ask, also where the dialect is one that answers")
+	asJSON := c.flags.Bool("json", false, "one JSON object for each frame or poll")
+	c.catalogFlag()
+	adapt := c.showDialectFlags()
+	if _, err := c.parse(showSynopsis, 0); err != nil {
+		return err
+	}
+	usage := "usage: firmware-bridge show " + showSynopsis
+	if one(line.Port, *link) != 1 {
+		return wrongCall(usage, "show needs either a port or a link")
+	}
+	if *frames < 0 || *length < 0 {
+		return wrongCall(usage, "count and for: must not be negative")
+	}
+	out := c.output()
+	var picture *screen
+	if fd, ok := terminal(c.env.Stdout); ok && !*asJSON {
+		picture = &screen{out: out, fd: fd}
+		defer picture.leave()
+	}
+	if *length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, *length)
+		defer cancel()
+	}
+	var err error
+	if *link != "" {
+		err = c.showMachine(ctx, *link, *profile, *id, *every, *frames, out, picture, *asJSON)
+	} else {
+		adapt.unit = *id
+		w := &watch{line: *line, out: out, picture: picture, asJSON: *asJSON, most: uint64(*frames), silent: *silent, start: time.Now()}
+		if err = w.prepare(*name, adapt); err == nil {
+			err = w.run(ctx)
+		}
+	}
+	if *length > 0 && errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return errors.Join(err, out.failed())
+}
+
+// showDialectFlags leaves -unit to show, where it has two meanings.
+func (c call) showDialectFlags() *dialectFlags {
+	other := newCall("options", c.env)
+	d := other.dialectFlags()
+	for _, name := range []string{"checksum", "dummy-zeros", "no-point", "short", "mask", "characters", "digits", "address", "tare-is", "options"} {
+		f := other.flags.Lookup(name)
+		c.flags.Var(f.Value, name, f.Usage)
+	}
+	return d
+}
+
+// watch is one indicator's line being looked at. It belongs to one goroutine.
+type watch struct {
+	line    serial.Config
+	dialect *weighbridge.Dialect // nil: bytes only
+	options weighbridge.Options
+	silent  bool
+	out     *output
+	picture *screen // nil: lines
+	asJSON  bool
+	most    uint64
+
+	start    time.Time
+	decoder  *weighbridge.Decoder
+	past     weighbridge.Stats // of decoders before, on lines that were lost
+	bytes    uint64
+	shown    uint64 // frames
+	rejected uint64 // at the latest message about them
+	moaned   time.Time // of that message; there is at most one a second
+	state    string
+	last     *device.Weight
+	tail     []byte // the latest bytes
+	frames   recent
+	errors   recent
+	perFrame rate
+	perByte  rate
+}
+
+const tailBytes = 64
+
+func (w *watch) prepare(name string, adapt *dialectFlags) error {
+	w.frames.most, w.errors.most = 6, 4
+	if err := w.line.Check(); err != nil {
+		return err
+	}
+	if name == "" {
+		return nil
+	}
+	d, err := findDialect(name)
+	if err != nil {
+		return err
+	}
+	if w.options, _, err = adapt.options(); err != nil {
+		return err
+	}
+	w.dialect = &d
+	return d.Check(w.options)
+}
+
+// errEnough says that as many frames were shown as were wanted.
+var errEnough = errors.New("enough")
+
+// run watches the line, and opens it again when it is lost.
+func (w *watch) run(ctx context.Context) error {
+	for {
+		w.state = "opening"
+		err := w.session(ctx)
+		switch {
+		case errors.Is(err, errEnough):
+			w.refresh(time.Now(), true)
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		w.fault(err)
+		w.state = "lost"
+		for range 10 {
+			w.refresh(time.Now(), false)
+			if err := wait(ctx, leastRedraw); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (w *watch) session(ctx context.Context) error {
+	w.line.Poll = 50 * time.Millisecond
+	port, err := serial.OpenContext(ctx, w.line)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read and Write
+	defer stop()
+	defer port.Close() // the line is only looked at; what was lost is said already
+	w.state = "listening"
+	var poll []byte
+	if w.dialect != nil {
+		w.decoder = weighbridge.NewDecoder(*w.dialect, w.options)
+		defer w.settle()
+		if w.dialect.Poll != "" && !w.silent {
+			if poll, err = w.dialect.Encode(w.dialect.Poll, w.options); err != nil {
+				return err
+			}
+			w.state = "asking"
+		}
+	}
+	buf := make([]byte, 4096)
+	var nextPoll, lastByte time.Time
+	for {
+		now := time.Now()
+		if poll != nil && now.After(nextPoll) {
+			if _, err := port.Write(poll); err != nil {
+				return err
+			}
+			nextPoll = now.Add(askEvery)
+		}
+		n, err := port.Read(buf)
+		now = time.Now()
+		switch {
+		case n > 0:
+			lastByte = now
+			w.take(now, buf[:n])
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case w.decoder != nil && !lastByte.IsZero() && now.Sub(lastByte) > max(250*time.Millisecond, w.line.TimeOf(3*w.dialect.FrameBytes)):
+			w.decoder.Flush(w.frame)
+			lastByte = time.Time{}
+		}
+		if w.most > 0 && w.shown >= w.most {
+			return errEnough
+		}
+		if w.out.err != nil {
+			return errEnough // nobody looks any more
+		}
+		w.refresh(now, false)
+	}
+}
+
+// askEvery is slow enough for every dialect (see weighbridge.Reader).
+const askEvery = 700 * time.Millisecond
+
+// settle keeps the counts of a decoder that is given up.
+func (w *watch) settle() {
+	w.past = w.stats()
+	w.decoder = nil
+}
+
+func (w *watch) stats() weighbridge.Stats {
+	s := w.past
+	if w.decoder != nil {
+		now := w.decoder.Stats()
+		s.Bytes, s.Frames, s.Bad, s.Discarded = s.Bytes+now.Bytes, s.Frames+now.Frames, s.Bad+now.Bad, s.Discarded+now.Discarded
+	}
+	return s
+}
+
+func (w *watch) take(now time.Time, b []byte) {
+	w.bytes += uint64(len(b))
+	w.tail = append(w.tail, b...)
+	w.tail = append(w.tail[:0], w.tail[max(0, len(w.tail)-tailBytes):]...)
+	if w.decoder != nil {
+		w.decoder.Write(now, b, w.frame)
+		if s := w.stats(); s.Bad > w.rejected && now.Sub(w.moaned) >= time.Second {
+			w.moaned = now
+			w.fault(fmt.Errorf("frame rejected: checksum, length, digits, unit or address; %d so far", s.Bad))
+			w.rejected = s.Bad
+		}
+		return
+	}
+	if w.shown++; w.picture == nil {
+		if w.asJSON {
+			w.out.json(map[string]string{"at": stamp(now), "raw": fmt.Sprintf("%x", b)})
+		} else {
+			w.out.printf("%s  %s  %s\n", clock(now), spaced(b), printable(b))
+		}
+	}
+}
+
+func (w *watch) frame(f device.Weight) {
+	f.Raw = bytes.Clone(f.Raw)
+	w.last = &f
+	if w.shown++; w.most > 0 && w.shown > w.most {
+		return
+	}
+	switch {
+	case w.asJSON:
+		w.out.json(struct {
+			At string `json:"at"`
+			weighbridge.Description
+		}{stamp(f.At), weighbridge.Describe(f)})
+	case w.picture == nil:
+		w.out.printf("%s  %-28s  %s\n", clock(f.At), weightWords(f), spaced(f.Raw))
+	default:
+		w.frames.add(fmt.Sprintf("%s  %-26s  %s", clock(f.At), weightWords(f), spaced(f.Raw)))
+	}
+}
+
+// fault says what is wrong, once for each thing.
+func (w *watch) fault(err error) {
+	if err == nil {
+		return
+	}
+	switch {
+	case w.asJSON:
+		w.out.json(map[string]string{"at": stamp(time.Now()), "error": err.Error()})
+	case w.picture == nil:
+		w.out.printf("%s  error: %v\n", clock(time.Now()), err)
+	default:
+		w.errors.add(fmt.Sprintf("%s  %v", clock(time.Now()), err))
+	}
+}
+
+func (w *watch) refresh(now time.Time, last bool) {
+	s := w.stats()
+	w.perFrame.update(now, s.Frames)
+	w.perByte.update(now, w.bytes)
+	if w.picture == nil || !last && !w.picture.due(now) {
+		return
+	}
+	name := "bytes only"
+	if w.dialect != nil {
+		name = w.dialect.Name
+	}
+	lines := []string{
+		fmt.Sprintf("%s  %d %s  %s  %s for %s", w.line.Port, w.line.Baud, w.line.Format, name, w.state, now.Sub(w.start).Truncate(time.Second)),
+		"",
+	}
+	if w.dialect != nil {
+		reading := "no frame yet"
+		if w.last != nil {
+			reading = weightWords(*w.last)
+			if age := now.Sub(w.last.At); age > time.Second {
+				reading += fmt.Sprintf("  (%s ago)", age.Truncate(time.Second))
+			}
+		}
+		lines = append(lines, bold+"    "+reading, "",
+			fmt.Sprintf("frames %8d  %8s   rejected %d", s.Frames, w.perFrame, s.Bad))
+	}
+	unexplained := ""
+	if w.dialect != nil {
+		unexplained = fmt.Sprintf("   of no frame %d", s.Discarded)
+	}
+	lines = append(lines, fmt.Sprintf("bytes  %8d  %8s%s", w.bytes, w.perByte, unexplained), "")
+	if w.dialect != nil {
+		lines = append(lines, "last frames")
+		lines = append(lines, w.frames.lines...)
+		lines = append(lines, "")
+	}
+	lines = append(lines, "last bytes")
+	for at := 0; at < len(w.tail); at += 16 {
+		row := w.tail[at:min(at+16, len(w.tail))]
+		lines = append(lines, fmt.Sprintf("%-47s  %s", spaced(row), printable(row)))
+	}
+	if len(w.errors.lines) > 0 {
+		lines = append(lines, "", "errors")
+		lines = append(lines, w.errors.lines...)
+	}
+	w.picture.draw(now, lines)
+}
+
+func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+func clock(at time.Time) string { return at.Format("15:04:05.000") }
+
+// weightWords is a weight as a person reads it. What the frame does not say is not there.
+func weightWords(w device.Weight) string {
+	value := "no weight"
+	if w.HasValue {
+		value = strings.TrimRight(w.Value.String()+" "+string(w.Unit), " ")
+	}
+	words := []string{value}
+	if w.Kind != device.Shown {
+		words = append(words, string(w.Kind))
+	}
+	words = append(words, map[device.Tri]string{device.Yes: "stable", device.No: "moving"}[w.Stable],
+		string(w.Range), map[bool]string{true: "zero"}[w.Zero == device.Yes], w.Error)
+	if w.HasTare {
+		words = append(words, "tare "+w.Tare.String()+cmp.Or(map[device.TareKind]string{device.TarePreset: " (preset)"}[w.TareKind], ""))
+	}
+	var said []string
+	for _, word := range words {
+		if word != "" {
+			said = append(said, word)
+		}
+	}
+	return strings.Join(said, "  ")
+}

@@ -1,0 +1,247 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"steelyard/firmware-bridge/sim"
+	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/unit"
+)
+
+// knownFrames are the frames of manuals and captures with what they mean.
+//
+//go:embed frames.json
+var knownFrames []byte
+
+// indicator is a simulated Yaohua or Toledo indicator on a deck.
+type indicator struct {
+	machine *sim.Indicator
+	deck    *sim.Deck
+	line    sim.Line
+	weights []unit.Mass
+	hold    time.Duration
+	chosen  chan unit.Mass // by command; ends the list
+}
+
+const indicatorCommands = "weight KG | wrong-checksum | half | garbage | wrong-baud | frozen | silence | unplug | replug | healthy | "
+
+func newIndicator(f simulateFlags, line sim.Line) (*indicator, error) {
+	i := &indicator{line: line, hold: f.hold, chosen: make(chan unit.Mass, 1)}
+	division, errDivision := mass(f.division)
+	most, errMax := mass(f.max)
+	if err := errors.Join(errDivision, errMax); err != nil {
+		return nil, wrongCall("", "%w", err)
+	}
+	if division < unit.Kilogram || division%unit.Kilogram != 0 || most < division {
+		return nil, wrongCall("", "division %s, max %s: the simulated indicators show whole kilograms", division, most)
+	}
+	for _, text := range f.weights {
+		m, err := mass(text)
+		if err != nil {
+			return nil, wrongCall("", "%w", err)
+		}
+		i.weights = append(i.weights, m)
+	}
+	i.deck = sim.NewDeck(sim.DeckConfig{Division: division, Max: most, Seed: 1})
+	var err error
+	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(f.dialect), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, line)
+	return i, err
+}
+
+func (i *indicator) run(ctx context.Context) {
+	var sending sync.WaitGroup
+	sending.Go(func() { i.machine.Run(ctx) })
+	defer sending.Wait()
+	weights := i.weights
+	for n := 0; ; n++ {
+		if len(weights) > 0 {
+			i.deck.Place(weights[n%len(weights)])
+		}
+		t := time.NewTimer(i.hold)
+		select {
+		case m := <-i.chosen:
+			weights = []unit.Mass{m}
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		t.Stop()
+	}
+}
+
+func (i *indicator) where() string { return i.line.Path() }
+func (i *indicator) close() error  { return i.line.Close() }
+
+func (i *indicator) obey(command string, words []string) (string, error) {
+	faults := map[string]sim.IndicatorFault{
+		"healthy": sim.Healthy, "wrong-checksum": sim.WrongSum, "half": sim.HalfFrames, "garbage": sim.Garbage,
+		"wrong-baud": sim.WrongBaud, "frozen": sim.FrozenFrames, "silence": sim.Mute,
+	}
+	switch command {
+	case "weight":
+		m, err := mass(strings.Join(words, " "))
+		if err != nil {
+			return "", err
+		}
+		select {
+		case i.chosen <- m:
+			return m.String(), nil
+		default:
+			return "", errors.New("the weight before is still on its way")
+		}
+	case "unplug":
+		return "unplugged", i.line.Unplug()
+	case "replug":
+		return "replugged", i.line.Replug()
+	}
+	f, ok := faults[command]
+	if !ok {
+		return "", unknownCommand(command, indicatorCommands)
+	}
+	i.machine.Fault(f)
+	return command, nil
+}
+
+// knownFrame is one entry of the known frames.
+type knownFrame struct {
+	ID     string         `json:"id"`
+	Proto  string         `json:"proto"`
+	Hex    string         `json:"hex"`
+	Expect map[string]any `json:"expect"`
+}
+
+// reciter sends the known frames of a dialect: by itself, or when it is asked where the dialect is
+// one that answers.
+type reciter struct {
+	line    sim.Line
+	frames  [][]byte
+	request []byte // empty: sends by itself
+	rate    int
+	hold    time.Duration
+
+	mu    sync.Mutex // guards fault
+	fault string
+}
+
+const reciterCommands = "half | garbage | silence | unplug | replug | healthy | "
+
+func newReciter(f simulateFlags, d weighbridge.Dialect, line sim.Line) (*reciter, error) {
+	r := &reciter{line: line, rate: f.rate, hold: f.hold}
+	if d.Poll != "" {
+		request, err := d.Encode(d.Poll, weighbridge.Options{})
+		if err != nil {
+			return nil, err
+		}
+		r.request = request
+	}
+	var all []knownFrame
+	if err := json.Unmarshal(knownFrames, &all); err != nil {
+		return nil, err
+	}
+	var has []string
+	for _, k := range all {
+		value, weighs := k.Expect["value"].(string)
+		if k.Proto != d.Name || len(k.Expect) == 0 {
+			continue
+		}
+		if weighs {
+			has = append(has, value)
+		}
+		wanted := len(f.weights) == 0
+		for _, w := range f.weights {
+			wanted = wanted || w == value
+		}
+		if b, err := parseHex(k.Hex); wanted && err == nil {
+			r.frames = append(r.frames, b)
+		}
+	}
+	if len(r.frames) == 0 {
+		return nil, wrongCall("", "dialect %s: no frame of weight %s is known; known are %s", d.Name, f.weights.String(), strings.Join(has, ", "))
+	}
+	return r, nil
+}
+
+func (r *reciter) run(ctx context.Context) {
+	start := time.Now()
+	noise := rand.New(rand.NewPCG(1, 2))
+	if len(r.request) > 0 {
+		r.answer(start, noise)
+		return
+	}
+	tick := time.NewTicker(time.Second / time.Duration(r.rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			r.say(start, noise)
+		}
+	}
+}
+
+// answer waits for requests until the line is closed.
+func (r *reciter) answer(start time.Time, noise *rand.Rand) {
+	buf, heard := make([]byte, 256), []byte{}
+	for {
+		n, err := r.line.Read(buf)
+		if err != nil {
+			return
+		}
+		heard = append(heard, buf[:n]...)
+		if at := bytes.Index(heard, r.request); at >= 0 {
+			heard = append(heard[:0], heard[at+len(r.request):]...)
+			r.say(start, noise)
+		}
+		if len(heard) > 1024 {
+			heard = heard[:0]
+		}
+	}
+}
+
+// say sends the frame of the moment, with the fault of the moment.
+func (r *reciter) say(start time.Time, noise *rand.Rand) {
+	frame := bytes.Clone(r.frames[int(time.Since(start)/r.hold)%len(r.frames)])
+	r.mu.Lock()
+	fault := r.fault
+	r.mu.Unlock()
+	switch fault {
+	case "silence":
+		return
+	case "half":
+		frame = frame[:(len(frame)+1)/2]
+	case "garbage":
+		for i := range frame {
+			frame[i] = byte(noise.Uint32())
+		}
+	}
+	_, _ = r.line.Write(frame) // a wire does not tell whether anybody listens
+}
+
+func (r *reciter) where() string { return r.line.Path() }
+func (r *reciter) close() error  { return r.line.Close() }
+
+func (r *reciter) obey(command string, _ []string) (string, error) {
+	switch command {
+	case "unplug":
+		return "unplugged", r.line.Unplug()
+	case "replug":
+		return "replugged", r.line.Replug()
+	case "healthy", "half", "garbage", "silence":
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fault = command
+		return fmt.Sprintf("%s: %d known frames", command, len(r.frames)), nil
+	}
+	return "", unknownCommand(command, reciterCommands)
+}

@@ -1,0 +1,276 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/sim"
+	"steelyard/internal/unit"
+)
+
+// modbusLink is what the two kinds of simulated links have in common.
+type modbusLink interface {
+	Fault(sim.LinkFault)
+	Requests() int64
+}
+
+// slave serves a profile's registers as one or more units.
+type slave struct {
+	profile *modbus.Profile
+	units   sim.Units
+	link    modbusLink
+	rtu     *sim.ModbusRTU // nil on TCP
+	tcp     *sim.ModbusTCP // nil on a serial line
+	line    sim.Line       // nil on TCP
+	counts  atomic.Int64   // of the totaliser in a second
+
+	mu     sync.Mutex // guards values
+	values map[string]string
+}
+
+const slaveCommands = "set TAG=VALUE | late [TIME] | dropped | half | garbage | wrong-unit | exception CODE | " +
+	"slow [TIME] | reset [TIME] | frozen | wrap | unplug | replug | healthy | "
+
+func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
+	p, err := c.profile(f.profile)
+	if err != nil {
+		return err
+	}
+	s := &slave{profile: p, units: sim.Units{}, values: map[string]string{}}
+	s.counts.Store(f.counts)
+	if !f.empty && len(p.Tests) > 0 {
+		maps.Copy(s.values, p.Tests[0].Expect)
+		for _, point := range p.Points {
+			if s.values[point.Name] == "none" || point.Type == "bits" {
+				delete(s.values, point.Name) // no value, or words of bits, which have no inverse
+			}
+		}
+	}
+	if len(f.units) == 0 {
+		f.units = texts{"1"}
+	}
+	for _, text := range f.units {
+		id, err := strconv.ParseUint(text, 10, 8)
+		if err != nil || id > 247 || id == 0 && f.pty != "" {
+			return wrongCall("", "unit %.20q: must be between 1 and 247", text)
+		}
+		s.units[uint8(id)] = sim.NewRegisters(s.size())
+	}
+	for _, text := range f.set {
+		if err := s.set(text); err != nil {
+			return err
+		}
+	}
+	if err := s.serve(); err != nil {
+		return err
+	}
+	if f.pty != "" {
+		if s.line, err = openLine(f.pty, "", f.baud); err != nil {
+			return err
+		}
+		s.rtu = sim.NewModbusRTU(s.line, s.units, 1)
+		s.link = s.rtu
+	} else {
+		address := strings.TrimPrefix(f.listen, "tcp://")
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return wrongCall("", "listen %.80q: write tcp://host:port", f.listen)
+		}
+		if s.tcp, err = sim.ServeModbusTCP(address, s.units, 1); err != nil {
+			return err
+		}
+		s.link = s.tcp
+	}
+	return c.perform(ctx, s, "machine "+p.Name, slaveCommands, f.asJSON)
+}
+
+// size is the number of registers up to the last that the profile reads.
+func (s *slave) size() int {
+	n := 0
+	for _, b := range s.profile.Blocks() {
+		n = max(n, int(b.From)+b.Count)
+	}
+	return n
+}
+
+// set changes one value, or none when the registers cannot hold it.
+func (s *slave) set(text string) error {
+	tag, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return fmt.Errorf("%.60q: write tag=value", text)
+	}
+	s.mu.Lock()
+	before, had := s.values[tag]
+	s.values[tag] = value
+	s.mu.Unlock()
+	err := s.serve()
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if delete(s.values, tag); had {
+			s.values[tag] = before
+		}
+	}
+	return err
+}
+
+// serve writes the values into the registers of every unit.
+func (s *slave) serve() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	registers, err := s.profile.Encode(s.values)
+	if err != nil {
+		return err
+	}
+	// A simulated unit has one image for both tables, as many machines have.
+	for r, w := range registers {
+		if other, ok := registers[modbus.Register{FC: 7 - r.FC, Address: r.Address}]; ok && other != w {
+			return fmt.Errorf("profile %s: register %d differs between the tables 3 and 4, which this machine cannot serve", s.profile.Name, r.Address)
+		}
+	}
+	for _, unit := range s.units {
+		unit.Update(func(words []uint16) {
+			for r, w := range registers {
+				words[r.Address] = w
+			}
+		})
+	}
+	return nil
+}
+
+// run moves the heartbeat and the totaliser once a second.
+func (s *slave) run(ctx context.Context) {
+	var serving sync.WaitGroup
+	if s.rtu != nil {
+		serving.Go(func() { s.rtu.Run(ctx) })
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			serving.Wait()
+			return
+		case <-tick.C:
+			if h := s.profile.Heartbeat; h != nil {
+				s.advance(h.Point, 1, 0)
+			}
+			if t := s.profile.Totaliser; t != nil && s.counts.Load() > 0 {
+				s.advance(t.Point, s.counts.Load(), t.Modulus)
+			}
+		}
+	}
+}
+
+// advance adds counts to a value. Past the modulus, or where the register ends, it begins again.
+func (s *slave) advance(tag string, by, modulus int64) {
+	count := unit.Decimal{Coef: 1}
+	for _, p := range s.profile.Points {
+		if p.Name == tag && p.Scale != "" {
+			count, _ = unit.ParseDecimal(p.Scale) // checked when the profile was loaded
+		}
+	}
+	s.mu.Lock()
+	now, err := unit.ParseDecimal(s.values[tag])
+	s.mu.Unlock()
+	if err != nil {
+		now = unit.Decimal{Scale: count.Scale}
+	}
+	for now.Scale < count.Scale {
+		now.Coef, now.Scale = now.Coef*10, now.Scale+1
+	}
+	now.Coef += by * count.Coef
+	if modulus > 0 && count.Coef > 0 {
+		now.Coef %= modulus * count.Coef
+	}
+	if s.set(tag+"="+now.String()) != nil {
+		_ = s.set(tag + "=" + unit.Decimal{Scale: count.Scale}.String()) // zero fits every register
+	}
+}
+
+func (s *slave) where() string {
+	if s.tcp != nil {
+		return "tcp://" + s.tcp.Addr()
+	}
+	return s.line.Path()
+}
+
+func (s *slave) close() error {
+	if s.tcp != nil {
+		return s.tcp.Close()
+	}
+	return s.line.Close()
+}
+
+func (s *slave) obey(command string, words []string) (string, error) {
+	switch command {
+	case "set":
+		if len(words) != 1 {
+			return "", errors.New("write: set tag=value")
+		}
+		return words[0], s.set(words[0])
+	case "wrap":
+		t := s.profile.Totaliser
+		if t == nil {
+			return "", fmt.Errorf("profile %s has no totaliser", s.profile.Name)
+		}
+		s.mu.Lock()
+		s.values[t.Point] = "0"
+		s.mu.Unlock()
+		s.advance(t.Point, t.Modulus-1, t.Modulus)
+		s.counts.CompareAndSwap(0, 1)
+		return "the totaliser is at its last count before it wraps", nil
+	case "unplug", "replug":
+		return command + "ged", s.plug(command == "unplug")
+	}
+	fault := sim.LinkFault{Kind: sim.LinkFaultKind(command)}
+	var err error
+	switch fault.Kind {
+	case "healthy":
+		fault = sim.LinkFault{}
+	case sim.LateReply:
+		fault.Delay, err = duration(words, 700*time.Millisecond)
+	case sim.SlowReply:
+		fault.Delay, err = duration(words, 5*time.Millisecond)
+	case sim.ResetLine:
+		fault.Delay, err = duration(words, 100*time.Millisecond)
+		fault.Times = 1
+	case sim.Exception:
+		code := uint64(0)
+		if len(words) == 1 {
+			code, err = strconv.ParseUint(words[0], 0, 8)
+		}
+		if code == 0 || err != nil {
+			return "", errors.New("write: exception CODE, as in exception 6")
+		}
+		fault.Code = uint8(code)
+	case sim.DroppedReply, sim.HalfReply, sim.GarbageReply, sim.WrongUnit, sim.FrozenReplies:
+	default:
+		return "", unknownCommand(command, slaveCommands)
+	}
+	if err != nil {
+		return "", err
+	}
+	s.link.Fault(fault)
+	return fmt.Sprintf("%s after %d requests", command, s.link.Requests()), nil
+}
+
+func (s *slave) plug(out bool) error {
+	switch {
+	case s.tcp != nil && out:
+		return s.tcp.Unplug()
+	case s.tcp != nil:
+		return s.tcp.Replug()
+	case out:
+		return s.line.Unplug()
+	}
+	return s.line.Replug()
+}

@@ -1,0 +1,187 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"steelyard/firmware-bridge/sim"
+	"steelyard/internal/unit"
+)
+
+// texts is a flag that may be given several times.
+type texts []string
+
+func (t *texts) String() string { return strings.Join(*t, " ") }
+
+// Set adds one.
+func (t *texts) Set(text string) error { *t = append(*t, text); return nil }
+
+// simulateFlags are all flags of simulate.
+type simulateFlags struct {
+	profile, dialect, pty, listen, checksum string
+	baud, rate                              int
+	units, set, weights                     texts
+	empty, asJSON                           bool
+	hold                                    time.Duration
+	division, max                           string
+	counts                                  int64
+}
+
+const simulateSynopsis = "-profile P | -dialect D  -pty PATH | -listen tcp://host:port [flags]"
+
+// simulate is a machine until ctx ends or the input says quit.
+func simulate(ctx context.Context, c call) error {
+	var f simulateFlags
+	c.flags.StringVar(&f.profile, "profile", "", "serve the registers of this profile")
+	c.flags.StringVar(&f.dialect, "dialect", "", "send the frames of this dialect")
+	c.flags.StringVar(&f.pty, "pty", "", "make a pseudo-terminal and this link to it")
+	c.flags.StringVar(&f.listen, "listen", "", "tcp://host:port: Modbus TCP, or a terminal server for a dialect")
+	c.flags.IntVar(&f.baud, "baud", 9600, "pace of a pseudo-terminal; 0: as fast as it can")
+	c.flags.Var(&f.units, "unit", "unit id; may be repeated (default 1)")
+	c.flags.Var(&f.set, "set", "tag=value; may be repeated")
+	c.flags.BoolVar(&f.empty, "empty", false, "begin with zeros and not with the values of the profile's first test")
+	c.flags.Int64Var(&f.counts, "counts", 0, "counts that the profile's totaliser makes in a second")
+	c.flags.Var(&f.weights, "weight", "weight on the display in kg; may be repeated: one after the other")
+	c.flags.DurationVar(&f.hold, "hold", 5*time.Second, "how long each weight stays")
+	c.flags.IntVar(&f.rate, "rate", 10, "frames a second")
+	c.flags.StringVar(&f.checksum, "checksum", "", "of Toledo frames: mt7, neg8, sum8 or none")
+	c.flags.StringVar(&f.division, "division", "1 kg", "division of the simulated indicator")
+	c.flags.StringVar(&f.max, "max", "100 t", "its capacity; above it and 9 divisions it is out of range")
+	c.flags.BoolVar(&f.asJSON, "json", false, "print JSON")
+	c.catalogFlag()
+	if _, err := c.parse(simulateSynopsis, 0); err != nil {
+		return err
+	}
+	usage := "usage: firmware-bridge simulate " + simulateSynopsis
+	switch {
+	case one(f.profile, f.dialect) != 1:
+		return wrongCall(usage, "simulate needs either a profile or a dialect")
+	case one(f.pty, f.listen) != 1:
+		return wrongCall(usage, "simulate needs either -pty or -listen")
+	case f.baud < 0 || f.baud > 1_000_000:
+		return wrongCall(usage, "baud %d: must be between 0 and 1000000", f.baud)
+	case f.rate < 1 || f.rate > 100:
+		return wrongCall(usage, "rate %d: must be between 1 and 100 frames a second", f.rate)
+	case f.hold < 10*time.Millisecond || f.hold > 24*time.Hour:
+		return wrongCall(usage, "hold %s: must be between 10ms and 24h", f.hold)
+	case f.counts < 0 || f.counts > 1_000_000:
+		return wrongCall(usage, "counts %d: must be between 0 and 1000000", f.counts)
+	case f.listen != "" && !strings.HasPrefix(f.listen, "tcp://"):
+		return wrongCall(usage, "listen %.80q: write tcp://host:port", f.listen)
+	}
+	if f.profile != "" {
+		return c.simulateProfile(ctx, f)
+	}
+	return c.simulateDialect(ctx, f)
+}
+
+// puppet is a machine that obeys.
+type puppet interface {
+	run(ctx context.Context)
+	// obey does what a line says and gives what to print about it.
+	obey(command string, words []string) (said string, err error)
+	where() string
+	close() error
+}
+
+// perform lets the machine run and obeys the input until ctx ends or "quit". The end of the input
+// ends nothing: a machine in the background has none.
+func (c call) perform(ctx context.Context, p puppet, what, commands string, asJSON bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { p.run(ctx) })
+	out := c.output()
+	if asJSON {
+		out.json(map[string]string{"simulates": what, "at": p.where()})
+	} else {
+		out.printf("%s at %s\ncommands: %s quit\n", what, p.where(), commands)
+	}
+	in := readLines(ctx, c.env.Stdin)
+	for out.err == nil {
+		text, err := in.line(ctx)
+		if errors.Is(err, errNoMoreLines) {
+			<-ctx.Done()
+			break
+		}
+		if err != nil {
+			break
+		}
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		if words[0] == "quit" {
+			break
+		}
+		said, err := p.obey(words[0], words[1:])
+		if err != nil {
+			said = "error: " + err.Error()
+		}
+		if asJSON {
+			out.json(map[string]any{"command": text, "ok": err == nil, "said": said})
+		} else {
+			out.printf("%s\n", said)
+		}
+	}
+	cancel()
+	err := p.close()
+	running.Wait()
+	return errors.Join(out.failed(), err)
+}
+
+func unknownCommand(name, commands string) error {
+	return fmt.Errorf("command %.40q: there are %squit", name, commands)
+}
+
+// duration reads an optional first word.
+func duration(words []string, usual time.Duration) (time.Duration, error) {
+	if len(words) == 0 {
+		return usual, nil
+	}
+	d, err := time.ParseDuration(words[0])
+	if err == nil && (d < 0 || d > time.Minute) {
+		err = errors.New("must be between 0s and 1m")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("time %.40q: %w", words[0], err)
+	}
+	return d, nil
+}
+
+// mass reads a number of kilograms or a mass with its unit.
+func mass(text string) (unit.Mass, error) {
+	if d, err := unit.ParseDecimal(text); err == nil {
+		return d.Mass(unit.KG)
+	}
+	return unit.ParseMass(text)
+}
+
+func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
+	d, err := findDialect(f.dialect)
+	if err != nil {
+		return err
+	}
+	line, err := openLine(f.pty, f.listen, f.baud)
+	if err != nil {
+		return err
+	}
+	var p puppet
+	if slices.Contains([]string{string(sim.Yaohua), string(sim.Toledo)}, d.Name) {
+		p, err = newIndicator(f, line)
+	} else {
+		p, err = newReciter(f, d, line)
+	}
+	if err != nil {
+		return errors.Join(err, line.Close())
+	}
+	commands := indicatorCommands
+	if _, ok := p.(*reciter); ok {
+		commands = reciterCommands
+	}
+	return c.perform(ctx, p, "indicator "+d.Name, commands, f.asJSON)
+}

@@ -1,0 +1,300 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/sim"
+	"steelyard/internal/program"
+)
+
+// at is where a simulated machine says that it is.
+func (r *running) at() string {
+	r.t.Helper()
+	r.out.has(r.t, "\ncommands:")
+	head, _, _ := strings.Cut(r.out.String(), "\n")
+	_, at, _ := strings.Cut(head, " at ")
+	return at
+}
+
+// link puts a terminal's link into a folder of its own.
+func link(t testing.TB) string { return filepath.Join(t.TempDir(), "line") }
+
+// mbpoll reads with other people's master.
+func mbpoll(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var both bytes.Buffer
+	c := exec.CommandContext(ctx, "mbpoll", args...)
+	c.Stdout, c.Stderr = &both, &both
+	if err := c.Run(); err != nil {
+		t.Fatalf("mbpoll %s: %v\n%s", strings.Join(args, " "), err, &both)
+	}
+	return both.String()
+}
+
+func TestSimulateForMbpoll(t *testing.T) {
+	t.Run("tcp", func(t *testing.T) {
+		r := start(t, "simulate", "-profile", "laumas-tlb", "-listen", "tcp://127.0.0.1:0", "-set", "gross=23960", "-unit", "7")
+		host, port, err := net.SplitHostPort(strings.TrimPrefix(r.at(), "tcp://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := mbpoll(t, "-m", "tcp", "-p", port, "-a", "7", "-t", "4:int", "-B", "-r", "8", "-c", "1", "-1", host)
+		if !strings.Contains(got, "23960") {
+			t.Errorf("mbpoll reads\n%s", got)
+		}
+		if code := r.stop(); code != program.Done {
+			t.Errorf("code %d: %s", code, &r.err)
+		}
+	})
+	t.Run("rtu", func(t *testing.T) {
+		path := link(t)
+		r := start(t, "simulate", "-profile", "dini-dgt", "-pty", path, "-set", "gross=6020", "-baud", "19200")
+		r.at()
+		got := mbpoll(t, "-m", "rtu", "-b", "19200", "-P", "none", "-a", "1", "-t", "3:int", "-B", "-r", "1", "-c", "1", "-1", path)
+		if !strings.Contains(got, "6020") {
+			t.Errorf("mbpoll reads\n%s", got)
+		}
+	})
+}
+
+// Every shipped profile is served and read back over TCP by show: with the values of its first
+// test, through the real bus.
+func TestSimulateEveryProfile(t *testing.T) {
+	for _, file := range shipped(t) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := modbus.Load(file, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, "simulate", "-profile", file, "-listen", "tcp://127.0.0.1:0")
+			stdout, stderr, code := run(t, "", "show", "-link", r.at(), "-profile", file, "-unit", "1", "-json", "-count", "1")
+			if code != program.Done {
+				t.Fatalf("code %d: %s%s", code, stdout, stderr)
+			}
+			var values map[string]any
+			for _, o := range objects(t, stdout) {
+				if v, ok := o["values"].(map[string]any); ok {
+					values = v
+				}
+			}
+			kinds := map[string]string{}
+			for _, point := range p.Points {
+				kinds[point.Name] = point.Type
+			}
+			compared := 0
+			for tag, want := range p.Tests[0].Expect {
+				moves := p.Heartbeat != nil && tag == p.Heartbeat.Point
+				if want == "none" || kinds[tag] == "bits" || moves {
+					continue
+				}
+				if compared++; values[tag] != want {
+					t.Errorf("%s reads %v, want %s", tag, values[tag], want)
+				}
+			}
+			if compared == 0 {
+				t.Errorf("nothing was compared: %s", stdout)
+			}
+		})
+	}
+}
+
+// The faults on command, as one master sees them: each spoils a read, and "healthy" mends it.
+func TestSimulateFaults(t *testing.T) {
+	path := link(t)
+	r := start(t, "simulate", "-profile", "generic-belt", "-pty", path, "-baud", "0")
+	r.at()
+	read := func() (string, int) {
+		stdout, stderr, code := run(t, "", "order", "-link", "rtu://"+path+"?baud=115200", "-unit", "1", "-at", "0", "-count", "1", "-display", "16979")
+		return stdout + stderr, code
+	}
+	if got, code := read(); code != program.Done || !strings.Contains(got, "= 16979") { // 4253h
+		t.Fatalf("code %d: %s", code, got)
+	}
+	for _, fault := range []struct{ command, want string }{
+		{"dropped", "no reply in time"},
+		{"half", "none of them this reply"},
+		{"garbage", "none of them this reply"},
+		{"wrong-unit", "none of them this reply"},
+		{"late 2s", "no reply in time"},
+		{"exception 6", "busy"},
+	} {
+		r.says(fault.command)
+		r.out.has(t, strings.Fields(fault.command)[0]+" after")
+		if got, code := read(); code != program.Failed || !strings.Contains(got, fault.want) {
+			t.Errorf("%s: code %d, %s; want %q", fault.command, code, got, fault.want)
+		}
+	}
+	r.says("healthy")
+	r.out.has(t, "healthy after")
+	if got, code := read(); code != program.Done {
+		t.Errorf("healthy: code %d: %s", code, got)
+	}
+	r.says("slow 2ms")
+	r.out.has(t, "slow after")
+	if got, code := read(); code != program.Done {
+		t.Errorf("slow: code %d: %s", code, got)
+	}
+	r.says("unplug")
+	r.out.has(t, "unplugged")
+	if got, code := read(); code != program.Failed || !strings.Contains(got, "plugged in") {
+		t.Errorf("unplugged: code %d: %s", code, got)
+	}
+	r.says("replug")
+	r.out.has(t, "replugged")
+	if got, code := read(); code != program.Done {
+		t.Errorf("replugged: code %d: %s", code, got)
+	}
+	for _, wrong := range []string{"explode", "exception", "late x", "set magic", "set nothing=1", "set total=x"} {
+		r.says(wrong)
+	}
+	r.says("quit")
+	if code := r.wait(); code != program.Done || strings.Count(r.out.String(), "error: ") != 6 {
+		t.Errorf("code %d: %s", code, &r.out)
+	}
+}
+
+// The totaliser of a belt is put before its end and runs over it; the heartbeat moves by itself,
+// and stands when the registers are frozen.
+func TestSimulateWrapsAndFreezes(t *testing.T) {
+	r := start(t, "simulate", "-profile", "generic-belt", "-listen", "tcp://127.0.0.1:0")
+	at := r.at()
+	r.says("wrap")
+	r.out.has(t, "last count")
+	watch := start(t, "show", "-link", at, "-profile", "generic-belt", "-every", "50ms")
+	watch.out.has(t, "total=999999")
+	watch.out.has(t, "total=0 ")
+	watch.out.has(t, "total=1 ")
+	r.says("frozen")
+	r.out.has(t, "frozen after")
+	frozen, _, code := run(t, "", "show", "-link", at, "-profile", "generic-belt", "-every", "300ms", "-count", "6", "-json")
+	if code != program.Done {
+		t.Fatalf("code %d", code)
+	}
+	beats := map[any]bool{}
+	for _, o := range objects(t, frozen) {
+		if v, ok := o["values"].(map[string]any); ok {
+			beats[v["heartbeat"]] = true
+		}
+	}
+	if len(beats) != 1 {
+		t.Errorf("a frozen machine's heartbeat reads %v", beats)
+	}
+}
+
+func TestSimulateDialects(t *testing.T) {
+	protos, _ := vectors(t)
+	for _, name := range protos {
+		if strings.HasPrefix(name, "modbus-") || name == "systec-rn" {
+			continue // no indicator; and one that answers only to a command that is never polled
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := link(t)
+			r := start(t, "simulate", "-dialect", name, "-pty", path, "-rate", "20", "-hold", "200ms")
+			r.at()
+			args := []string{"show", "-port", path, "-dialect", name, "-json", "-count", "3"}
+			if name == "dini-short" {
+				args = append(args, "-address", "1")
+			}
+			stdout, stderr, code := run(t, "", args...)
+			frames := 0
+			for _, o := range objects(t, stdout) {
+				if o["valid"] == true {
+					frames++
+				}
+			}
+			if code != program.Done || frames != 3 {
+				t.Errorf("code %d, %d frames: %s%s", code, frames, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestSimulateIndicatorFaults(t *testing.T) {
+	r := start(t, "simulate", "-dialect", "yaohua-tf0", "-listen", "tcp://127.0.0.1:0", "-weight", "23960", "-rate", "50")
+	at := r.at()
+	watch := start(t, "show", "-port", at, "-dialect", "yaohua-tf0", "-unit", "kg")
+	watch.out.has(t, "23960 kg")
+	r.says("weight 12340 kg")
+	watch.out.has(t, "12340 kg")
+	r.says("wrong-checksum")
+	watch.out.has(t, "error: frame rejected")
+	r.says("healthy")
+	r.says("weight 200000")
+	watch.out.has(t, "no weight") // above Max + 9e
+	r.says("unplug")
+	watch.out.has(t, "line lost")
+	r.says("replug")
+	r.says("weight 60")
+	watch.out.has(t, " 60 kg")
+	if code := watch.stop(); code != program.Done {
+		t.Errorf("show: code %d: %s", code, &watch.err)
+	}
+}
+
+// What a machine that does not exist needs of the world is given back when its command ends.
+func TestSimulateLeavesNothing(t *testing.T) {
+	path := link(t)
+	r := start(t, "simulate", "-profile", "laumas-tlb", "-pty", path)
+	r.at()
+	if code := r.stop(); code != program.Done {
+		t.Errorf("code %d", code)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the link is still there")
+	}
+	if err := os.WriteFile(path, []byte("a file"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := run(t, "", "simulate", "-profile", "laumas-tlb", "-pty", path); code != program.Failed || !strings.Contains(stderr, "is not a link") {
+		t.Errorf("a file in the way: code %d: %s", code, stderr)
+	}
+}
+
+// terminalOf opens a simulated line that a test writes to itself.
+func terminalOf(t testing.TB) *sim.Pty {
+	t.Helper()
+	p, err := sim.OpenPty(sim.PtyConfig{Link: link(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// babble writes bytes to a line again and again until the test ends.
+func babble(t testing.TB, p *sim.Pty, every time.Duration, frame func(n int) []byte) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				_, _ = p.Write(frame(n))
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
