@@ -1,8 +1,12 @@
 package service
 
 import (
+	"cmp"
+	"errors"
 	"net"
+	"net/url"
 	"path/filepath"
+	"strings"
 
 	"steelyard/internal/chain"
 	"steelyard/internal/config"
@@ -94,12 +98,66 @@ func (c *Config) check(k *config.Checker) {
 		}
 	default:
 		if err := mqtt.Check(mqtt.Options{URL: c.Broker.URL, Client: "cloud", Username: c.Broker.Username}); err != nil {
-			k.Fault("broker.url", "%v", err)
+			for mistake := range strings.SplitSeq(err.Error(), "\n") {
+				k.Fault("broker.url", "%s", mistake)
+			}
+		}
+		if c.Broker.PasswordFile != "" && c.Broker.Username == "" {
+			k.Fault("broker.password_file", "a password without a username: name the account it belongs to")
 		}
 	}
-	if c.Influx.URL != "" && c.Influx.Bucket == "" {
+	c.checkInflux(k)
+	c.checkSites(k)
+	c.checkPasswords(k)
+}
+
+func (c *Config) checkInflux(k *config.Checker) {
+	if c.Influx.URL == "" {
+		for key, value := range map[string]string{"org": c.Influx.Org, "bucket": c.Influx.Bucket, "token_file": c.Influx.TokenFile} {
+			if value != "" {
+				k.Fault("influx."+key, "says nothing without url: give it, or remove this")
+			}
+		}
+		return
+	}
+	if u, err := url.Parse(c.Influx.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		k.Fault("influx.url", "%.100q is not http://host:port or https://host:port", c.Influx.URL)
+	}
+	if c.Influx.Bucket == "" {
 		k.Fault("influx", "give the bucket; on InfluxDB 1.8 it is database/retention-policy")
 	}
+}
+
+// checkPasswords: the embedded broker lets in either everybody, which is for one machine only, or
+// those who have a password.
+func (c *Config) checkPasswords(k *config.Checker) {
+	if c.Broker.Listen == "" || c.Broker.URL != "" {
+		return
+	}
+	var without []int
+	for i, s := range c.Sites {
+		if s.PasswordFile == "" {
+			without = append(without, i)
+		}
+	}
+	if len(without) < len(c.Sites) {
+		for _, i := range without {
+			k.Fault(config.Path("sites", i, "id"), "other sites have a password_file: without one of its own this site can't connect")
+		}
+		return
+	}
+	host, _, err := net.SplitHostPort(c.Broker.Listen)
+	if ip := net.ParseIP(cmp.Or(host, "0.0.0.0")); err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		k.Fault("broker.listen", "%s can be reached from outside and no site has a password_file: give each site one, or listen on 127.0.0.1", c.Broker.Listen)
+	}
+}
+
+// noKey is what stands in a file that was copied and not filled in. Anybody can sign with it.
+const noKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+var errNoKey = errors.New("a key of zeros is none")
+
+func (c *Config) checkSites(k *config.Checker) {
 	seen := map[string]int{}
 	keys := map[string]int{}
 	for i, s := range c.Sites {
@@ -111,8 +169,8 @@ func (c *Config) check(k *config.Checker) {
 		} else {
 			seen[s.ID] = i
 		}
-		if _, err := chain.ParsePublicKey(s.Key); err != nil {
-			k.Fault(at("key"), "%v: copy it from the log of that site's edge", err)
+		if key, err := chain.ParsePublicKey(s.Key); err != nil || key.String() == noKey {
+			k.Fault(at("key"), "%v: copy it from the log of that site's edge", cmp.Or(err, errNoKey))
 		} else if first, ok := keys[s.Key]; ok {
 			k.Fault(at("key"), "this key is another site's (line %d): every edge has its own", k.Line(config.Path("sites", first, "key")))
 		} else {

@@ -66,6 +66,7 @@ type parts struct {
 	log      *slog.Logger
 	key      chain.Key
 	menu     *material.Catalogue
+	unlock   func() error // gives the data folder back
 	listener net.Listener
 	broker   *broker.Broker // nil when another one is used
 	link     mqtt.Options
@@ -103,6 +104,9 @@ func (p *parts) open(ctx context.Context) (err error) {
 	if p.key, err = program.OpenKey(filepath.Join(c.Data, "cloud.key")); err != nil {
 		return err
 	}
+	if p.unlock, err = durable.Lock(filepath.Join(c.Data, "lock")); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
 	if p.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return fmt.Errorf("pages: %w: end the program that uses it, or choose another listen", err)
 	}
@@ -133,7 +137,10 @@ func (p *parts) open(ctx context.Context) (err error) {
 	}, p.log); err != nil {
 		return err
 	}
-	return errors.Join(p.openTelemetry(ctx), p.openIngest(keys))
+	if err := p.openTelemetry(ctx); err != nil {
+		return err
+	}
+	return p.openIngest(keys)
 }
 
 // openBroker opens the embedded broker, or takes down where another one is.
@@ -146,6 +153,9 @@ func (p *parts) openBroker() (err error) {
 		}
 	}
 	if c.URL != "" {
+		for _, warning := range mqtt.Warnings(p.link) {
+			p.log.Warn(warning)
+		}
 		return nil
 	}
 	var accounts []broker.Account
@@ -181,12 +191,16 @@ func (p *parts) openTelemetry(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		if p.store, err = telemetry.NewInflux(telemetry.InfluxConfig{URL: in.URL, Org: in.Org, Bucket: in.Bucket, Token: token, Log: p.log}); err != nil {
+		influx, err := telemetry.NewInflux(telemetry.InfluxConfig{URL: in.URL, Org: in.Org, Bucket: in.Bucket, Token: token, Log: p.log})
+		if err != nil {
 			return err
 		}
+		p.store = influx
 	} else {
-		if p.history, err = telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: filepath.Join(p.config.Data, "history.db"), Log: p.log}); err != nil {
-			return err
+		path := filepath.Join(p.config.Data, "history.db")
+		if p.history, err = telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: path, Log: p.log}); err != nil {
+			cause, _, _ := strings.Cut(err.Error(), "\n") // the database says the same again for each of its connections
+			return fmt.Errorf("%s: check the disk, or move %s away: it holds curves only, no tonnes", cause, path)
 		}
 		p.store, load, save = p.history, p.history.LoadCursor, p.history.SaveCursor
 	}
@@ -301,7 +315,7 @@ func (p *parts) compact(ctx context.Context) error {
 
 // serve runs the pages until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	city := web.City{Name: p.config.Name, Ledger: p.ledger, Rollup: p.rollup, Store: p.store, Live: p.live, Ingest: p.ingest.Stats,
+	city := web.City{Name: p.config.Name, Ledger: p.ledger, Rollup: p.rollup, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
 		Account: p.config.Account, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})
@@ -330,6 +344,9 @@ func (p *parts) close() error {
 	}
 	if p.ledger != nil {
 		errs = append(errs, p.ledger.Close())
+	}
+	if p.unlock != nil {
+		errs = append(errs, p.unlock())
 	}
 	return errors.Join(errs...)
 }

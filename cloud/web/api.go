@@ -29,6 +29,7 @@ func Handler(c City) http.Handler {
 	mux.Handle("GET /api/live", answer(s.live))
 	mux.Handle("GET /api/series", answer(s.series))
 	mux.Handle("GET /api/range", answer(s.curve))
+	mux.Handle("GET /api/curves", answer(s.curves))
 	mux.Handle("GET /api/quarantine", answer(s.quarantine))
 	mux.Handle("GET /api/account", answer(s.account))
 	mux.HandleFunc("GET /api/events", s.events)
@@ -287,6 +288,16 @@ func (s *server) curve(r *http.Request) (any, error) {
 		rows = append(rows, row{b.At.UnixMilli(), b.Min, b.Max, b.Mean, b.Last, b.Count})
 	}
 	return map[string]any{"buckets": rows}, err
+}
+
+// curves says whether the tonnage in the store of curves is that of the account.
+func (s *server) curves(*http.Request) (any, error) {
+	b := s.Behind()
+	since := int64(0)
+	if !b.Since.IsZero() {
+		since = b.Since.UnixMilli()
+	}
+	return map[string]any{"caught_up": b.CaughtUp && b.Why == "", "failing_since_ms": since, "why": b.Why, "unkept": b.Unkept}, nil
 }
 
 func (s *server) quarantine(r *http.Request) (any, error) {

@@ -25,6 +25,7 @@ type City struct {
 	Store  telemetry.Store
 	Live   *telemetry.Live
 	Ingest func() ingest.Stats
+	Behind func() telemetry.Behind // how far the tonnage of the curves is behind the account
 	// Categories are the ten, in the order of the bureau's tables.
 	Categories []Category
 	Account    string // file with a simulation's account; empty: none

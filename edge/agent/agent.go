@@ -107,7 +107,9 @@ func (p *parts) open(w Weakness) (err error) {
 			return err
 		}
 	}
-	for _, warning := range mqtt.Warnings(c.Cloud.options(c.Site)) {
+	link := c.Cloud.options(c.Site)
+	link.Password = p.password
+	for _, warning := range mqtt.Warnings(link) {
 		p.log.Warn(warning)
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -155,11 +156,14 @@ func (c *Config) check(k *config.Checker) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8081", c.Listen)
 	}
-	if err := mqtt.Check(c.Cloud.options(c.Site)); err != nil {
-		k.Fault("cloud.broker", "%v", err)
+	if err := mqtt.Check(c.Cloud.options("site")); err != nil {
+		faults(k, "cloud.broker", err)
 	}
-	if _, err := chain.ParsePublicKey(c.Cloud.Key); err != nil {
-		k.Fault("cloud.key", "%v: copy the line that the cloud prints when it starts", err)
+	if c.Cloud.PasswordFile != "" && c.Cloud.Username == "" {
+		k.Fault("cloud.password_file", "a password without a username: name the account it belongs to")
+	}
+	if key, err := chain.ParsePublicKey(c.Cloud.Key); err != nil || key.String() == noKey {
+		k.Fault("cloud.key", "%v: copy the line that the cloud prints when it starts", cmp.Or(err, errNoKey))
 	}
 	for key, size := range map[string]int64{"records_mib": c.Journal.RecordsMiB, "samples_mib": c.Journal.SamplesMiB} {
 		if size < leastMiB || size > mostMiB {
@@ -188,6 +192,18 @@ func (c *Config) check(k *config.Checker) {
 	}
 }
 
+// faults reports every line of an error as a mistake of its own.
+func faults(k *config.Checker, path string, err error) {
+	for mistake := range strings.SplitSeq(err.Error(), "\n") {
+		k.Fault(path, "%s", mistake)
+	}
+}
+
+// noKey is what stands in a file that was copied and not filled in. Anybody can sign with it.
+const noKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+var errNoKey = errors.New("a key of zeros is none")
+
 type takenFunc func(seen map[string]string, what, name, path string)
 
 func checkDevice(k *config.Checker, name, path string, taken takenFunc, devices map[string]string) {
@@ -202,9 +218,7 @@ func (w *Weighbridge) check(k *config.Checker, i int, taken takenFunc, devices, 
 	at := func(parts ...any) string { return config.Path(append([]any{"weighbridges", i}, parts...)...) }
 	checkDevice(k, w.Device, at("device"), taken, devices)
 	if err := w.Line.Check(); err != nil {
-		for mistake := range strings.SplitSeq(err.Error(), "\n") {
-			k.Fault(at("line"), "%s", mistake)
-		}
+		faults(k, at("line"), err)
 	} else {
 		// Links of buses name a terminal server without the tcp://.
 		taken(ports, "port", strings.TrimPrefix(w.Line.Port, "tcp://"), at("line", "port"))

@@ -90,24 +90,27 @@ func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
 	defer live.Stop()
 	defer status.Stop()
 	version, _ := program.Version()
-	sayStatus := func() error {
+	sayStatus := func(ctx context.Context, online bool) error {
 		st := p.records.State()
-		m := wire.Status{Site: p.config.Site, Online: true, Session: s.ID(), AtMS: time.Now().UnixMilli(), Version: version,
+		m := wire.Status{Site: p.config.Site, Online: online, Session: s.ID(), AtMS: time.Now().UnixMilli(), Version: version,
 			Last: st.Last, Backlog: st.Waiting}
 		if !st.Oldest.IsZero() {
 			m.Oldest = st.Oldest.UnixMilli()
 		}
 		return s.Publish(ctx, mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: m.Encode(), QoS: 1, Retained: true})
 	}
-	if err := sayStatus(); err != nil {
+	if err := sayStatus(ctx, true); err != nil {
 		return err
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			// A good-bye suppresses the last will, so it is said here; on a lost link it fails at once.
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			return errors.Join(context.Cause(ctx), sayStatus(bye, false))
 		case <-status.C:
-			if err := sayStatus(); err != nil {
+			if err := sayStatus(ctx, true); err != nil {
 				return err
 			}
 		case <-live.C:

@@ -49,15 +49,15 @@ func choose(candidates []candidate, known string) (*candidate, error) {
 		return nil, err
 	}
 	right := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return !c.reads(n) })
-	switch {
-	case len(right) == 0:
+	if len(right) == 0 {
 		return nil, fmt.Errorf("no candidate reads %s: is the load at rest? run again, and if it stays so, record the line and write a layout", n)
-	case len(right) > 1 && (right[0].Checked == right[1].Checked || n.Coef == 0):
-		var names []string
-		for _, c := range right {
-			names = append(names, c.Dialect)
+	}
+	// The best one is right, unless another that is as credible would read something else on
+	// another day. Zero proves nothing: it reads the same from either end.
+	for _, other := range right[1:] {
+		if other.Checked == right[0].Checked && (n.Coef == 0 || !other.agrees(right[0])) {
+			return nil, fmt.Errorf("%s is what %s and %s read: put another load on the scale and run again, or name the indicator's with -dialect", n, right[0].Dialect, other.Dialect)
 		}
-		return nil, fmt.Errorf("%s is what %s read: put another load on the scale and run again, or name the indicator's with -dialect", n, strings.Join(names, " and "))
 	}
 	return &right[0], nil
 }
@@ -86,7 +86,7 @@ func printCandidates(out *output, all []candidate) {
 		}
 		out.printf("   reads %s\n", shown)
 		if len(c.Also) > 0 {
-			out.printf("   the same with {%s}\n", strings.Join(c.Also, "}, {"))
+			out.printf("   the same with {%s}\n", strings.Join(c.Also[:min(len(c.Also), 3)], "}, {"))
 		}
 	}
 }

@@ -54,9 +54,15 @@ func replay(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	err = send(ctx, to, chunks, *after, *speed, *loop)
+	if err = send(ctx, to, chunks, *after, *speed, *loop); err == nil {
+		err = wait(ctx, hangUp)
+	}
 	return errors.Join(err, to.Close())
 }
+
+// hangUp is how long the line stays after the last byte: a terminal that hangs up drops what its
+// reader has not taken yet.
+const hangUp = 250 * time.Millisecond
 
 // send writes the chunks at their times, counted from one moment, so that delays do not add up.
 func send(ctx context.Context, to io.Writer, chunks []Chunk, after time.Duration, speed float64, loop bool) error {

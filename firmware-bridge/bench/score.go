@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"steelyard/firmware-bridge/device"
@@ -55,7 +56,7 @@ func rank(pieces [][]byte, only string) []candidate {
 			case !ok:
 			case best == nil || c.Score > best.Score:
 				best = &c
-			case c.Score == best.Score && c.says(*best):
+			case c.Score == best.Score && c.agrees(*best) && !strings.Contains(c.Options, ", "):
 				best.Also = append(best.Also, c.Options)
 			}
 		}
@@ -67,14 +68,15 @@ func rank(pieces [][]byte, only string) []candidate {
 	return all
 }
 
-// says whether two variants read the same from the line.
-func (c candidate) says(o candidate) bool {
-	return c.Unit == o.Unit && slices.Equal(c.Weights, o.Weights)
+// agrees says whether two readers of the line read the same from it in all that a weighing rests on.
+func (c candidate) agrees(o candidate) bool {
+	return c.Unit == o.Unit && c.Frames == o.Frames && slices.Equal(c.Weights, o.Weights) &&
+		c.last.Kind == o.last.Kind && c.last.Stable == o.last.Stable && c.last.Range == o.last.Range
 }
 
 // score runs one variant; ok is false when it is not credible.
 func score(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) (c candidate, ok bool) {
-	weights, stats := frames(d, o, time.Now(), pieces...)
+	weights, stats := inside(d, o, pieces)
 	if stats.Bytes == 0 {
 		return c, false
 	}
@@ -98,6 +100,36 @@ func score(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) (c can
 	}
 	c.Score = each*len(weights) + strayByte*int(stats.Discarded)
 	return c, len(weights) >= leastFrames && c.Explained >= leastExplained && c.Score > 0
+}
+
+// inside decodes the pieces and forgives the piece of a frame with which listening began, and the
+// one with which it ended.
+func inside(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) ([]device.Weight, weighbridge.Stats) {
+	var all []device.Weight
+	var before, latest uint64 // bytes discarded until the first and the latest frame
+	decoder := weighbridge.NewDecoder(d, o)
+	emit := func(w device.Weight) {
+		w.Raw = slices.Clone(w.Raw)
+		latest = decoder.Stats().Discarded
+		if all = append(all, w); len(all) == 1 {
+			before = latest
+		}
+	}
+	for _, p := range pieces {
+		decoder.Write(time.Now(), p, emit)
+	}
+	decoder.Flush(emit)
+	stats := decoder.Stats()
+	if len(all) == 0 {
+		return nil, stats
+	}
+	part := uint64(len(all[0].Raw) - 1)
+	for _, edge := range []uint64{before, stats.Discarded - latest} {
+		if edge <= part {
+			stats.Discarded, stats.Bytes = stats.Discarded-edge, stats.Bytes-edge
+		}
+	}
+	return all, stats
 }
 
 // checked says whether a frame is guarded: no frame in which one digit is another digit is taken.

@@ -99,3 +99,21 @@ func (r *recent) add(line string) {
 		r.lines = append(r.lines[:0], r.lines[1:]...)
 	}
 }
+
+// folded gives the lines in pieces that fit a screen of 80 characters.
+func (r *recent) folded() []string {
+	const width, indent = 78, "              "
+	var all []string
+	for _, line := range r.lines {
+		for len(line) > width {
+			cut := strings.LastIndexByte(line[:width], ' ')
+			if cut <= len(indent) {
+				break // one word is that long
+			}
+			all = append(all, line[:cut])
+			line = indent + line[cut+1:]
+		}
+		all = append(all, line)
+	}
+	return all
+}

@@ -94,9 +94,10 @@ type watch struct {
 	decoder  *weighbridge.Decoder
 	past     weighbridge.Stats // of decoders before, on lines that were lost
 	bytes    uint64
-	shown    uint64 // frames
-	rejected uint64 // at the latest message about them
+	shown    uint64    // frames
+	rejected uint64    // at the latest message about them
 	moaned   time.Time // of that message; there is at most one a second
+	moan     string    // the latest error; the same one is not said again
 	state    string
 	last     *device.Weight
 	tail     []byte // the latest bytes
@@ -162,7 +163,7 @@ func (w *watch) session(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read and Write
 	defer stop()
 	defer port.Close() // the line is only looked at; what was lost is said already
-	w.state = "listening"
+	w.state, w.moan = "listening", ""
 	var poll []byte
 	if w.dialect != nil {
 		w.decoder = weighbridge.NewDecoder(*w.dialect, w.options)
@@ -267,16 +268,17 @@ func (w *watch) frame(f device.Weight) {
 
 // fault says what is wrong, once for each thing.
 func (w *watch) fault(err error) {
-	if err == nil {
+	if err == nil || err.Error() == w.moan {
 		return
 	}
+	w.moan = err.Error()
 	switch {
 	case w.asJSON:
-		w.out.json(map[string]string{"at": stamp(time.Now()), "error": err.Error()})
+		w.out.json(map[string]string{"at": stamp(time.Now()), "error": w.moan})
 	case w.picture == nil:
-		w.out.printf("%s  error: %v\n", clock(time.Now()), err)
+		w.out.printf("%s  error: %s\n", clock(time.Now()), w.moan)
 	default:
-		w.errors.add(fmt.Sprintf("%s  %v", clock(time.Now()), err))
+		w.errors.add(clock(time.Now()) + "  " + w.moan)
 	}
 }
 
@@ -323,7 +325,7 @@ func (w *watch) refresh(now time.Time, last bool) {
 	}
 	if len(w.errors.lines) > 0 {
 		lines = append(lines, "", "errors")
-		lines = append(lines, w.errors.lines...)
+		lines = append(lines, w.errors.folded()...)
 	}
 	w.picture.draw(now, lines)
 }

@@ -126,7 +126,7 @@ func (w *machineWatch) refresh(now time.Time) {
 	}
 	if len(w.errors.lines) > 0 {
 		lines = append(lines, "errors")
-		lines = append(lines, w.errors.lines...)
+		lines = append(lines, w.errors.folded()...)
 		lines = append(lines, "")
 	}
 	if w.scan != nil {

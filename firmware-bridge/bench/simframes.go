@@ -51,6 +51,9 @@ func newIndicator(f simulateFlags, line sim.Line) (*indicator, error) {
 		}
 		i.weights = append(i.weights, m)
 	}
+	if f.dialect == string(sim.Toledo) && f.checksum == "" {
+		f.checksum = string(sim.MT7) // what the dialect expects when nothing is said
+	}
 	i.deck = sim.NewDeck(sim.DeckConfig{Division: division, Max: most, Seed: 1})
 	var err error
 	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(f.dialect), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, line)

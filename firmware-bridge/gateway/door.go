@@ -80,9 +80,7 @@ func (d *door) run(ctx context.Context) error {
 			continue
 		}
 		if !d.enter(conn) {
-			// A reset, so that strangers leave no sockets behind.
-			_ = conn.(*net.TCPConn).SetLinger(0)
-			_ = conn.Close()
+			reset(conn)
 			continue
 		}
 		all.Go(func() {
@@ -120,6 +118,15 @@ func (d *door) leave(conn net.Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.inside, conn)
+}
+
+// reset ends a connection at once. An orderly end would keep what was not taken in the kernel, and
+// the socket with it, for as long as the peer pleases.
+func reset(conn net.Conn) {
+	if c, ok := conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // close ends the listener and wakes everybody inside.

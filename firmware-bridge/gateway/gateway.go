@@ -73,7 +73,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{addresses: map[string]string{}}
 	var wrong []error
 	for _, l := range c.Lines {
-		wrong = append(wrong, g.addLine(l, log.With("device", l.Device)))
+		wrong = append(wrong, g.addLine(l, log))
 	}
 	for _, b := range c.Buses {
 		wrong = append(wrong, g.addBus(b, log.With("device", b.Name)))
@@ -131,9 +131,10 @@ func (g *Gateway) addBus(c Bus, log *slog.Logger) error {
 	return g.open(c.Name, c.Serve, func(ctx context.Context, conn net.Conn) { serveModbus(ctx, conn, b.answer) }, log)
 }
 
-func (g *Gateway) addLine(c Line, log *slog.Logger) error {
+func (g *Gateway) addLine(c Line, plain *slog.Logger) error {
+	log := plain.With("device", c.Device) // a Reader adds its device itself
 	if c.Raw == nil {
-		return g.addIndicator(c, c.Line, log)
+		return g.addIndicator(c, c.Line, plain)
 	}
 	h := newHub(c.Line, log)
 	g.tasks = append(g.tasks, h.run)
@@ -164,17 +165,17 @@ func (g *Gateway) addLine(c Line, log *slog.Logger) error {
 	g.tasks = append(g.tasks, inner.run)
 	line := c.Line
 	line.Port = "tcp://" + inner.listener.Addr().String()
-	return g.addIndicator(c, line, log)
+	return g.addIndicator(c, line, plain)
 }
 
-func (g *Gateway) addIndicator(c Line, line serial.Config, log *slog.Logger) error {
+func (g *Gateway) addIndicator(c Line, line serial.Config, plain *slog.Logger) error {
 	s := newScale(*c.Registers)
-	r := weighbridge.Reader{Device: c.Device, Line: line, Dialect: c.dialect(), Options: c.Options, Sink: s, Log: log,
+	r := weighbridge.Reader{Device: c.Device, Line: line, Dialect: c.dialect(), Options: c.Options, Sink: s, Log: plain,
 		Listen: c.ListenOnly, RetryTo: 2 * time.Second}
 	if err := r.Check(); err != nil {
 		return err
 	}
 	s.limit = r.SilenceAfter()
 	g.tasks = append(g.tasks, r.Run)
-	return g.open(c.Device, c.Registers.Door, func(ctx context.Context, conn net.Conn) { serveModbus(ctx, conn, s.answer) }, log)
+	return g.open(c.Device, c.Registers.Door, func(ctx context.Context, conn net.Conn) { serveModbus(ctx, conn, s.answer) }, plain.With("device", c.Device))
 }

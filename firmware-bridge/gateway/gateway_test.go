@@ -201,10 +201,12 @@ func TestStrangersAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, c)["127.0.0.1:0"]
-			conn := dial(t, address)
-			// The reset may come before the request is sent.
-			_, _ = conn.Write([]byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1})
-			closed(t, conn)
+			// The reset may come before the dial is done, or the request sent.
+			if conn, err := net.Dial("tcp", address); err == nil {
+				_, _ = conn.Write([]byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1})
+				closed(t, conn)
+				conn.Close()
+			}
 			// The same door from an address that is on its list.
 			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 			friend, err := d.Dial("tcp", address)
@@ -240,8 +242,10 @@ func TestFullDoor(t *testing.T) {
 		c.right(1, 3, 0, 5)
 		inside = append(inside, c)
 	}
-	fourth := dial(t, address)
-	closed(t, fourth)
+	if fourth, err := net.Dial("tcp", address); err == nil {
+		closed(t, fourth)
+		fourth.Close()
+	}
 	for _, c := range inside {
 		c.right(1, 3, 10, 5)
 	}
@@ -249,7 +253,7 @@ func TestFullDoor(t *testing.T) {
 	until(t, "a free place", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			return false
 		}
 		defer c.Close()
 		if _, err := c.Write([]byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1}); err != nil {

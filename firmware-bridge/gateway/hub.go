@@ -113,6 +113,7 @@ func (h *hub) publish(chunk []byte) {
 		case f.queue <- chunk:
 		default:
 			h.log.Warn("reader cut: it does not take its bytes", "peer", f.conn.RemoteAddr().String())
+			reset(f.conn)
 			h.drop(f)
 		}
 	}
@@ -155,6 +156,7 @@ func (h *hub) follow(ctx context.Context, conn net.Conn, poll []byte) {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				h.log.Warn("reader cut: it does not take its bytes", "peer", conn.RemoteAddr().String())
 			}
+			reset(conn)
 			break
 		}
 	}

@@ -36,11 +36,18 @@ const (
 // peers, is not waited for when it stops, and hangs up where an exception is due.
 func serveModbus(ctx context.Context, conn net.Conn, ask answer) {
 	var frame [headerBytes + longestPDU]byte
+	ended := false
+	defer func() {
+		if !ended {
+			reset(conn)
+		}
+	}()
 	for {
 		if conn.SetReadDeadline(time.Now().Add(idleLimit)) != nil {
 			return
 		}
 		if _, err := io.ReadFull(conn, frame[:1]); err != nil {
+			ended = err == io.EOF // the client's own end: it may still be taking the last answer
 			return
 		}
 		if conn.SetReadDeadline(time.Now().Add(frameLimit)) != nil {

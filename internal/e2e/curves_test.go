@@ -110,8 +110,14 @@ func sameCurves(t *testing.T, town *demo.Town, open func() (telemetry.Store, err
 	for _, row := range totals(t, town) {
 		want[sum{row.Site, row.Category, row.Flow}] += row.Grams
 	}
-	// The store follows the ledger; it gets a moment for the last postings and samples.
-	time.Sleep(8 * time.Second)
+	// The store follows the ledger, after an outage with pauses of up to a minute.
+	for begin := time.Now(); !caughtUp(t, town); {
+		if time.Since(begin) > 3*time.Minute {
+			t.Fatal("the store of curves does not catch up")
+		}
+		time.Sleep(time.Second)
+	}
+	time.Sleep(5 * time.Second)
 	if err := town.Sites[0].Edge.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +164,22 @@ func sameCurves(t *testing.T, town *demo.Town, open func() (telemetry.Store, err
 	if diff := cmp.Diff(wantPoints, gotPoints); diff != "" || len(wantPoints) < 10 {
 		t.Errorf("points of journal (-) and store (+), %d series: %s", len(wantPoints), diff)
 	}
+}
+
+func caughtUp(t *testing.T, town *demo.Town) bool {
+	t.Helper()
+	res, err := http.Get(town.URL + "/api/curves")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var state struct {
+		CaughtUp bool `json:"caught_up"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&state); err != nil {
+		t.Fatal(err)
+	}
+	return state.CaughtUp
 }
 
 // samplePoints counts the numbers in the samples journal that the cloud has receipted, by tag.

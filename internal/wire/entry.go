@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"steelyard/internal/chain"
 	"steelyard/internal/record"
@@ -89,11 +90,10 @@ func (e Entry) Decode() (record.Body, error) {
 	if body == nil {
 		return nil, fmt.Errorf("%w: kind %q is not known to this version", ErrSenseless, e.Kind)
 	}
-	dec := json.NewDecoder(bytes.NewReader(e.Body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(body); err != nil {
+	if err := json.Unmarshal(e.Body, body); err != nil {
 		return nil, fmt.Errorf("%w: %s body: %v", ErrSenseless, e.Kind, err)
 	}
+	// Unknown, doubled and missing fields, blanks and other spellings of a number all show here.
 	canonical, err := EncodeBody(body)
 	if err != nil || !bytes.Equal(canonical, e.Body) {
 		return nil, fmt.Errorf("%w: %s body is not in canonical form", ErrSenseless, e.Kind)
@@ -138,6 +138,9 @@ func ParseEntry(line []byte) (Entry, error) {
 	var e Entry
 	if len(line) > MaxLine {
 		return e, fmt.Errorf("entry of %d bytes: more than %d", len(line), MaxLine)
+	}
+	if !utf8.Valid(line) {
+		return e, errors.New("entry line: not UTF-8")
 	}
 	p := parser{rest: line}
 	p.expect(`{"v":1,"site":"`)

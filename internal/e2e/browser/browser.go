@@ -188,6 +188,12 @@ func (p *Page) View(width, height int64, dark bool) {
 	}
 }
 
+// Reload loads the page again, as a reader does.
+func (p *Page) Reload() {
+	p.t.Helper()
+	p.do(chromedp.Reload())
+}
+
 // Eval gives the value of a JavaScript expression; a promise is awaited.
 func Eval[T any](p *Page, expression string) T {
 	p.t.Helper()

@@ -208,7 +208,9 @@ func total(site, category, flow string, grams int64, count int) object {
 	return object{"site": site, "category": category, "flow": flow, "grams": grams, "count": count}
 }
 
-func totals(rows ...object) object { return object{"day": "2026-11-23", "totals": rows} }
+func totals(rows ...object) object {
+	return object{"day": "2026-11-23", "totals": append([]object{}, rows...)}
+}
 
 func fullDay() object {
 	rows := []object{}

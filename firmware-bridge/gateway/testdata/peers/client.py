@@ -9,6 +9,7 @@ for name in ("serial", "serial_asyncio"):
         __import__(name)
     except ModuleNotFoundError:
         sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].create_serial_connection = None
 
 from pymodbus.client import ModbusTcpClient
 

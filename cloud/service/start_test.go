@@ -1,0 +1,327 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"steelyard/cloud/service"
+	"steelyard/internal/chain"
+	"steelyard/internal/config"
+	"steelyard/internal/program"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds what a test waits for; nothing here takes a tenth of it.
+const patience = 30 * time.Second
+
+func TestShippedConfigurationLoads(t *testing.T) {
+	c, err := service.Read("../../configs/cloud.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Sites) != 1 || c.Broker.MaxClients != 200 {
+		t.Errorf("got %+v", c)
+	}
+	code, out, errs := run(t, "-config", "../../configs/cloud.yaml", "-check")
+	if want := "../../configs/cloud.yaml: 1 sites: good\n"; code != 0 || out != want || errs != "" {
+		t.Errorf("-check: got %d %q %q, want 0 and %q", code, out, errs, want)
+	}
+}
+
+// TestBadConfigurations: every mistake of a file at once, each with its place.
+func TestBadConfigurations(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.bad.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for line := range strings.Lines(string(data)) {
+				text, ok := strings.CutPrefix(line, "# want: ")
+				if !ok {
+					break
+				}
+				want = append(want, file+":"+strings.TrimSpace(text))
+			}
+			_, err = service.Read(file)
+			if _, ok := errors.AsType[config.Mistakes](err); !ok {
+				t.Fatalf("got %v, want Mistakes", err)
+			}
+			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// run is the program with a command line, in this process.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	env := program.Env{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	code = program.RunFunc(ctx, "cloud", env, service.Run)
+	if ctx.Err() != nil {
+		t.Errorf("the cloud started")
+	}
+	return code, out.String(), errs.String()
+}
+
+// city is a folder with a configuration.
+type city struct {
+	t    *testing.T
+	dir  string
+	file string
+	key  chain.Key // of its one site
+}
+
+func newCity(t *testing.T) *city {
+	t.Helper()
+	c := &city{t: t, dir: t.TempDir(), key: chain.NewKey()}
+	c.file = filepath.Join(c.dir, "cloud.yaml")
+	c.configure("listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n")
+	return c
+}
+
+func (c *city) configure(more string) {
+	c.t.Helper()
+	c.write("cloud.yaml", fmt.Sprintf("sites:\n  - {id: xinhua-1, key: %q}\n", c.key.Public())+more, 0o600)
+}
+
+// write makes a file of the city's folder.
+func (c *city) write(name, text string, mode os.FileMode) {
+	c.t.Helper()
+	path := filepath.Join(c.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *city) mkdir(name string) {
+	c.t.Helper()
+	if err := os.MkdirAll(filepath.Join(c.dir, name), 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// tap finds the pages' address in the log.
+type tap struct {
+	slog.Handler
+	pages chan string
+}
+
+func (h tap) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "cloud is running" {
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Key == "pages" {
+				h.pages <- a.Value.String()
+			}
+			return true
+		})
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// start runs the cloud until the end of the test, or until the function it gives is called.
+func (c *city) start() (pages string, end func()) {
+	c.t.Helper()
+	conf, err := service.Read(c.file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	h := tap{slog.NewTextHandler(c.t.Output(), nil), make(chan string, 1)}
+	done := make(chan error, 1)
+	go func() { done <- service.Start(ctx, conf, slog.New(h)) }()
+	ended := false
+	end = func() {
+		c.t.Helper()
+		stop()
+		if ended {
+			return
+		}
+		select {
+		case err := <-done:
+			ended = true
+			if err != nil && !errors.Is(err, context.Canceled) {
+				c.t.Errorf("the cloud ended with %v", err)
+			}
+			http.DefaultClient.CloseIdleConnections()
+		case <-time.After(patience):
+			c.t.Fatal("the cloud does not stop")
+		}
+	}
+	c.t.Cleanup(end)
+	select {
+	case pages = <-h.pages:
+	case err := <-done:
+		ended = true
+		c.t.Fatalf("the cloud ended at its start: %v", err)
+	case <-time.After(patience):
+		c.t.Fatal("the cloud did not start")
+	}
+	return pages, end
+}
+
+func listen(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+// small mounts a small disk of its own, gone at the end of the test.
+func small(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("mount a disk of %s: %v: this test needs to be root", size, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestStartFailures: one line with thing, cause and remedy, exit status 1, and nothing has started.
+func TestStartFailures(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		prepare func(c *city)
+		want    []string // what the one line says
+	}{
+		{"key that others can read", func(c *city) { c.write("data/cloud.key", "x", 0o644) }, []string{"cloud.key", "others may read it (mode 0644)", "chmod 600"}},
+		{"key that is garbage", func(c *city) { c.write("data/cloud.key", "rubbish and more rubbish", 0o600) }, []string{"cloud.key", "put the right file back"}},
+		{"port of the pages in use", func(c *city) {
+			c.configure(fmt.Sprintf("listen: %q\nbroker: {listen: \"127.0.0.1:0\"}\n", listen(c.t)))
+		}, []string{"pages", "address already in use", "choose another listen"}},
+		{"port of the broker in use", func(c *city) {
+			c.configure(fmt.Sprintf("listen: \"127.0.0.1:0\"\nbroker: {listen: %q}\n", listen(c.t)))
+		}, []string{"broker", "address already in use"}},
+		{"a file in the data folder's place", func(c *city) { c.write("data", "x", 0o600) }, []string{"data folder", "not a directory", "name another as data"}},
+		{"ledger is a folder", func(c *city) { c.mkdir("data/ledger.db") }, []string{"ledger.db", "is a folder", "name a file"}},
+		{"ledger is no database", func(c *city) { c.write("data/ledger.db", strings.Repeat("rubbish and more rubbish ", 400), 0o600) }, []string{"ledger.db", "not a database"}},
+		{"ledger of newer software", func(c *city) {
+			_, end := c.start()
+			end()
+			db, err := sql.Open("sqlite", filepath.Join(c.dir, "data", "ledger.db"))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			defer db.Close()
+			if _, err := db.Exec(`update versions set version = 9999 where name = 'ledger'`); err != nil {
+				c.t.Fatal(err)
+			}
+		}, []string{"ledger.db", "version 9999", "written by newer software", "update this program"}},
+		{"site's id is another key's", func(c *city) {
+			_, end := c.start()
+			end()
+			c.key = chain.NewKey()
+			c.configure("listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n")
+		}, []string{"site id xinhua-1 is taken since", "another site id"}},
+		{"history is a folder", func(c *city) { c.mkdir("data/history.db") }, []string{"history.db", "unable to open", "move"}},
+		{"token that others can read", func(c *city) {
+			c.write("influx.token", "secret-word", 0o640)
+			c.configure("listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\ninflux: {url: \"http://127.0.0.1:1\", bucket: x, token_file: influx.token}\n")
+		}, []string{"influx.token", "others may read it", "chmod 600"}},
+		{"password of a broker that is missing", func(c *city) {
+			c.configure("listen: \"127.0.0.1:0\"\nbroker: {url: \"tcp://127.0.0.1:1\", username: cloud, password_file: none}\n")
+		}, []string{"none", "no such file", "check the path"}},
+		{"catalogue that is missing", func(c *city) {
+			c.configure("listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\nmaterials: none.yaml\n")
+		}, []string{"none.yaml", "no such file", "check the path"}},
+		{"another cloud on the same data", func(c *city) { c.start() }, []string{"data folder", "holds it", "choose another directory"}},
+		{"read-only disk", func(c *city) {
+			dir := small(c.t, "1m")
+			if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				c.t.Fatal(err)
+			}
+			c.configure(fmt.Sprintf("data: %q\nlisten: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n", dir))
+		}, []string{"read-only file system", "must be writable"}},
+		{"disk too small for a ledger", func(c *city) {
+			c.configure(fmt.Sprintf("data: %q\nlisten: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n", small(c.t, "48k")))
+		}, []string{"ledger.db", "full"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCity(t)
+			tc.prepare(c)
+			code, out, errs := run(t, "-config", c.file)
+			if code != program.Failed || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "cloud: ") {
+				t.Errorf("got exit %d, %q, %q, want exit 1 and one line", code, out, errs)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(errs, want) {
+					t.Errorf("got %q, want it to say %q", errs, want)
+				}
+			}
+			if strings.Contains(errs, "secret-word") || strings.Contains(errs, "rubbish and") {
+				t.Errorf("the message tells a secret: %q", errs)
+			}
+		})
+	}
+}
+
+// TestStartsAgain: what a start has made is what the next one finds.
+func TestStartsAgain(t *testing.T) {
+	c := newCity(t)
+	key := ""
+	for range 2 {
+		pages, end := c.start()
+		res, err := http.Get(pages + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("healthz: %d", res.StatusCode)
+		}
+		end()
+		data, err := os.ReadFile(filepath.Join(c.dir, "data", "cloud.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key != "" && key != string(data) {
+			t.Error("the cloud has drawn another key")
+		}
+		key = string(data)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"-nonsense"}, {"now"}, {"-config"}} {
+		code, out, errs := run(t, args...)
+		if code != program.WrongCall || out != "" || errs == "" {
+			t.Errorf("%q: got %d %q %q, want exit 2 and a reason", args, code, out, errs)
+		}
+	}
+	if code, out, _ := run(t, "-h"); code != 0 || !strings.Contains(out, "-config") {
+		t.Errorf("-h: got %d %q", code, out)
+	}
+}

@@ -1,0 +1,177 @@
+package browser_test
+
+import (
+	"strings"
+	"testing"
+
+	"steelyard/internal/e2e/browser"
+)
+
+const sum = "#table tfoot [data-flow=collected]"
+
+func TestCityNumbersChangeWithoutReload(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	p := browser.Open(t, url)
+	// Nothing has come yet: unknown is never 0.
+	p.WaitText("#link-text", "实时")
+	for _, selector := range []string{".card[data-flow=collected] b", "#rate b", "#loads b", sum, "[data-site=xinhua-1] [data-fact=records] dd"} {
+		if got := p.Text(selector); got != "—" {
+			t.Errorf("%s shows %q before anything is known", selector, got)
+		}
+	}
+	if p.Shown("#account") {
+		t.Error("an account is shown where there is none")
+	}
+	browser.Eval[bool](p, "window.loaded = true")
+	fillCity(s)
+	p.WaitText(".card[data-flow=collected] b", "3,801.200")
+	p.WaitText("#city", "平顶山市")
+	p.WaitText("#day", "2026年11月23日")
+	p.WaitText("#rate b", "22.25") // 12.50 + 9.75: the belt of the site that is offline is left out
+	p.WaitText("#rate .sub", "2/3")
+	p.WaitText("#loads b", "4") // bales are no lorries
+	p.WaitText("[data-category=steel] [data-flow=sorted]", "104.5605 t")
+	p.WaitText("[data-category=copper] [data-flow=sorted]", "0 kg")
+	p.WaitText("[data-site=xinhua-1] [data-device=baler-1] .value", "压缩")
+	p.WaitText("[data-site=xinhua-1] [data-device=weighbridge-1] .value", "36440 kg")
+	p.WaitText("[data-site=xinhua-1] [data-fact=records] dd", "18,420")
+	p.WaitText("[data-site=weidong-1] [data-fact=backlog] dd", "17")
+	p.WaitText("#provisional", "卫东区绿色分拣中心")
+
+	s.send("totals", totals(total("xinhua-1", "steel", "collected", 999_999, 1)))
+	p.WaitText(sum, "999.999 kg")
+	s.send("totals", totals(total("xinhua-1", "steel", "collected", 1_000_001, 1)))
+	p.WaitText(sum, "1.000001 t")
+	s.send("live", liveValues("0.00"))
+	p.WaitText("#rate b", "9.75")
+	if !browser.Eval[bool](p, "window.loaded") {
+		t.Error("the page was loaded again")
+	}
+	p.Wait("document.querySelector('#spark .line').getAttribute('d').startsWith('M')")
+}
+
+func TestCitySiteFilterAndEmptyDay(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	p.WaitText(sum, "3,801.200 t")
+	p.Wait("document.querySelectorAll('#site option').length === 3")
+	browser.Eval[bool](p, "(() => { const s = document.querySelector('#site'); s.value = 'weidong-1'; s.dispatchEvent(new Event('change')); return true })()")
+	p.WaitText(sum, "1,368.900 t")
+	p.WaitText(".card[data-flow=collected] b", "3,801.200")
+	s.send("totals", totals())
+	p.WaitText("#tonnage-empty", "第一张磅单")
+	p.WaitText(sum, "0 kg") // the ledger says so: a known zero
+}
+
+func TestCityWithoutSites(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, nil)
+	s.send("live", []object{})
+	s.send("sites", []object{})
+	p := browser.Open(t, url)
+	p.WaitText("#link-text", "实时")
+	p.WaitText("#sites", "登记第一个分拣中心")
+	p.WaitText("#rate .sub", "暂无")
+}
+
+func TestCityStaleValuesAreGrey(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	stale := "[data-site=weidong-1] [data-device=belt-1]"
+	p.WaitText(stale+" .value", "21.30 t/h")
+	p.WaitText(stale+" .note", "1分钟前")
+	p.Wait("document.querySelector('" + stale + "').matches('.stale')")
+	colour := func(selector string) string {
+		return browser.Eval[string](p, "getComputedStyle(document.querySelector('"+selector+" .value')).color")
+	}
+	if live := "[data-site=xinhua-1] [data-device=belt-1]"; colour(live) == colour(stale) {
+		t.Error("a stale value has the colour of a live one")
+	}
+	p.WaitText("[data-site=weidong-1] [data-device=weighbridge-1] .value", "无数值")
+}
+
+func TestCityConnectionLostAndBack(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	p.Expect("net::ERR_") // what the browser itself says about a server that is gone
+	p.WaitText("#rate b", "22.25")
+	if p.Shown("#band") {
+		t.Error("the band is shown while the server is there")
+	}
+	s.cut()
+	p.Wait("!document.querySelector('#band').hidden")
+	p.WaitText("#band", "连接已中断")
+	p.WaitText("#link-text", "已断开")
+	p.WaitText("#rate b", "—")
+	p.Wait("document.querySelector('.card[data-flow=collected] b').matches('.stale')")
+	p.Wait("[...document.querySelectorAll('.machines li')].every((li) => li.matches('.stale'))")
+	p.WaitText(".card[data-flow=collected] b", "3,801.200") // greyed, not gone: it has its age on the band
+	s.up()
+	s.send("live", liveValues("20.00"))
+	p.Wait("document.querySelector('#band').hidden")
+	p.WaitText("#link-text", "实时")
+	p.WaitText("#rate b", "29.75")
+	p.Wait("!document.querySelector('.card[data-flow=collected] b').matches('.stale')")
+}
+
+func TestCityAccount(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	p.WaitText("#verdict", "账实相符")
+	p.WaitText("#verdict", "2 条在途")
+	p.WaitText("#tonnes", "57.0335 t")
+	p.WaitText("#tonnes", "废钢铁")
+	if got := browser.Eval[string](p, "document.querySelector('#verdict').dataset.state"); got != "good" {
+		t.Errorf("verdict is %s", got)
+	}
+	s.send("account", account(3))
+	p.WaitText("#verdict", "账实不符")
+	p.WaitText("#verdict", "丢失 6")
+	p.WaitText("#faults", "is not in the ledger")
+	if got := browser.Eval[string](p, "document.querySelector('#verdict').dataset.state"); got != "bad" {
+		t.Errorf("verdict is %s", got)
+	}
+	p.Wait("document.querySelectorAll('td.bad').length === 2")
+}
+
+func TestCityLooks(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	p.WaitText("#verdict", "账实相符")
+	p.WaitText("#city", "平顶山市")
+	p.WaitText("#rate b", "22.25")
+	looks(t, p, "city", false, "平顶山市")
+
+	// The language is remembered.
+	p.Click("#language")
+	p.WaitText("#verdict", "Exact")
+	p.Reload()
+	p.WaitText("#verdict", "Exact")
+	if got := p.Text("#tonnage-title"); !strings.HasPrefix(got, "Tonnage") {
+		t.Errorf("after a reload: %s", got)
+	}
+}
+
+func TestCityLooksWhenLost(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	s.send("account", account(3))
+	p := browser.Open(t, url)
+	p.Expect("net::ERR_")
+	p.WaitText("#verdict", "账实不符")
+	s.cut()
+	p.WaitText("#band", "连接已中断")
+	looks(t, p, "city-lost", true, "平顶山市", "xinhua-1: ticket of passage 4be1 was confirmed and is not in the ledger")
+}
