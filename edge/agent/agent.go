@@ -260,7 +260,7 @@ func (p *parts) serve(ctx context.Context) error {
 func (p *parts) journalState() hmi.JournalState {
 	s := p.records.State()
 	version, _ := program.Version()
-	out := hmi.JournalState{Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
+	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
 		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Problem: p.desk.failing(), Clock: string(p.clock.state()), Version: version}
 	if !s.Oldest.IsZero() {
 		out.OldestMS = s.Oldest.UnixMilli()

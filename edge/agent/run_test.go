@@ -188,14 +188,18 @@ func TestCheckpoint(t *testing.T) {
 	f.weighIn("p-2", "豫D99999").must(t, http.StatusCreated)
 	f.end()
 
-	// A weight in it, altered by one bit.
-	mass := strings.Index(string(good), `"Mass":21000000`)
+	// The weight of the passage that is still open, altered by one bit.
+	mass := strings.Index(string(good), `"Mass":30000000`)
 	if mass < 0 {
 		t.Fatalf("no mass in %s", good)
 	}
 	bitFlip := []byte(string(good))
 	bitFlip[mass+len(`"Mass":`)] ^= 1
 
+	// Another vehicle shows that a checkpoint was believed.
+	swap := func(c map[string]any) {
+		c["State"].(map[string]any)["Open"].(map[string]any)["p-3"].(map[string]any)["Vehicle"] = "豫D44444"
+	}
 	for _, tc := range []struct {
 		name       string
 		checkpoint []byte // nil: none
@@ -208,9 +212,9 @@ func TestCheckpoint(t *testing.T) {
 		{"empty", []byte{}},
 		{"torn", good[:len(good)/2]},
 		{"garbage", []byte(strings.Repeat("\x00\xff", 2000))},
-		{"of another history", redated(t, good, func(c map[string]any) { c["Hash"] = strings.Repeat("ab", 32) })},
-		{"of number 0", redated(t, good, func(c map[string]any) { c["N"] = 0 })},
-		{"from the future", redated(t, good, func(c map[string]any) { c["N"] = 1 << 40 })},
+		{"of another history", redated(t, good, func(c map[string]any) { swap(c); c["Hash"] = strings.Repeat("ab", 32) })},
+		{"of number 0", redated(t, good, func(c map[string]any) { swap(c); c["N"] = 0 })},
+		{"from the future", redated(t, good, func(c map[string]any) { swap(c); c["N"] = 1 << 40 })},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
@@ -232,10 +236,7 @@ func TestCheckpoint(t *testing.T) {
 
 	// The negative control: a checkpoint that passes its own checks is believed, so it is the digest
 	// that has kept the altered weight out.
-	believed := redated(t, good, func(c map[string]any) {
-		c["State"].(map[string]any)["Open"].(map[string]any)["p-3"].(map[string]any)["Vehicle"] = "豫D44444"
-	})
-	if err := os.WriteFile(path, believed, 0o600); err != nil {
+	if err := os.WriteFile(path, redated(t, good, swap), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r = s.start()

@@ -59,7 +59,13 @@ func TestBadConfigurations(t *testing.T) {
 			if _, ok := errors.AsType[config.Mistakes](err); !ok {
 				t.Fatalf("got %v, want Mistakes", err)
 			}
-			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+			got := strings.Split(err.Error(), "\n")
+			for i := range min(len(want), len(got)) { // where lists of names follow, "…" stands for them
+				if start, open := strings.CutSuffix(want[i], "…"); open && strings.HasPrefix(got[i], start) {
+					got[i] = want[i]
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

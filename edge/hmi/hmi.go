@@ -40,6 +40,8 @@ type Desk struct {
 
 // JournalState is what the operator must know of the recording.
 type JournalState struct {
+	Site      string `json:"site"`
+	Name      string `json:"name"` // of the site, for people
 	Journal   string `json:"journal"`
 	Last      uint64 `json:"last"`
 	Receipted uint64 `json:"receipted"`

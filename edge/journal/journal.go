@@ -166,6 +166,8 @@ func (j *Journal) continuable(b *book) (reason string, err error) {
 	switch {
 	case b.ending != "":
 		return b.ending, nil
+	case b.keep.Fork != 0:
+		return (&ForkError{b.id, b.keep.Fork}).Error(), nil
 	case b.keep.High > b.last.N:
 		return (&AheadError{b.id, b.keep.High, b.last.N}).Error(), nil
 	case b.keep.lost && b.cut:
@@ -291,7 +293,9 @@ func (j *Journal) SetReceipt(r wire.Receipt) error {
 	for _, b := range j.older {
 		if b.id == r.Journal {
 			if err := b.setReceipt(r); err != nil {
-				if _, ahead := errors.AsType[*AheadError](err); !ahead {
+				_, ahead := errors.AsType[*AheadError](err)
+				_, fork := errors.AsType[*ForkError](err)
+				if !ahead && !fork { // an older journal is not continued anyway
 					return err
 				}
 			}

@@ -186,11 +186,6 @@ func TestReceipts(t *testing.T) {
 			t.Errorf("after receipt %+v it is %d", s, r.N)
 		}
 	}
-	other := receipt(j, w[9], 50)
-	other.N = 5
-	if fork, ok := errors.AsType[*journal.ForkError](j.SetReceipt(other)); !ok || fork.N != 5 {
-		t.Errorf("a receipt for another entry 5 was taken: %v", fork)
-	}
 	for _, change := range []func(*wire.Receipt){
 		func(r *wire.Receipt) { r.Site = "baofeng-1" },
 		func(r *wire.Receipt) { r.Stream = wire.Samples },
@@ -390,5 +385,39 @@ func TestDamagedReceiptFile(t *testing.T) {
 		if began := j.ID() != id; began != cut {
 			t.Errorf("end cut: %v, new journal: %v", cut, began)
 		}
+	}
+}
+
+// An old copy of the disk was put back and written on before the cloud was heard: the two histories
+// differ under one number. The journal ends, and the next start begins another one.
+func TestAForkedJournalIsNotContinued(t *testing.T) {
+	opt := options(t, t.TempDir())
+	j := mustOpen(t, opt)
+	w := mustAppend(t, j, facts(0, 10)...)
+	other := receipt(j, w[9], 50)
+	other.N = 5
+	if fork, ok := errors.AsType[*journal.ForkError](j.SetReceipt(other)); !ok || fork.N != 5 {
+		t.Fatalf("a receipt for another entry 5 was taken: %v", fork)
+	}
+	if _, err := j.Append(wire.Synced, fact(77)); err == nil {
+		t.Error("a forked journal was written on")
+	}
+	if r, ok := j.Receipt(); ok && r.N != 0 {
+		t.Errorf("the foreign receipt frees entries up to %d", r.N)
+	}
+	id := j.ID()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = mustOpen(t, opt)
+	defer j.Close()
+	if j.ID() == id {
+		t.Fatal("the forked journal is continued")
+	}
+	if older := j.Older(); len(older) != 1 || older[0].ID() != id || older[0].Last().N != 10 {
+		t.Errorf("the forked journal is not kept: %v", older)
+	}
+	if previous, reason := j.Origin(); previous.Journal != id || !strings.Contains(reason, "another entry 5") {
+		t.Errorf("origin %v, %q", previous, reason)
 	}
 }

@@ -18,6 +18,7 @@ import (
 type stub struct {
 	Receipt wire.Receipt `json:"receipt"`
 	High    uint64       `json:"high"`
+	Fork    uint64       `json:"fork"` // the cloud holds another entry under this number; 0: none
 
 	lost bool // the file is there and can't be read: what was receipted is not known
 }
@@ -106,14 +107,16 @@ func (e *AheadError) Error() string {
 	return fmt.Sprintf("journal %s: the cloud holds entries up to %d, the disk only up to %d: an older copy was put back; restart, a new journal will begin", e.Journal, e.Receipted, e.Last)
 }
 
-// ForkError says that the cloud holds another entry under a number than the journal does.
+// ForkError says that the cloud holds another entry under a number than the journal does: an older
+// copy of it was put back and written on. The journal appends nothing more; opening it again begins
+// a new one. What was written on stays here, and in the cloud's quarantine when it is sent.
 type ForkError struct {
 	Journal string
 	N       uint64
 }
 
 func (e *ForkError) Error() string {
-	return fmt.Sprintf("journal %s: the cloud receipted another entry %d than the one on this disk: keep both and call the administrator", e.Journal, e.N)
+	return fmt.Sprintf("journal %s: the cloud holds another entry %d than this disk: an older copy was put back and written on; restart, a new journal will begin, and let a person compare the two", e.Journal, e.N)
 }
 
 // setReceipt is Journal.SetReceipt for one book.
@@ -131,26 +134,40 @@ func (b *book) setReceipt(r wire.Receipt) error {
 	}
 	if r.N > 0 && r.N <= last.N {
 		if e, ok := b.find(r.N); ok && e.Hash != r.Hash {
-			return &ForkError{b.id, r.N}
+			fork := &ForkError{b.id, r.N}
+			next := stub{Receipt: old.Receipt, High: old.High, Fork: r.N}
+			next.Receipt.Journal = b.id // there may be none yet
+			return errors.Join(fork, b.keepStub(next, fork.Error()))
 		}
 	}
-	next := stub{Receipt: r, High: max(old.High, r.N)}
-	if err := next.save(b.disk, b.dir); err != nil {
-		return fmt.Errorf("save the receipt of journal %s: %w", b.id, remedy(err, b.dir))
+	ending := ""
+	ahead := &AheadError{b.id, r.N, last.N}
+	if r.N > last.N {
+		ending = ahead.Error()
 	}
-	b.mu.Lock()
-	b.keep = next
-	b.mu.Unlock()
+	if err := b.keepStub(stub{Receipt: r, High: max(old.High, r.N), Fork: old.Fork}, ending); err != nil {
+		return err
+	}
 	if r.N < old.Receipt.N {
 		b.log.Warn("journal: the cloud took its receipt back, entries will be sent again",
 			"journal", b.id, "from", r.N+1, "to", old.Receipt.N)
 	}
 	if r.N > last.N {
-		ahead := &AheadError{b.id, r.N, last.N}
-		b.mu.Lock()
-		b.ending = ahead.Error()
-		b.mu.Unlock()
 		return ahead
+	}
+	return nil
+}
+
+// keepStub saves a stub; a reason ends the journal.
+func (b *book) keepStub(next stub, ending string) error {
+	if err := next.save(b.disk, b.dir); err != nil {
+		return fmt.Errorf("save the receipt of journal %s: %w", b.id, remedy(err, b.dir))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keep = next
+	if ending != "" {
+		b.ending = ending
 	}
 	return nil
 }

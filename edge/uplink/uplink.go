@@ -149,6 +149,7 @@ type flight struct {
 	publish func(mqtt.Message) <-chan error
 
 	acked   uint64   // the cloud has everything up to here, as far as this connection knows
+	stale   int64    // receipts up to this time, Unix ms, were taken back by a request
 	barren  bool     // no entry from next on can be read
 	next    uint64   // first number that was not sent yet
 	lasts   []uint64 // last numbers of the batches in flight
@@ -320,8 +321,8 @@ func (f *flight) receipt(r wire.Receipt) error {
 	if r.N <= f.acked {
 		return nil
 	}
-	if held, ok := f.log.Receipt(); ok && r.N == held.N && r.AtMS == held.AtMS {
-		return nil // the one that the cloud's request has taken back, once more
+	if r.AtMS <= f.stale {
+		return nil // one that the cloud's request has taken back, still under way
 	}
 	err := f.journal.SetReceipt(r)
 	_, ahead := errors.AsType[*journal.AheadError](err)
@@ -359,6 +360,9 @@ func (f *flight) request(r wire.Request) {
 		return // sending the same again at once would be refused again; the stall timer tries later
 	}
 	if r.From >= 1 && r.From <= f.next {
+		if held, ok := f.log.Receipt(); ok && r.From <= f.acked {
+			f.stale = held.AtMS
+		}
 		f.acked = min(f.acked, r.From-1)
 		f.again(r.From)
 	}

@@ -160,7 +160,7 @@ func TestHoleGoesBackAlsoBelowTheReceipt(t *testing.T) {
 		defer shut(t, j)
 		all := write(t, j, 40)
 		c := newCloud(t)
-		s := c.connect(j, func(c *uplink.Config) { c.Batch = 10 })
+		s := c.connect(j, func(c *uplink.Config) { c.Window, c.Batch = 1, 10 })
 		r := c.run(s)
 		synctest.Wait()
 		held := c.held[j.ID()]

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"steelyard/firmware-bridge/bench"
 	"steelyard/internal/program"
@@ -28,7 +30,12 @@ func TestMain(m *testing.M) {
 	if os.Getenv("STEELYARD_BENCH") == "1" {
 		program.Main("firmware-bridge", bench.Run)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // patience bounds every wait of these tests; nothing is expected to take so long.
@@ -199,6 +206,9 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"find"}, "needs a port"},
 		{[]string{"find", "-port", "/dev/null", "-known", "much"}, "write the number"},
 		{[]string{"find", "-port", "/dev/null", "-baud", "9601"}, "9601"},
+		{[]string{"find", "-port", "/dev/null", "-device", "No 1"}, "device"},
+		{[]string{"find", "-port", "/dev/null", "-unit", "lb"}, "as on the display"},
+		{[]string{"find", "-port", "/dev/null", "-max", "60"}, "unit g, kg or t"},
 		{[]string{"order"}, "either a link or the registers"},
 		{[]string{"order", "-hex", "1234", "-display", "x"}, "display"},
 		{[]string{"record", "-port", "/dev/null"}, "name of a file"},

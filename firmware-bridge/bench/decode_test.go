@@ -131,6 +131,15 @@ func TestDecodeDamaged(t *testing.T) {
 	}
 }
 
+// The control of the test above: told that the line has no checksum, the same command takes a
+// changed digit for a weight.
+func TestDecodeDamagedWithoutCheck(t *testing.T) {
+	stdout, _, _ := run(t, "02 2A 30 20 31 31 32 33 34 30 30 30 30 30 30 30 0D 2D", "decode", "-dialect", "mt-cont", "-checksum", "none")
+	if got := objects(t, stdout)[0]; got["value"] != "112340" {
+		t.Errorf("%v, want the wrong weight 112340", got)
+	}
+}
+
 func TestDecodeStream(t *testing.T) {
 	in := "# a frame in three pieces, and one without its end\n02 2B 30 32\n33:39:36 30\n30 31 35 03 02 2B\n"
 	stdout, _, code := run(t, in, "decode", "-dialect", "yaohua-tf0", "-stream", "-unit", "kg")

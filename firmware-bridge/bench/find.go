@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/unit"
+	"steelyard/internal/wire"
 )
 
 // search is one run of find.
@@ -47,7 +49,7 @@ func find(ctx context.Context, c call) error {
 	c.flags.StringVar(&s.port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server, which sets its own speed")
 	bauds := c.flags.String("baud", "9600,4800,2400,1200,19200,600", "speeds to try")
 	formats := c.flags.String("format", "8N1,7E1,7O1,8E1,7E2", "formats to try")
-	c.flags.DurationVar(&s.listen, "listen", 1500*time.Millisecond, "how long to listen at each setting; twice as long at 1200 baud and below")
+	c.flags.DurationVar(&s.listen, "listen", 1500*time.Millisecond, "how long to listen at each setting, twice as long at 1200 baud and below; answers are waited for 500ms at most")
 	c.flags.BoolVar(&s.ask, "ask", false, "ask where nothing is heard: read commands only, and none with a letter that makes some device tare or zero")
 	c.flags.StringVar(&s.only, "dialect", "", "look for this dialect only")
 	c.flags.StringVar(&s.known, "known", "", "the weight on the display; without it you are asked")
@@ -85,6 +87,12 @@ func (s *search) check(bauds, formats string) error {
 		if _, err := displayed(s.known); err != nil {
 			return err
 		}
+	}
+	if err := wire.CheckSlug("device", s.device); err != nil {
+		return err
+	}
+	if s.unit != "" && !slices.Contains([]unit.Unit{unit.KG, unit.T, unit.G}, unit.Unit(s.unit)) {
+		return fmt.Errorf("unit %.20q: say kg, t or g, as on the display", s.unit)
 	}
 	for _, text := range []string{s.division, s.max} {
 		if text != "" {
@@ -207,7 +215,7 @@ func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (
 		length *= 2
 	}
 	if request != nil {
-		length, rounds = answerTime+line.TimeOf(len(request)+weighbridge.MaxFrame/2), askTimes
+		length, rounds = min(answerTime, s.listen)+line.TimeOf(len(request)+weighbridge.MaxFrame/2), askTimes
 	}
 	buf := make([]byte, 4096)
 	for range rounds {

@@ -117,8 +117,26 @@ func TestFindDoesNotGuess(t *testing.T) {
 	args := []string{"find", "-port", p.Path(), "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "0"}
 	stdout, stderr, code := run(t, "", args...)
 	if code != program.Failed || !strings.Contains(stderr, "put another load on the scale") ||
-		!strings.Contains(stdout, "yaohua-eq-rev") || !strings.Contains(stdout, "yaohua-eq-fwd") {
+		!strings.Contains(stdout, "no check in the frames") || !strings.Contains(stdout, "yaohua-eq-rev") || !strings.Contains(stdout, "yaohua-eq-fwd") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+// A terminal server has set its line, so there is one setting. Frames with a wrong checksum
+// are no candidate.
+func TestFindOverTCP(t *testing.T) {
+	t.Parallel()
+	r := start(t, "simulate", "-listen", "tcp://127.0.0.1:0", "-dialect", "yaohua-tf0", "-weight", "23960", "-rate", "40")
+	args := []string{"find", "-port", r.at(), "-listen", "700ms", "-known", "23960"}
+	stdout, stderr, code := run(t, "", args...)
+	if code != program.Done || !strings.Contains(stdout, "dialect: yaohua-tf0") || strings.Count(stderr, "8N1") != 1 {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+	r.says("wrong-checksum")
+	r.out.has(t, "wrong-checksum\n")
+	stdout, stderr, code = run(t, "", args...)
+	if code != program.Failed || !strings.Contains(stderr, "no dialect explains them") {
+		t.Errorf("wrong checksums: code %d: %s%s", code, stdout, stderr)
 	}
 }
 

@@ -105,16 +105,16 @@ func record(ctx context.Context, c call) error {
 	if line.Port == "" || len(given) != 1 || *length < 0 {
 		return wrongCall("usage: firmware-bridge record "+synopsis, "record needs a port and the name of a file that is not there yet")
 	}
+	file, err := os.OpenFile(given[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("%w; a recording is never overwritten", err)
+	}
 	port, err := serial.OpenContext(ctx, *line)
 	if err != nil {
-		return err
+		return errors.Join(err, file.Close(), os.Remove(given[0]))
 	}
 	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read
 	defer stop()
-	file, err := os.OpenFile(given[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return errors.Join(fmt.Errorf("%w; a recording is never overwritten", err), port.Close())
-	}
 	chunks, taken, err := keep(ctx, port, file, *line, *length)
 	if errors.Is(err, os.ErrClosed) && ctx.Err() != nil {
 		err = nil // stopped by a signal, as is usual

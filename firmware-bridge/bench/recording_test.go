@@ -127,6 +127,14 @@ func TestRecordAndReplay(t *testing.T) {
 		t.Errorf("record over a recording: code %d: %s", code, stderr)
 	}
 
+	missing := filepath.Join(dir, "missing.txt")
+	if _, stderr, code := run(t, "", "record", missing, "-port", filepath.Join(dir, "nobody")); code != program.Failed || !strings.Contains(stderr, "plugged in") {
+		t.Errorf("record of no line: code %d: %s", code, stderr)
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("a recording of nothing is left behind")
+	}
+
 	other := filepath.Join(dir, "other")
 	replaying := start(t, "replay", captured, "-pty", other, "-after", "2s", "-speed", "2")
 	waitFor(t, other)

@@ -107,10 +107,10 @@ type watch struct {
 	perByte  rate
 }
 
-const tailBytes = 64
+const tailBytes = 48
 
 func (w *watch) prepare(name string, adapt *dialectFlags) error {
-	w.frames.most, w.errors.most = 6, 4
+	w.frames.most, w.errors.most = 4, 3
 	if err := w.line.Check(); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (w *watch) take(now time.Time, b []byte) {
 		w.decoder.Write(now, b, w.frame)
 		if s := w.stats(); s.Bad > w.rejected && now.Sub(w.moaned) >= time.Second {
 			w.moaned = now
-			w.fault(fmt.Errorf("frame rejected: checksum, length, digits, unit or address; %d so far", s.Bad))
+			w.fault(errors.New("frame rejected: checksum, length, digits, unit or address"))
 			w.rejected = s.Bad
 		}
 		return
@@ -249,7 +249,7 @@ func (w *watch) take(now time.Time, b []byte) {
 
 func (w *watch) frame(f device.Weight) {
 	f.Raw = bytes.Clone(f.Raw)
-	w.last = &f
+	w.last, w.moan = &f, ""
 	if w.shown++; w.most > 0 && w.shown > w.most {
 		return
 	}
@@ -313,6 +313,11 @@ func (w *watch) refresh(now time.Time, last bool) {
 		unexplained = fmt.Sprintf("   of no frame %d", s.Discarded)
 	}
 	lines = append(lines, fmt.Sprintf("bytes  %8d  %8s%s", w.bytes, w.perByte, unexplained), "")
+	if len(w.errors.lines) > 0 {
+		lines = append(lines, "errors")
+		lines = append(lines, w.errors.folded()...)
+		lines = append(lines, "")
+	}
 	if w.dialect != nil {
 		lines = append(lines, "last frames")
 		lines = append(lines, w.frames.lines...)
@@ -322,10 +327,6 @@ func (w *watch) refresh(now time.Time, last bool) {
 	for at := 0; at < len(w.tail); at += 16 {
 		row := w.tail[at:min(at+16, len(w.tail))]
 		lines = append(lines, fmt.Sprintf("%-47s  %s", spaced(row), printable(row)))
-	}
-	if len(w.errors.lines) > 0 {
-		lines = append(lines, "", "errors")
-		lines = append(lines, w.errors.folded()...)
 	}
 	w.picture.draw(now, lines)
 }

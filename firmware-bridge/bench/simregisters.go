@@ -225,9 +225,9 @@ func (s *slave) obey(command string, words []string) (string, error) {
 		s.mu.Lock()
 		s.values[t.Point] = "0"
 		s.mu.Unlock()
-		s.advance(t.Point, t.Modulus-1, t.Modulus)
+		s.advance(t.Point, t.Modulus-3, t.Modulus) // so that a poll sees it on both sides
 		s.counts.CompareAndSwap(0, 1)
-		return "the totaliser is at its last count before it wraps", nil
+		return "the totaliser is three counts before it wraps", nil
 	case "unplug", "replug":
 		return command + "ged", s.plug(command == "unplug")
 	}

@@ -99,7 +99,7 @@ func (c call) perform(ctx context.Context, p puppet, what, commands string, asJS
 	if asJSON {
 		out.json(map[string]string{"simulates": what, "at": p.where()})
 	} else {
-		out.printf("%s at %s\ncommands: %s quit\n", what, p.where(), commands)
+		out.printf("%s at %s\ncommands: %squit\n", what, p.where(), commands)
 	}
 	in := readLines(ctx, c.env.Stdin)
 	for out.err == nil {

@@ -57,6 +57,10 @@ type Bus struct {
 	// trusting switches off what keeps late replies away. Only the negative control of the
 	// tests sets it.
 	trusting bool
+	// dial opens the line and wait rests until a moment: openLine and rest, but in the test that
+	// lives through a day in seconds, whose machines and clock are in memory.
+	dial func(context.Context, Link, time.Duration, *atomic.Uint64) (line, error)
+	wait func(context.Context, time.Time) error
 }
 
 // counters are written by the bus and read by Stats.
@@ -93,7 +97,7 @@ func New(c Config, sink device.Sink, log *slog.Logger) (*Bus, error) {
 	if len(c.Units) == 0 {
 		wrong = append(wrong, errors.New("units: a bus without units reads nothing"))
 	}
-	b := &Bus{link: link, config: c, log: log, sink: sink}
+	b := &Bus{link: link, config: c, log: log, sink: sink, dial: openLine, wait: rest}
 	ids, names := map[uint8]string{}, map[string]bool{}
 	for _, u := range c.Units {
 		if u.Every == 0 {
@@ -167,14 +171,14 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 	for {
 		m := b.next()
-		if err := rest(ctx, m.ready()); err != nil {
+		if err := b.wait(ctx, m.ready()); err != nil {
 			return nil
 		}
 		if !b.connect(ctx) {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if err := rest(ctx, b.open.until); err != nil {
+			if err := b.wait(ctx, b.open.until); err != nil {
 				return nil
 			}
 			continue
@@ -209,7 +213,7 @@ func (b *Bus) connect(ctx context.Context) bool {
 	for _, m := range b.units {
 		longest = max(longest, m.timeout)
 	}
-	opened, err := openLine(ctx, b.link, longest, &b.counter.stale)
+	opened, err := b.dial(ctx, b.link, longest, &b.counter.stale)
 	if err != nil {
 		if ctx.Err() == nil {
 			b.open.failed(time.Now())
@@ -223,7 +227,7 @@ func (b *Bus) connect(ctx context.Context) bool {
 	b.counter.opens.Add(1)
 	b.open.reset()
 	b.good, b.bad = 0, 0
-	return rest(ctx, time.Now().Add(b.config.ConnectPause)) == nil
+	return b.wait(ctx, time.Now().Add(b.config.ConnectPause)) == nil
 }
 
 // openLine opens what a link names. timeout is that of every request on a TCP connection.

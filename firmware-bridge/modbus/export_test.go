@@ -1,5 +1,11 @@
 package modbus
 
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
 // Trust switches off what keeps late replies away, for negative controls.
 func (b *Bus) Trust() { b.trusting = true }
 
@@ -15,3 +21,45 @@ func Answer(bytes []byte, unit, fc uint8, from uint16, count int) ([]byte, bool,
 func Ask(unit, fc uint8, from uint16, count int) []byte {
 	return ask(request{unit: unit, fc: fc, from: from, count: count})
 }
+
+// TrustMaster is Trust for a Master.
+func (m *Master) Trust() { m.trusting = true }
+
+// ErrNoReply and ErrLost are what a line in memory fails with.
+var (
+	ErrNoReply = errNoReply
+	ErrLost    = errLost
+)
+
+// Memory is a line in memory.
+type Memory interface {
+	Open() error
+	Read(ctx context.Context, unit, fc uint8, from uint16, count int, timeout time.Duration) ([]byte, error)
+	Close()
+}
+
+// InMemory puts a bus on a line in memory and on the clock of its bubble.
+func (b *Bus) InMemory(m Memory) {
+	b.dial = func(context.Context, Link, time.Duration, *atomic.Uint64) (line, error) {
+		if err := m.Open(); err != nil {
+			return nil, err
+		}
+		return inMemory{m}, nil
+	}
+	b.wait = func(ctx context.Context, until time.Time) error {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(until)):
+		}
+		return ctx.Err()
+	}
+}
+
+type inMemory struct{ Memory }
+
+func (l inMemory) read(ctx context.Context, r request) ([]byte, time.Time, error) {
+	data, err := l.Read(ctx, r.unit, r.fc, r.from, r.count, r.timeout)
+	return data, time.Now(), err
+}
+
+func (l inMemory) close() { l.Close() }

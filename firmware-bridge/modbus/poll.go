@@ -106,7 +106,7 @@ func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time,
 		if b.line == nil && !b.connect(ctx) {
 			return nil, time.Now(), errors.Join(errLost, ctx.Err())
 		}
-		if err := rest(ctx, b.free); err != nil {
+		if err := b.wait(ctx, b.free); err != nil {
 			return nil, time.Now(), err
 		}
 		b.counter.requests.Add(1)

@@ -21,9 +21,12 @@ export class Spark {
     this.live = live.length;
     this.total = live.length > 0 ? sum(live) : null;
     const at = performance.now(), last = this.points.at(-1);
+    const rate = this.total && Number(this.total.coef) / 10 ** this.total.scale;
     if (!last || at - last.at >= step) {
-      this.points.push({at, rate: this.total && Number(this.total.coef) / 10 ** this.total.scale, exact: this.total});
+      this.points.push({at, rate, exact: this.total});
       while (this.points[0].at < at - longest - step) this.points.shift();
+    } else if (rate !== null && rate > (last.rate ?? -1)) {
+      Object.assign(last, {rate, exact: this.total}); // between two points the highest counts
     }
   }
 

@@ -107,6 +107,13 @@ func startCity(t *testing.T) *city {
 	return c
 }
 
+// in is the same city for a part of the test.
+func (c *city) in(t *testing.T) *city {
+	in := *c
+	in.t = t
+	return &in
+}
+
 func (c *city) until(what string, met func() bool) {
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); !met(); time.Sleep(20 * time.Millisecond) {
@@ -117,7 +124,7 @@ func (c *city) until(what string, met func() bool) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("waited in vain until %s", what)
+			c.t.Fatalf("waited in vain until %s; quarantine: %+v", what, get[quarantine](c, "/api/quarantine"))
 		}
 	}
 }
@@ -213,7 +220,7 @@ func (r raw) publish(topic string, payload []byte) bool {
 	return err == nil && answer[0] == 0x40
 }
 
-// bomb is small and unpacks to a gigabyte.
+// bomb is small and unpacks to half a gigabyte.
 func bomb(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -222,7 +229,7 @@ func bomb(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	zeros := make([]byte, 1<<20)
-	for range 1 << 10 {
+	for range 512 {
 		if _, err := w.Write(zeros); err != nil {
 			t.Fatal(err)
 		}
@@ -266,6 +273,7 @@ func TestHostileMessages(t *testing.T) {
 	})
 	flow := func(t *testing.T) {
 		t.Helper()
+		c := c.in(t)
 		first := honest.Last() + 1
 		honest.Shift(10)
 		select {
@@ -323,6 +331,7 @@ func TestHostileMessages(t *testing.T) {
 		{"future header", own, []byte(`{"v":2,"sealed":"yes"}` + "\n"), "ruzhou-1", "version", "update the cloud first"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			c := c.in(t)
 			before := times(c, tc.site, tc.reason, tc.why)
 			r := c.dial()
 			defer r.Close()
@@ -338,6 +347,7 @@ func TestHostileMessages(t *testing.T) {
 	}
 
 	t.Run("ten megabytes", func(t *testing.T) {
+		c := c.in(t)
 		r := c.dial()
 		defer r.Close()
 		if r.publish(own, make([]byte, 10<<20)) {
@@ -346,6 +356,7 @@ func TestHostileMessages(t *testing.T) {
 		flow(t)
 	})
 	t.Run("topics of nobody", func(t *testing.T) {
+		c := c.in(t)
 		for _, topic := range []string{"x", "steelyard/v1", "steelyard/v1/../records", "steelyard/v9/ruzhou-1/records", "$SYS/broker"} {
 			r := c.dial()
 			_ = r.publish(topic, good)
@@ -354,6 +365,7 @@ func TestHostileMessages(t *testing.T) {
 		flow(t)
 	})
 	t.Run("the honest half of the same site goes on", func(t *testing.T) {
+		c := c.in(t)
 		r := c.dial()
 		defer r.Close()
 		r.publish(own, good)

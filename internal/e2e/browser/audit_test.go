@@ -70,6 +70,8 @@ func overflowing(p *browser.Page) []string {
 	return audit(p, `
 	const wide = [];
 	if (document.documentElement.scrollWidth > innerWidth) wide.push('the page: ' + document.documentElement.scrollWidth + ' > ' + innerWidth);
+	// Tables of many columns may be scrolled on a small screen only.
+	if (innerWidth >= 1200) for (const e of document.querySelectorAll('.scroll')) if (e.scrollWidth > e.clientWidth + 1) wide.push('table needs ' + e.scrollWidth + ' of ' + e.clientWidth);
 	for (const e of document.querySelectorAll('body *')) {
 	  if (!e.checkVisibility() || e.closest('.sr, .skip, svg, select, .scroll, .rows, dialog:not([open])')) continue;
 	  const box = e.getBoundingClientRect();

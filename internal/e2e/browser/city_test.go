@@ -121,6 +121,31 @@ func TestCityConnectionLostAndBack(t *testing.T) {
 	p.Wait("!document.querySelector('.card[data-flow=collected] b').matches('.stale')")
 }
 
+// A line that dies without a word is noticed; a stream that is quiet because nothing changes is not
+// called lost.
+func TestCitySilentLine(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	p.Expect("net::ERR_")
+	p.WaitText("#rate b", "22.25")
+	p.WaitText("#city", "平顶山市")
+	for before := s.requests(); s.requests() == before; { // the page asks whether anybody is there
+		p.WaitText("#link-text", "实时")
+	}
+	p.WaitText("#link-text", "实时")
+	if p.Shown("#band") {
+		t.Error("a quiet stream is called lost")
+	}
+	s.hush()
+	p.WaitText("#band", "连接已中断")
+	p.WaitText("#rate b", "—")
+	s.up()
+	s.send("live", liveValues("20.00"))
+	p.WaitText("#rate b", "29.75")
+}
+
 func TestCityAccount(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, twoSites)
@@ -150,7 +175,8 @@ func TestCityLooks(t *testing.T) {
 	p := browser.Open(t, url)
 	p.WaitText("#verdict", "账实相符")
 	p.WaitText("#city", "平顶山市")
-	p.WaitText("#rate b", "22.25")
+	s.send("live", liveValues("1412.50"))
+	p.WaitText("#rate b", "1,422.25")
 	looks(t, p, "city", false, "平顶山市")
 
 	// The language is remembered.

@@ -23,6 +23,7 @@ type script struct {
 	newest  map[string]string
 	readers map[chan string]struct{}
 	down    bool
+	asked   int // requests since the start
 }
 
 func newScript() *script {
@@ -55,6 +56,20 @@ func (s *script) cut() {
 		close(r)
 	}
 	clear(s.readers)
+}
+
+// hush makes the server vanish without a word: open streams stay open and say nothing.
+func (s *script) hush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = true
+	clear(s.readers)
+}
+
+func (s *script) requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
 }
 
 func (s *script) up() {
@@ -116,6 +131,7 @@ func (s *script) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		down := s.down
+		s.asked++
 		s.mu.Unlock()
 		if down {
 			panic(http.ErrAbortHandler)

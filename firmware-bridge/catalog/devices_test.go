@@ -1,0 +1,131 @@
+package catalog_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/weighbridge"
+)
+
+var update = flag.Bool("update", false, "write docs/devices.md")
+
+// The list of machines in the documentation is written from the catalogue and from the dialects,
+// so it cannot promise a machine that the programs do not know.
+func TestDevicesDocumentIsCurrent(t *testing.T) {
+	const path = "../../docs/devices.md"
+	got := devicesDocument(shipped(t).Profiles())
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("docs/devices.md is not current; run: go test ./firmware-bridge/catalog -run Document -update\n%s", diff)
+	}
+}
+
+func devicesDocument(profiles []*modbus.Profile) string {
+	var b strings.Builder
+	b.WriteString(`# Machines
+
+Written from ` + "`configs/devices`" + ` and the dialects of ` + "`firmware-bridge/weighbridge`" + ` by
+` + "`go test ./firmware-bridge/catalog -run Document -update`" + `; a test fails when it is not current.
+
+Status: *manual* was read on paper only, *bench* was seen on a table, *field* on a site. Prove a machine of the first kind before
+you trust it: ` + "`firmware-bridge show`" + ` beside its display.
+
+## Weighing indicators on a serial line
+
+| dialect | who speaks it | sends | documented in |
+|---|---|---|---|
+`)
+	for _, d := range weighbridge.Dialects() {
+		sends := "by itself"
+		switch requests := d.Requests(); {
+		case d.Poll != "":
+			sends = "when asked for its " + string(d.Poll)
+		case len(requests) > 0:
+			sends = "answers to " + string(requests[0])
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, cell(d.Makes), sends, cell(d.Cites))
+	}
+	b.WriteString("\n## Modbus machines\n\n| profile | maker | model | status | line | tags |\n|---|---|---|---|---|---|\n")
+	for _, p := range profiles {
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s | %d |\n", p.Name, p.Name, cell(p.Maker), cell(p.Model), p.Status, lineOf(p), len(p.Points))
+	}
+	for _, p := range profiles {
+		fmt.Fprintf(&b, "\n### %s\n\n%s %s: %s. Unit %d unless set otherwise; %s.\n", p.Name, p.Maker, p.Model, whatItSays(p), max(1, p.Transport.Unit), lineOf(p))
+		if notes := strings.TrimSpace(p.Notes); notes != "" {
+			fmt.Fprintf(&b, "\n%s\n", notes)
+		}
+		b.WriteString("\nSources: ")
+		for i, s := range p.Sources {
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(s.Doc)
+			if s.Page != "" {
+				b.WriteString(" p. " + s.Page)
+			}
+		}
+		b.WriteString(".\n\n| tag | address | type | unit | meaning | note |\n|---|---|---|---|---|---|\n")
+		for _, v := range p.Points {
+			fmt.Fprintf(&b, "| %s | %d%s | %s | %s | %s | %s |\n", v.Name, v.At, bitOf(v), v.Type, v.Unit, v.Meaning, cell(v.Note))
+		}
+	}
+	return b.String()
+}
+
+// cell keeps a text within one cell of a table.
+func cell(text string) string {
+	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)
+}
+
+func bitOf(v modbus.Point) string {
+	switch {
+	case v.Bit != nil:
+		return fmt.Sprintf(".%d", *v.Bit)
+	case len(v.Bits) == 2:
+		return fmt.Sprintf(".%d-%d", v.Bits[0], v.Bits[1])
+	}
+	return ""
+}
+
+func lineOf(p *modbus.Profile) string {
+	var all []string
+	if r := p.Transport.RTU; r != nil {
+		all = append(all, fmt.Sprintf("RTU %d %s", r.Baud, r.Format))
+	}
+	if p.Transport.Port != 0 {
+		all = append(all, fmt.Sprintf("TCP port %d", p.Transport.Port))
+	}
+	return strings.Join(all, ", ")
+}
+
+// whatItSays names the kinds of things that the machine tells, from its meanings.
+func whatItSays(p *modbus.Profile) string {
+	words := []struct{ prefix, words string }{
+		{"weight.", "weight"}, {"totaliser.", "a totaliser"}, {"belt.", "a belt's rate"}, {"bale.", "bales"},
+		{"machine.", "state of the machine"}, {"drive.", "a drive"}, {"energy.", "energy"}, {"power.", "power"},
+	}
+	var said []string
+	for _, w := range words {
+		for _, v := range p.Points {
+			if strings.HasPrefix(v.Meaning, w.prefix) {
+				said = append(said, w.words)
+				break
+			}
+		}
+	}
+	return strings.Join(said, ", ")
+}

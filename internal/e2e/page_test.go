@@ -1,0 +1,53 @@
+package e2e_test
+
+import (
+	"flag"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"steelyard/cloud/demo"
+	"steelyard/internal/e2e/browser"
+)
+
+var pictures = flag.String("pictures", "", "folder to write the README's pictures to")
+
+// The city's page shows a running town: numbers change without a reload, nothing is asked of
+// another host and nothing is written to the console, which package browser checks.
+func TestPage(t *testing.T) {
+	town := build(t, demo.Plan{Sites: 2, Speed: 20})
+	go func() {
+		for t.Context().Err() == nil { // the demonstration's command does this
+			if a, err := town.Account(t.Context(), false); err == nil {
+				_ = town.Publish(a)
+			}
+			time.Sleep(time.Second)
+		}
+	}()
+	city := browser.Open(t, town.URL+"/")
+	rate := func() string { return city.Text("#rate .big") }
+	city.Wait(`/[1-9]/.test(document.querySelector("#rate .big").innerText)`)
+	first := rate()
+	for begin := time.Now(); rate() == first; {
+		if time.Since(begin) > 30*time.Second {
+			t.Fatalf("the throughput stands at %q", first)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	city.Wait(`/[1-9]/.test(document.querySelector("#table tbody").innerText)`) // tonnes of today
+	city.WaitText("#sites", "新华区")
+	city.Wait(`!document.querySelector("#account").hidden`)
+	if loaded := browser.Eval[int](city, "performance.getEntriesByType('navigation').length"); loaded != 1 {
+		t.Errorf("the page was loaded %d times", loaded)
+	}
+
+	weigh := browser.Open(t, town.Sites[0].Page+"/")
+	weigh.Wait(`/[1-9]\d{3}/.test(document.body.innerText)`) // a lorry's weight
+	if *pictures != "" {
+		time.Sleep(40 * time.Second) // a fuller page
+		city.ShotAll(filepath.Join(*pictures, "city.png"))
+		weigh.Wait(`/可以称重/.test(document.body.innerText)`)
+		weigh.Shot(filepath.Join(*pictures, "weighing.png"))
+	}
+	exact(t, town, 10)
+}
