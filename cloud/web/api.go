@@ -12,6 +12,7 @@ import (
 	"steelyard/cloud/ledger"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
+	"steelyard/internal/page"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
 )
@@ -33,58 +34,15 @@ func Handler(c City) http.Handler {
 	mux.Handle("GET /api/quarantine", answer(s.quarantine))
 	mux.Handle("GET /api/account", answer(s.account))
 	mux.HandleFunc("GET /api/events", s.events)
-	mux.Handle("GET /", pages())
-	return http.NewCrossOriginProtection().Handler(secure(mux))
+	mux.Handle("GET /", files())
+	return page.Guard(mux)
 }
 
-// secure sets what every answer carries: nothing of these pages may be framed, sniffed, or load
-// anything from elsewhere.
-func secure(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
-}
-
-// problem is an RFC 9457 problem detail.
-type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-func (p *problem) Error() string { return p.Detail }
-
-func wrong(code, detail string) error {
-	return &problem{"bad request", http.StatusBadRequest, code, detail}
-}
-
-const answerTimeout = 20 * time.Second
-
-// answer maps a handler's result or error to JSON.
-func answer(handle func(*http.Request) (any, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
-		defer cancel()
-		body, err := handle(r.WithContext(ctx))
-		kind, status := "application/json", http.StatusOK
-		if err != nil {
-			p, known := errors.AsType[*problem](err)
-			if !known {
-				p = &problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
-			}
-			kind, status, body = "application/problem+json", p.Status, p
-		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(status)
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(body) // a caller that went away is not our error
+// answer serves what a function reads.
+func answer(read func(*http.Request) (any, error)) http.Handler {
+	return page.Answer(func(r *http.Request) (int, any, error) {
+		body, err := read(r)
+		return http.StatusOK, body, err
 	})
 }
 
@@ -120,7 +78,7 @@ func (s *server) totals(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if to < from {
-		return nil, wrong("bad-range", "to is before from")
+		return nil, page.Wrong("bad-range", "to is before from")
 	}
 	totals, err := totalsOf(s.Rollup.Totals(r.Context(), from, to))
 	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals}, err
@@ -133,7 +91,7 @@ func (s *server) day(r *http.Request, name string) (rollup.Day, error) {
 	}
 	day, err := rollup.ParseDay(text)
 	if err != nil {
-		return 0, wrong("bad-day", name+": write a day like 2026-11-23")
+		return 0, page.Wrong("bad-day", name+": write a day like 2026-11-23")
 	}
 	return day, nil
 }
@@ -225,7 +183,7 @@ func (s *server) live(*http.Request) (any, error) {
 func (s *server) knownSite(r *http.Request) (string, error) {
 	id := r.FormValue("site")
 	if !slices.ContainsFunc(s.Sites, func(site Site) bool { return site.ID == id }) {
-		return "", wrong("unknown-site", "no site of that name")
+		return "", page.Wrong("unknown-site", "no site of that name")
 	}
 	return id, nil
 }
@@ -263,16 +221,16 @@ func (s *server) curve(r *http.Request) (any, error) {
 	}
 	device, tag := r.FormValue("device"), r.FormValue("tag")
 	if wire.CheckSlug("device", device) != nil || tag == "" || len(tag) > 64 {
-		return nil, wrong("bad-tag", "name device and tag")
+		return nil, page.Wrong("bad-tag", "name device and tag")
 	}
 	from, err1 := time.Parse(time.RFC3339, r.FormValue("from"))
 	to, err2 := time.Parse(time.RFC3339, r.FormValue("to"))
 	step, err3 := time.ParseDuration(r.FormValue("step"))
 	if errors.Join(err1, err2, err3) != nil {
-		return nil, wrong("bad-range", "give from and to like 2026-11-23T08:00:00Z and step like 10s")
+		return nil, page.Wrong("bad-range", "give from and to like 2026-11-23T08:00:00Z and step like 10s")
 	}
 	if !to.After(from) || to.Sub(from) > longestRange || step < time.Second || to.Sub(from)/step > mostBuckets {
-		return nil, wrong("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
+		return nil, page.Wrong("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
 	}
 	type row struct {
 		AtMS  int64   `json:"at_ms"`
@@ -324,7 +282,7 @@ const maxAccount = 4 << 20
 func (s *server) account(*http.Request) (any, error) {
 	data, err := s.accountFile()
 	if err == nil && data == nil {
-		err = &problem{"not found", http.StatusNotFound, "no-account", "this city is not simulated: there is no truth to compare with"}
+		err = &page.Problem{Title: "not found", Status: http.StatusNotFound, Code: "no-account", Detail: "this city is not simulated: there is no truth to compare with"}
 	}
 	return data, err
 }

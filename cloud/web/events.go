@@ -1,55 +1,29 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
+
+	"steelyard/internal/page"
 )
 
 // The page is told at most so often; live values set the pace, the rest follows once a second or
-// rarer. A reader that stops reading is cut off, not waited for.
+// rarer.
 const (
 	shortest     = 250 * time.Millisecond
 	longest      = time.Second
 	accountEvery = 2 * time.Second
-	writeTimeout = 5 * time.Second
 )
-
-// stream sends server-sent events, each only when it differs from the one before.
-type stream struct {
-	w    http.ResponseWriter
-	out  *http.ResponseController
-	sent map[string]string
-}
-
-func (s *stream) send(event string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	if s.sent[event] == string(data) {
-		return nil
-	}
-	s.sent[event] = string(data)
-	if err := s.out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	if _, err := s.w.Write([]byte("event: " + event + "\ndata: " + string(data) + "\n\n")); err != nil {
-		return err
-	}
-	return s.out.Flush()
-}
 
 // events streams "live", "sites", "totals", "hour" and "account".
 func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	w.Header().Set("Content-Type", "text/event-stream")
-	out := &stream{w, http.NewResponseController(w), map[string]string{}}
+	out := page.NewEvents(w)
 	changed := s.Live.Subscribe(ctx)
 	var slow, account time.Time
 	for {
 		now := s.Now()
-		if out.send("live", s.liveValues()) != nil {
+		if out.Send("live", s.liveValues()) != nil {
 			return
 		}
 		if now.Sub(slow) >= longest {
@@ -60,7 +34,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		}
 		if now.Sub(account) >= accountEvery {
 			account = now
-			if data, err := s.accountFile(); err == nil && data != nil && out.send("account", data) != nil {
+			if data, err := s.accountFile(); err == nil && data != nil && out.Send("account", data) != nil {
 				return
 			}
 		}
@@ -79,11 +53,11 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 }
 
 // sendSlow sends what comes from the account. What can't be read now is sent when it can.
-func (s *server) sendSlow(r *http.Request, out *stream) error {
+func (s *server) sendSlow(r *http.Request, out *page.Events) error {
 	today := s.Now()
 	sites, err := s.siteStates(r.Context())
 	if err == nil {
-		err = out.send("sites", sites)
+		err = out.Send("sites", sites)
 	}
 	if err != nil {
 		return err
@@ -96,12 +70,12 @@ func (s *server) sendSlow(r *http.Request, out *stream) error {
 	if err != nil {
 		return err
 	}
-	if err := out.send("totals", map[string]any{"day": day.String(), "totals": totals}); err != nil {
+	if err := out.Send("totals", map[string]any{"day": day.String(), "totals": totals}); err != nil {
 		return err
 	}
 	hour, err := totalsOf(s.Rollup.LastHour(r.Context(), today))
 	if err != nil {
 		return err
 	}
-	return out.send("hour", hour)
+	return out.Send("hour", hour)
 }

@@ -9,15 +9,13 @@ package hmi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"time"
 
 	"steelyard/edge/meaning"
+	"steelyard/internal/page"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -62,11 +60,8 @@ type Material struct {
 	EN   string `json:"en"`
 }
 
-// Limits of a request.
-const (
-	maxBody    = 64 << 10
-	actTimeout = 15 * time.Second
-)
+// actTimeout bounds how long an act waits for the disk.
+const actTimeout = 15 * time.Second
 
 type server struct{ Desk }
 
@@ -85,29 +80,8 @@ func Handler(d Desk) http.Handler {
 	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
 	mux.Handle("POST /api/cancel", answer(s.cancel))
 	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
-	mux.Handle("GET /", pages())
-	return http.NewCrossOriginProtection().Handler(secure(mux))
-}
-
-// secure sets what every answer carries: nothing of these pages may be framed, sniffed, or load
-// anything from elsewhere.
-func secure(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
-}
-
-// problem is an RFC 9457 problem detail. Code is what pages translate.
-type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	mux.Handle("GET /", files())
+	return page.Guard(mux)
 }
 
 // reply is what a handler answers with.
@@ -116,56 +90,20 @@ type reply struct {
 	body   any
 }
 
-// answer maps a handler's result or error to JSON.
+// answer serves a handler. An act that the rules forbid is a conflict; anything else that went
+// wrong means that nothing was recorded.
 func answer(handle func(*http.Request) (reply, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	return page.Answer(func(r *http.Request) (int, any, error) {
 		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
 		defer cancel()
 		out, err := handle(r.WithContext(ctx))
-		kind := "application/json"
-		if err != nil {
-			kind = "application/problem+json"
-			out = problemOf(err)
+		if refusal, ok := errors.AsType[*meaning.Refusal](err); ok {
+			err = &page.Problem{Title: "refused", Status: http.StatusConflict, Code: refusal.Code, Detail: refusal.Text}
+		} else if _, known := errors.AsType[*page.Problem](err); err != nil && !known {
+			err = &page.Problem{Title: "not recorded", Status: http.StatusServiceUnavailable, Code: "not-recorded", Detail: err.Error()}
 		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(out.status)
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(out.body) // a caller that went away is not our error
+		return out.status, out.body, err
 	})
-}
-
-// badRequest is a request that can't be read.
-type badRequest struct{ detail string }
-
-func (b badRequest) Error() string { return b.detail }
-
-func problemOf(err error) reply {
-	if refusal, ok := errors.AsType[*meaning.Refusal](err); ok {
-		return reply{http.StatusConflict, problem{"refused", http.StatusConflict, refusal.Code, refusal.Text}}
-	}
-	if bad, ok := errors.AsType[badRequest](err); ok {
-		return reply{http.StatusBadRequest, problem{"bad request", http.StatusBadRequest, "bad-request", bad.detail}}
-	}
-	return reply{http.StatusServiceUnavailable, problem{"not recorded", http.StatusServiceUnavailable, "not-recorded", err.Error()}}
-}
-
-// read decodes a JSON body strictly.
-func read[T any](r *http.Request) (T, error) {
-	var v T
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return v, badRequest{"send Content-Type: application/json"}
-	}
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
-		return v, badRequest{"body: " + err.Error()}
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return v, badRequest{"body: more than one JSON value"}
-	}
-	return v, nil
 }
 
 type entryJSON struct {
@@ -328,7 +266,7 @@ func (s *server) journal(*http.Request) (reply, error) {
 }
 
 func (s *server) weighIn(r *http.Request) (reply, error) {
-	in, err := read[struct {
+	in, err := page.Read[struct {
 		Passage      string `json:"passage"`
 		Deck         string `json:"deck"`
 		Operator     string `json:"operator"`
@@ -362,7 +300,7 @@ func (s *server) weighIn(r *http.Request) (reply, error) {
 }
 
 func (s *server) weighOut(r *http.Request) (reply, error) {
-	out, err := read[struct {
+	out, err := page.Read[struct {
 		Passage     string             `json:"passage"`
 		Deck        string             `json:"deck"`
 		Operator    string             `json:"operator"`
@@ -392,7 +330,7 @@ func (s *server) weighOut(r *http.Request) (reply, error) {
 }
 
 func (s *server) cancel(r *http.Request) (reply, error) {
-	in, err := read[struct {
+	in, err := page.Read[struct {
 		Passage  string `json:"passage"`
 		Operator string `json:"operator"`
 		Reason   string `json:"reason"`
@@ -407,7 +345,7 @@ func (s *server) cancel(r *http.Request) (reply, error) {
 }
 
 func (s *server) setMaterial(r *http.Request) (reply, error) {
-	in, err := read[struct {
+	in, err := page.Read[struct {
 		Material string `json:"material"`
 		Operator string `json:"operator"`
 	}](r)

@@ -4,16 +4,18 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+
+	"steelyard/internal/page"
 )
 
 //go:embed page
 var embedded embed.FS
 
-// pages serves the weighing page; everything it needs comes from here.
-func pages() http.Handler {
+// files serves the page; everything it needs comes from here.
+func files() http.Handler {
 	root, err := fs.Sub(embedded, "page")
 	if err != nil { // the folder is part of the program
 		panic(err)
 	}
-	return http.FileServerFS(root)
+	return page.Files(root)
 }

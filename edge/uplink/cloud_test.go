@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type cloud struct {
 	key    chain.Key
 	edge   chain.Key
 	stream *uplink.Stream
+
+	mu sync.Mutex // held for a whole publish: journals are sent side by side
 
 	// fate of the k-th batch, from 0; nil: it arrives and is receipted.
 	fate func(k int, b *wire.Batch) fate
@@ -64,6 +67,8 @@ func (c *cloud) connect(j *journal.Journal, change func(*uplink.Config)) *uplink
 // publish is one session's way to the broker.
 func (c *cloud) publish(m mqtt.Message) <-chan error {
 	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	result := make(chan error, 1)
 	b, err := wire.DecodeBatch(m.Payload)
 	if err != nil {
@@ -112,6 +117,18 @@ func (c *cloud) post(b *wire.Batch, mute bool) {
 	if !mute {
 		c.receipt(held)
 	}
+}
+
+// ledger is what was taken, journal by journal in the order given.
+func (c *cloud) ledger(journals ...*journal.Journal) (all []string) {
+	for _, j := range journals {
+		for _, line := range c.taken {
+			if strings.HasPrefix(line, j.ID()) {
+				all = append(all, line)
+			}
+		}
+	}
+	return all
 }
 
 // receipt says what is committed. Its time is what the test's cloud counts.

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"steelyard/edge/journal"
 	"steelyard/internal/chain"
 	"steelyard/internal/mqtt"
@@ -46,22 +48,18 @@ type Config struct {
 	TrustPuback bool
 }
 
-// Stream sends the journals of one directory, the older ones first.
+// Stream sends the journals of one directory.
 type Stream struct {
 	config  Config
 	journal *journal.Journal
 
-	receipts chan wire.Receipt
-	requests chan wire.Request
-
-	// Of the flights, which follow each other: by journal, up to where entries are done with without
-	// a receipt. With TrustPuback it is what the broker acknowledged, without it the end of an older
-	// journal that can't be read any more.
-	beyond  map[string]uint64
-	unsaved bool // the newest receipt could not be saved
-
-	mu      sync.Mutex // guards what other goroutines look at
+	mu      sync.Mutex // guards the fields below, which the flights and other goroutines share
 	refused string     // why the cloud refuses, until the next receipt
+	unsaved bool       // the newest receipt could not be saved
+	// By journal, up to where entries are done with without a receipt: with TrustPuback what the
+	// broker acknowledged, without it the end of an older journal that can't be read any more.
+	beyond  map[string]uint64
+	flights map[string]*flight
 }
 
 // New takes the journal that is being written; those before it are sent too.
@@ -78,8 +76,7 @@ func New(c Config, j *journal.Journal) *Stream {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stream{config: c, journal: j, receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16),
-		beyond: map[string]uint64{}}
+	return &Stream{config: c, journal: j, beyond: map[string]uint64{}, flights: map[string]*flight{}}
 }
 
 // Refused says why the cloud takes nothing, in its words; empty when it does.
@@ -93,6 +90,29 @@ func (s *Stream) setRefused(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = why
+}
+
+// doneWith says up to where a journal needs no receipt.
+func (s *Stream) doneWith(journal string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.beyond[journal]
+}
+
+func (s *Stream) setDoneWith(journal string, n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beyond[journal] = max(s.beyond[journal], n)
+}
+
+// saved takes note of whether a receipt could be saved; first says that it is the first of a row
+// that could not.
+func (s *Stream) saved(ok bool) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = !ok && !s.unsaved
+	s.unsaved = !ok
+	return first
 }
 
 // Subscribe listens for receipts and requests on a new connection.
@@ -111,10 +131,19 @@ func (s *Stream) Receive(m mqtt.Message) {
 		s.config.Log.Warn("receipt for another stream", "site", r.Site, "stream", r.Stream)
 		return
 	}
-	select {
-	case s.receipts <- r:
-	default:
+	if f := s.flightOf(r.Journal); f != nil {
+		select {
+		case f.receipts <- r:
+		default:
+		}
 	}
+}
+
+// flightOf finds the sending of a journal on the present connection; nil when there is none.
+func (s *Stream) flightOf(journal string) *flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flights[journal]
 }
 
 // Request takes the cloud's word that something is to be sent again.
@@ -122,23 +151,39 @@ func (s *Stream) Request(r wire.Request) {
 	if r.Stream != s.config.Stream {
 		return
 	}
-	select {
-	case s.requests <- r:
-	default:
+	if f := s.flightOf(r.Journal); f != nil {
+		select {
+		case f.requests <- r:
+		default:
+		}
 	}
 }
 
-// Run sends on one connection until it ends, and never returns nil. A *journal.AheadError or
-// *journal.ForkError says that the journal must not be continued.
+// Run sends on one connection until it ends, and never returns nil. All journals are sent side by
+// side: one that the cloud does not take, because it was forked, must not hold up the others. A
+// *journal.AheadError or *journal.ForkError says that the journal must not be continued.
 func (s *Stream) Run(ctx context.Context, publish func(mqtt.Message) <-chan error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	var flights []*flight
 	for _, older := range s.journal.Older() {
-		f := flight{Stream: s, log: older, publish: publish}
-		if err := f.run(ctx); err != nil {
-			return err
-		}
+		flights = append(flights, s.flight(older, false, publish))
 	}
-	f := flight{Stream: s, log: s.journal, publish: publish, current: true}
-	return f.run(ctx)
+	flights = append(flights, s.flight(s.journal, true, publish))
+	s.mu.Lock()
+	clear(s.flights)
+	for _, f := range flights {
+		s.flights[f.log.ID()] = f
+	}
+	s.mu.Unlock()
+	for _, f := range flights {
+		g.Go(func() error { return f.run(ctx) })
+	}
+	return g.Wait()
+}
+
+func (s *Stream) flight(log log, current bool, publish func(mqtt.Message) <-chan error) *flight {
+	return &flight{Stream: s, log: log, current: current, publish: publish,
+		receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16)}
 }
 
 // flight is the sending of one journal on one connection.
@@ -147,6 +192,9 @@ type flight struct {
 	log     log
 	current bool // the journal is being written: there is always more to come
 	publish func(mqtt.Message) <-chan error
+
+	receipts chan wire.Receipt
+	requests chan wire.Request
 
 	acked   uint64   // the cloud has everything up to here, as far as this connection knows
 	stale   int64    // receipts up to this time, Unix ms, were taken back by a request
@@ -166,7 +214,7 @@ type puback struct {
 // run sends one journal; an older one ends it when all of it that can be read is receipted.
 func (f *flight) run(ctx context.Context) error {
 	r, _ := f.log.Receipt()
-	f.acked = max(r.N, f.beyond[f.log.ID()])
+	f.acked = max(r.N, f.doneWith(f.log.ID()))
 	f.next, f.moved = f.acked+1, time.Now()
 	f.pubacks = make(chan puback, mqtt.Window)
 	wake := make(chan struct{}, 1)
@@ -202,7 +250,7 @@ func (f *flight) run(ctx context.Context) error {
 				return p.err
 			}
 			if f.config.TrustPuback {
-				f.beyond[f.log.ID()] = max(f.beyond[f.log.ID()], p.last)
+				f.setDoneWith(f.log.ID(), p.last)
 				f.trust(p.last)
 			}
 		case <-stall.C:
@@ -226,7 +274,7 @@ func (f *flight) done() bool {
 	case f.barren && f.acked+1 >= f.next:
 		f.config.Log.Error("the end of an older journal can't be read and is not sent", "stream", f.config.Stream,
 			"journal", f.log.ID(), "from", f.next, "to", last)
-		f.beyond[f.log.ID()] = last
+		f.setDoneWith(f.log.ID(), last)
 		return true
 	}
 	return false
@@ -332,10 +380,9 @@ func (f *flight) receipt(r wire.Receipt) error {
 	}
 	// A disk that takes no receipt is no reason to send less: the cloud has the entries, and what is
 	// not saved only costs sending them again after the next start.
-	if err != nil && !f.unsaved {
+	if f.saved(err == nil) {
 		f.config.Log.Error("receipt not saved", "stream", f.config.Stream, "number", r.N, "err", err)
 	}
-	f.unsaved = err != nil
 	f.trust(r.N)
 	return nil
 }

@@ -261,7 +261,9 @@ func (s *search) askAll(ctx context.Context) ([]candidate, error) {
 				if err != nil {
 					return nil, err
 				}
-				heard += len(pieces)
+				for _, p := range pieces {
+					heard += len(p)
+				}
 				candidates := rank(pieces, s.only)
 				s.progress("%d %s: asked with %q: %s, %s", baud, format, request, count(len(pieces), "piece"), count(len(candidates), "dialect"))
 				if len(candidates) > 0 {

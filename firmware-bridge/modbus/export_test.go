@@ -23,7 +23,7 @@ func Ask(unit, fc uint8, from uint16, count int) []byte {
 }
 
 // TrustMaster is Trust for a Master.
-func (m *Master) Trust() { m.trusting = true }
+func (m *Master) TrustMaster() { m.trusting = true }
 
 // ErrNoReply and ErrLost are what a line in memory fails with.
 var (

@@ -95,11 +95,23 @@ func ptyLink(t *testing.T) func(func() time.Duration) string {
 	}
 }
 
+// tardily is a thousand late replies on a number of lines.
+func tardily(lines int) ordeal { return ordeal{lines, 1000, lateTimeout, lateLatency} }
+
+// lateness is a delay beyond the time-out and within the latency.
+func lateness(g *gremlin) time.Duration {
+	return lateTimeout + time.Duration(4+g.intn(6))*time.Millisecond
+}
+
 func TestLateReplyOnASerialLine(t *testing.T) {
-	t.Parallel()
-	if wrong := lateReplies(t, ptyLink(t), 1000, 0, false); wrong > 0 {
-		t.Errorf("%d wrong values", wrong)
-	}
+	endure(t, tardily(20), func(t *testing.T, g *gremlin) string {
+		return "rtu://" + onPty(t, &slave{reply: func(_ uint8, _, answer []byte) []byte {
+			if g.strike() {
+				time.Sleep(lateness(g)) // a slow machine
+			}
+			return answer
+		}}) + "?baud=115200"
+	})
 }
 
 // A machine that is slower than its profile says: the question of another length alone holds.
@@ -111,24 +123,22 @@ func TestLateReplyBeyondTheLatency(t *testing.T) {
 }
 
 func TestLateReplyOnTCP(t *testing.T) {
-	t.Parallel()
-	wrong := lateReplies(t, func(delay func() time.Duration) string {
+	endure(t, tardily(20), func(t *testing.T, g *gremlin) string {
 		return "tcp://" + listen(t, func(conn net.Conn) {
 			request := make([]byte, 12)
 			for {
 				if _, err := io.ReadFull(conn, request); err != nil {
 					return
 				}
-				time.Sleep(delay()) // a slow machine
+				if g.strike() {
+					time.Sleep(lateness(g)) // a slow machine
+				}
 				if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
 					return
 				}
 			}
 		})
-	}, 1000, 0, false)
-	if wrong > 0 {
-		t.Errorf("%d wrong values", wrong)
-	}
+	})
 }
 
 // mbap puts the header of the request before unit, function and data.

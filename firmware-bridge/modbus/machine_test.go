@@ -23,7 +23,13 @@ import (
 	"steelyard/firmware-bridge/modbus"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if count := os.Getenv(machinesVariable); count != "" {
+		serveMachines(count) // the machines of a benchmark, in a process of their own
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 

@@ -134,7 +134,7 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 		// Nothing was asked: the unit is not to blame.
 	default:
 		u.why = err
-		if u.fails++; u.fails >= 2 {
+		if u.fails++; u.fails >= 2 && !m.trusting {
 			u.pause.failed(time.Now())
 		}
 	}

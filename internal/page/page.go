@@ -1,0 +1,153 @@
+// Package page is what the pages of the edge and of the cloud have in common.
+//
+// In: a page's own files and handlers. Out: those files with the shared ones beside them, answers
+// as JSON or as RFC 9457 problems, events, and the headers that every answer carries.
+// It promises that nothing of a page may be framed or sniffed or load anything from elsewhere, that
+// a request is bounded in size and time, and that a reader of events who stops reading is cut off,
+// not waited for.
+// It knows no weights, tonnes or codes.
+package page
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"time"
+)
+
+//go:embed shared
+var shared embed.FS
+
+// Limits of a request and of a write to a reader of events.
+const (
+	maxBody      = 64 << 10
+	answerLimit  = 20 * time.Second
+	writeTimeout = 5 * time.Second
+)
+
+// Files serves a page's own files and, under the same names' roof, the shared ones: scripts for
+// language, numbers and the line to the server, the basic style, the icon.
+func Files(own fs.FS) http.Handler {
+	common, err := fs.Sub(shared, "shared")
+	if err != nil { // the folder is part of the program
+		panic(err)
+	}
+	return http.FileServerFS(layers{own, common})
+}
+
+// layers opens a file in the first of several file systems that has it.
+type layers []fs.FS
+
+func (l layers) Open(name string) (fs.File, error) {
+	for _, files := range l[:len(l)-1] {
+		if f, err := files.Open(name); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return l[len(l)-1].Open(name)
+}
+
+// Guard sets what every answer carries and refuses what other sites' pages send.
+func Guard(next http.Handler) http.Handler {
+	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	}))
+}
+
+// Problem is an RFC 9457 problem detail. Code is stable and is what pages translate.
+type Problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// Wrong is the problem of a request that can't be understood.
+func Wrong(code, detail string) error {
+	return &Problem{"bad request", http.StatusBadRequest, code, detail}
+}
+
+// Answer makes a handler of a function that gives a status and what is to be written as JSON. An
+// error that is no Problem says that the service is not able to answer now.
+func Answer(handle func(*http.Request) (status int, body any, err error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
+		defer cancel()
+		status, body, err := handle(r.WithContext(ctx))
+		kind := "application/json"
+		if err != nil {
+			p, known := errors.AsType[*Problem](err)
+			if !known {
+				p = &Problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
+			}
+			kind, status, body = "application/problem+json", p.Status, p
+		}
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(status)
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(body) // a caller that went away is not our error
+	})
+}
+
+// Read decodes a JSON body strictly.
+func Read[T any](r *http.Request) (T, error) {
+	var v T
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return v, Wrong("bad-request", "send Content-Type: application/json")
+	}
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return v, Wrong("bad-request", "body: "+err.Error())
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return v, Wrong("bad-request", "body: more than one JSON value")
+	}
+	return v, nil
+}
+
+// Events sends server-sent events to one reader, each only when it differs from the one before.
+type Events struct {
+	w    http.ResponseWriter
+	out  *http.ResponseController
+	sent map[string]string
+}
+
+// NewEvents begins a stream of events as the answer to a request.
+func NewEvents(w http.ResponseWriter) *Events {
+	w.Header().Set("Content-Type", "text/event-stream")
+	return &Events{w, http.NewResponseController(w), map[string]string{}}
+}
+
+// Send writes one event. Any error means that the reader is gone.
+func (e *Events) Send(event string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if e.sent[event] == string(data) {
+		return nil
+	}
+	e.sent[event] = string(data)
+	if err := e.out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if _, err := e.w.Write([]byte("event: " + event + "\ndata: " + string(data) + "\n\n")); err != nil {
+		return err
+	}
+	return e.out.Flush()
+}
