@@ -2,6 +2,7 @@ package demo
 
 import (
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,9 +114,7 @@ func TestTonnes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ledger := map[tonnesKey]unit.Mass{}
-			for k, m := range want {
-				ledger[k] = m
-			}
+			maps.Copy(ledger, want)
 			tc.harm(ledger)
 			rows, equal := compareTonnes(truth, ledger)
 			if equal {

@@ -30,6 +30,8 @@ type Config struct {
 // Broker is either embedded (Listen) or somewhere else (URL).
 type Broker struct {
 	Listen       string `yaml:"listen"`      // address of the embedded broker
+	CertFile     string `yaml:"cert_file"`   // of the embedded broker: its certificate chain, PEM; empty: no TLS
+	KeyFile      string `yaml:"key_file"`    // the certificate's key, mode 0600
 	MaxClients   int    `yaml:"max_clients"` // of the embedded broker
 	URL          string `yaml:"url"`         // tcp:// or ssl:// of any MQTT 3.1.1 broker
 	Username     string `yaml:"username"`
@@ -66,7 +68,7 @@ func Read(path string) (Config, error) {
 	c := defaults()
 	base := filepath.Dir(path)
 	err := config.LoadFile(path, &c, func(k *config.Checker) {
-		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Influx.TokenFile, &c.Account}
+		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Broker.CertFile, &c.Broker.KeyFile, &c.Influx.TokenFile, &c.Account}
 		for i := range c.Sites {
 			files = append(files, &c.Sites[i].PasswordFile)
 		}
@@ -83,6 +85,9 @@ func Read(path string) (Config, error) {
 func (c *Config) check(k *config.Checker) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8080", c.Listen)
+	}
+	if (c.Broker.CertFile == "") != (c.Broker.KeyFile == "") {
+		k.Fault("broker", "cert_file and key_file go together")
 	}
 	switch {
 	case c.Broker.Listen == "" && c.Broker.URL == "":

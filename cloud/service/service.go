@@ -10,6 +10,7 @@ package service
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -173,12 +174,36 @@ func (p *parts) openBroker() (err error) {
 		p.link.Username, p.link.Password = "cloud", rand.Text()
 		accounts = append(accounts, broker.Account{Name: p.link.Username, Password: p.link.Password, Role: broker.Cloud})
 	}
-	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log})
+	secure, err := certificate(c)
+	if err != nil {
+		return err
+	}
+	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, TLS: secure, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log})
 	if err != nil {
 		return err
 	}
 	p.link.URL, p.link.Dial = "tcp://embedded:1883", p.broker.Dial
 	return nil
+}
+
+// certificate loads what the embedded broker shows to the edges; nil without TLS.
+func certificate(c Broker) (*tls.Config, error) {
+	if c.CertFile == "" {
+		return nil, nil
+	}
+	chain, err := config.ReadFile(c.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("broker certificate: %w", err)
+	}
+	key, err := config.Secret(c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("broker certificate %s with key %s: %w", c.CertFile, c.KeyFile, err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
 func (p *parts) openTelemetry(ctx context.Context) (err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -235,9 +236,7 @@ func (h *History) Put(ctx context.Context, points []Point) error {
 	if err != nil {
 		return err
 	}
-	for k, r := range fresh {
-		h.series[k] = r
-	}
+	maps.Copy(h.series, fresh)
 	for _, err := range bad {
 		h.park(err)
 	}

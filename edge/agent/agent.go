@@ -10,6 +10,7 @@ package agent
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -72,15 +73,17 @@ type parts struct {
 	key      chain.Key
 	cloud    chain.PublicKey
 	password string
-	buses    []*modbus.Bus
-	listener net.Listener
-	records  *journal.Journal
-	samples  *journal.Journal
-	clock    *clock
-	sampler  *sampler
-	desk     *desk
-	uplinks  [2]*uplink.Stream
-	link     linkState
+	// authorities may sign the broker's certificate; nil: the system's
+	authorities *x509.CertPool
+	buses       []*modbus.Bus
+	listener    net.Listener
+	records     *journal.Journal
+	samples     *journal.Journal
+	clock       *clock
+	sampler     *sampler
+	desk        *desk
+	uplinks     [2]*uplink.Stream
+	link        linkState
 }
 
 // Start runs an agent until ctx ends.
@@ -101,6 +104,11 @@ func (p *parts) open(w Weakness) (err error) {
 	c := p.config
 	if p.cloud, err = chain.ParsePublicKey(c.Cloud.Key); err != nil {
 		return fmt.Errorf("cloud.key: %w", err)
+	}
+	if c.Cloud.CAFile != "" {
+		if p.authorities, err = authorities(c.Cloud.CAFile); err != nil {
+			return err
+		}
 	}
 	if c.Cloud.PasswordFile != "" {
 		if p.password, err = config.Password(c.Cloud.PasswordFile); err != nil {
@@ -329,16 +337,4 @@ func (p *parts) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// linkedMQTT are the options of the connection to the cloud.
-func (p *parts) linkedMQTT() mqtt.Options {
-	o := p.config.Cloud.options(p.config.Site)
-	o.Password, o.Log = p.password, p.log
-	o.MinBackoff, o.MaxBackoff = 500*time.Millisecond, 30*time.Second
-	o.WillFor = func(id string) *mqtt.Message {
-		s := wire.Status{Site: p.config.Site, Session: id}
-		return &mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
-	}
-	return o
 }

@@ -50,6 +50,7 @@ type Cloud struct {
 	Broker       string `yaml:"broker"`        // tcp://host:port or ssl://host:port
 	Username     string `yaml:"username"`      // empty: none
 	PasswordFile string `yaml:"password_file"` // mode 0600
+	CAFile       string `yaml:"ca_file"`       // authorities of the broker's certificate, PEM; empty: the system's
 	Key          string `yaml:"key"`           // the cloud's public key: only its receipts free an entry
 }
 
@@ -124,7 +125,7 @@ func Read(path string) (Config, error) {
 	base := filepath.Dir(path)
 	var broken error // a file that this one names
 	err = config.Load(path, data, &c, func(k *config.Checker) {
-		for _, p := range []*string{&c.Data, &c.Materials, &c.Profiles, &c.Cloud.PasswordFile} {
+		for _, p := range []*string{&c.Data, &c.Materials, &c.Profiles, &c.Cloud.PasswordFile, &c.Cloud.CAFile} {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(base, *p)
 			}

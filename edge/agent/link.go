@@ -2,13 +2,17 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"steelyard/edge/journal"
+	"steelyard/internal/config"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/program"
 	"steelyard/internal/wire"
@@ -120,4 +124,32 @@ func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
 			}
 		}
 	}
+}
+
+// linkedMQTT are the options of the connection to the cloud.
+func (p *parts) linkedMQTT() mqtt.Options {
+	o := p.config.Cloud.options(p.config.Site)
+	o.Password, o.Log = p.password, p.log
+	o.MinBackoff, o.MaxBackoff = 500*time.Millisecond, 30*time.Second
+	if p.authorities != nil {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.authorities}
+	}
+	o.WillFor = func(id string) *mqtt.Message {
+		s := wire.Status{Site: p.config.Site, Session: id}
+		return &mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
+	}
+	return o
+}
+
+// authorities reads the certificates that may sign the broker's.
+func authorities(path string) (*x509.CertPool, error) {
+	pem, err := config.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("broker's authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("broker's authorities: %s holds no certificate in PEM form: put the one in that signed the broker's", path)
+	}
+	return pool, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -205,9 +206,7 @@ func (m *memory) crash(written bool) {
 	defer m.mu.Unlock()
 	if !written {
 		m.names = map[string]*inode{}
-		for path, f := range m.kept {
-			m.names[path] = f
-		}
+		maps.Copy(m.names, m.kept)
 	}
 	m.kept = map[string]*inode{}
 	for path, f := range m.names {

@@ -391,11 +391,11 @@ func TestMbpollAndLibmodbus(t *testing.T) {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
 	out, err = exec.Command(binary, host, port, "1").CombinedOutput()
-	bits := ""
+	var bits strings.Builder
 	for i := 16; i < 36; i++ {
-		bits += fmt.Sprint(holds(1, i/16) >> (i % 16) & 1)
+		bits.WriteString(fmt.Sprint(holds(1, i/16) >> (i % 16) & 1))
 	}
-	want := fmt.Sprintf("holding %d %d\ninput %[1]d %[2]d\ncoils%[3]s\ninputs%[3]s\nrefused 111111\n", holds(1, 100), holds(1, 109), bits)
+	want := fmt.Sprintf("holding %d %d\ninput %[1]d %[2]d\ncoils%[3]s\ninputs%[3]s\nrefused 111111\n", holds(1, 100), holds(1, 109), bits.String())
 	if err != nil || string(out) != want {
 		t.Errorf("libmodbus: %v\n%s\nwant\n%s", err, out, want)
 	}

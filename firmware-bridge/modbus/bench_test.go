@@ -52,21 +52,27 @@ func (w *wire) reply(_ uint8, _, answer []byte) []byte {
 		silence = 1750 * time.Microsecond
 	}
 	until := time.Now().Add(8*char + silence + time.Duration(len(answer))*char)
+	exactly(until)
+	w.late.Add(int64(time.Since(until)))
+	return answer
+}
+
+// exactly waits as a machine does that has nothing else to do: the last of it awake.
+func exactly(until time.Time) {
 	for d := time.Until(until); d > 0; d = time.Until(until) {
 		if d > 200*time.Microsecond {
 			t := syscall.NsecToTimespec(int64(d - 150*time.Microsecond))
 			_ = syscall.Nanosleep(&t, nil)
 		}
 	}
-	w.late.Add(int64(time.Since(until)))
-	return answer
 }
 
-// contestant asks for so many replies.
+// contestant asks for so many replies and says how long they took. The first question of a turn is
+// not counted: the silence before it is over already.
 type contestant struct {
 	name  string
 	wire  *wire
-	ask   func(replies int)
+	ask   func(replies int) time.Duration
 	spent time.Duration
 }
 
@@ -94,9 +100,7 @@ func race(b *testing.B, baud, count int) {
 	b.ResetTimer()
 	for done := 0; done < b.N; done += turn {
 		for _, c := range contestants {
-			begun := time.Now()
-			c.ask(min(turn, b.N-done))
-			c.spent += time.Since(begun)
+			c.spent += c.ask(min(turn, b.N-done))
 		}
 	}
 	b.StopTimer()
@@ -142,11 +146,14 @@ func oursOn(b *testing.B, kind string, baud, count int) *contestant {
 		stop()
 		close(sink.scans)
 	})
-	return &contestant{name: kind, wire: w, ask: func(replies int) {
+	return &contestant{name: kind, wire: w, ask: func(replies int) time.Duration {
 		<-sink.scans // read in the last turn; taking it sets the bus free
+		<-sink.scans
+		begun := time.Now()
 		for range replies {
 			<-sink.scans
 		}
+		return time.Since(begun)
 	}}
 }
 
@@ -160,8 +167,12 @@ func libraryAlone(b *testing.B, baud, count int) *contestant {
 	}
 	b.Cleanup(func() { client.Close() })
 	i := 0
-	return &contestant{name: "library", wire: w, ask: func(replies int) {
-		for range replies {
+	return &contestant{name: "library", wire: w, ask: func(replies int) time.Duration {
+		begun := time.Now()
+		for n := range replies + 1 {
+			if n == 1 {
+				begun = time.Now()
+			}
 			i++
 			if err := client.SetUnitId(uint8(1 + i%5)); err != nil {
 				b.Fatal(err)
@@ -170,6 +181,7 @@ func libraryAlone(b *testing.B, baud, count int) *contestant {
 				b.Fatal(err)
 			}
 		}
+		return time.Since(begun)
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,4 +157,27 @@ func TestSerialLineOverTCP(t *testing.T) {
 	t.Parallel()
 	address := listen(t, func(conn net.Conn) { (&slave{end: conn}).serve() })
 	readPeer(t, "rtu-over-tcp://"+address+"?baud=19200")
+}
+
+// A line between two terminals that socat made, as a fitter makes one at the desk.
+func TestSocatLine(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	ours, theirs := filepath.Join(folder, "ours"), filepath.Join(folder, "theirs")
+	start(t, "socat", "pty,raw,echo=0,link="+ours, "pty,raw,echo=0,link="+theirs)
+	var end *os.File
+	for deadline := time.Now().Add(30 * time.Second); end == nil; time.Sleep(10 * time.Millisecond) { // until a foreign process is ready
+		if _, err := os.Stat(ours); err == nil {
+			if end, err = os.OpenFile(theirs, os.O_RDWR|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0); err != nil {
+				end = nil
+			}
+		}
+		if end == nil && time.Now().After(deadline) {
+			t.Fatal("socat makes no line; install socat (.ci/peers does)")
+		}
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); (&slave{end: end}).serve() }()
+	t.Cleanup(func() { end.Close(); <-done })
+	readPeer(t, "rtu://"+ours+"?baud=19200")
 }

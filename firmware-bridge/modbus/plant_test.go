@@ -75,11 +75,7 @@ func serveMachines(what string) {
 							served++
 							if gateway {
 								one.Lock()
-								until := time.Now().Add(pause)
-								for d := time.Until(until); d > 0; d = time.Until(until) {
-									t := syscall.NsecToTimespec(int64(d))
-									_ = syscall.Nanosleep(&t, nil)
-								}
+								exactly(time.Now().Add(pause))
 								one.Unlock()
 							}
 							binary.BigEndian.PutUint64(reply[9:], uint64(time.Now().UnixNano()))

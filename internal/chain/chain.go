@@ -111,7 +111,7 @@ func NewKey() Key {
 const keyPrefix = "steelyard-key-1:"
 
 // ErrKey says that a text is no key. It never quotes the text, which may be a secret.
-var ErrKey = errors.New("not a key file: expected one line that begins with " + keyPrefix)
+var ErrKey = errors.New("not a key file: expected one line that begins with " + keyPrefix + "…")
 
 // ParseKey reads what Text writes.
 func ParseKey(text string) (Key, error) {

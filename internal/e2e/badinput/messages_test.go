@@ -54,11 +54,12 @@ func startCity(t *testing.T) *city {
 	c := &city{t: t, broker: freePort(t), log: filepath.Join(dir, "log"), exited: make(chan struct{})}
 	pages := freePort(t)
 	c.pages = "http://" + pages
-	text := fmt.Sprintf("data: data\nlisten: %q\nbroker: {listen: %q}\nsites:\n", pages, c.broker)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("data: data\nlisten: %q\nbroker: {listen: %q}\nsites:\n", pages, c.broker))
 	for _, site := range []string{"xinhua-1", "ruzhou-1"} {
-		text += fmt.Sprintf("  - {id: %s, key: %q}\n", site, scribe.KeyOf(site).Public())
+		text.WriteString(fmt.Sprintf("  - {id: %s, key: %q}\n", site, scribe.KeyOf(site).Public()))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cloud.yaml"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cloud.yaml"), []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log, err := os.Create(c.log)

@@ -42,7 +42,7 @@ func TestFaultsOfAPageAreSeen(t *testing.T) {
 			}
 			p.Wait("window.ran")
 			var all []string
-			for deadline := 0; deadline < 100; deadline++ {
+			for range 100 {
 				if all = append(all, p.Faults()...); strings.Contains(strings.Join(all, "\n"), c.want) {
 					return
 				}
