@@ -12,7 +12,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -42,20 +41,16 @@ import (
 
 // Run is the cloud program: it reads the flags and the file they name, and runs until ctx ends.
 func Run(ctx context.Context, env program.Env) error {
-	flags := flag.NewFlagSet("cloud", flag.ContinueOnError)
-	path := flags.String("config", "cloud.yaml", "the city's configuration")
-	check := flags.Bool("check", false, "check the configuration and say what it means, then exit")
-	if rest, err := env.Parse(flags, "cloud [-config cloud.yaml] [-check] | cloud demo [flags]", env.Args); err != nil {
-		return err
-	} else if len(rest) > 0 {
-		return program.Usage("unexpected %q", rest[0])
-	}
-	c, err := Read(*path)
+	path, check, err := env.ConfigFlags("cloud", "cloud [-config cloud.yaml] [-check] | cloud demo [flags]")
 	if err != nil {
 		return err
 	}
-	if *check {
-		fmt.Fprintf(env.Stdout, "%s: %d sites: good\n", *path, len(c.Sites))
+	c, err := Read(path)
+	if err != nil {
+		return err
+	}
+	if check {
+		fmt.Fprintf(env.Stdout, "%s: %d sites: good\n", path, len(c.Sites))
 		return nil
 	}
 	return Start(ctx, c, env.Log)

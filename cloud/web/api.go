@@ -34,7 +34,7 @@ func Handler(c City) http.Handler {
 	mux.Handle("GET /api/quarantine", answer(s.quarantine))
 	mux.Handle("GET /api/account", answer(s.account))
 	mux.HandleFunc("GET /api/events", s.events)
-	mux.Handle("GET /", files())
+	mux.Handle("GET /", page.Files(files))
 	return page.Guard(mux)
 }
 

@@ -7,6 +7,7 @@
 package web
 
 import (
+	"embed"
 	"log/slog"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 )
+
+//go:embed page
+var files embed.FS
 
 // City is what the pages read from.
 type City struct {

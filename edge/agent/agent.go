@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -40,20 +39,16 @@ import (
 
 // Run is the edge program: it reads the flags and the file they name, and runs until ctx ends.
 func Run(ctx context.Context, env program.Env) error {
-	flags := flag.NewFlagSet("edge", flag.ContinueOnError)
-	path := flags.String("config", "edge.yaml", "the site's configuration")
-	check := flags.Bool("check", false, "check the configuration and say what it means, then exit")
-	if rest, err := env.Parse(flags, "edge [-config edge.yaml] [-check]", env.Args); err != nil {
-		return err
-	} else if len(rest) > 0 {
-		return program.Usage("unexpected %q", rest[0])
-	}
-	c, err := Read(*path)
+	path, check, err := env.ConfigFlags("edge", "edge [-config edge.yaml] [-check]")
 	if err != nil {
 		return err
 	}
-	if *check {
-		fmt.Fprintf(env.Stdout, "%s: site %s, %d weighbridges, %d buses: good\n", *path, c.Site, len(c.Weighbridges), len(c.Buses))
+	c, err := Read(path)
+	if err != nil {
+		return err
+	}
+	if check {
+		fmt.Fprintf(env.Stdout, "%s: site %s, %d weighbridges, %d buses: good\n", path, c.Site, len(c.Weighbridges), len(c.Buses))
 		return nil
 	}
 	return Start(ctx, c, Weakness{}, env.Log)

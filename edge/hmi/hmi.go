@@ -9,6 +9,7 @@ package hmi
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,9 @@ import (
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
+
+//go:embed page
+var files embed.FS
 
 // Desk is what the pages may ask of the agent. Every function may be called from any goroutine.
 type Desk struct {
@@ -80,7 +84,7 @@ func Handler(d Desk) http.Handler {
 	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
 	mux.Handle("POST /api/cancel", answer(s.cancel))
 	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
-	mux.Handle("GET /", files())
+	mux.Handle("GET /", page.Files(files))
 	return page.Guard(mux)
 }
 

@@ -19,7 +19,8 @@ type door struct {
 	most     int
 	serve    func(context.Context, net.Conn)
 	log      *slog.Logger
-	refused  map[netip.Addr]bool // already in the log; only run touches it
+	refused  map[netip.Addr]bool // already in the log; like full only run touches it
+	full     bool                // all places are taken, and the log says so
 
 	mu     sync.Mutex
 	inside map[net.Conn]bool
@@ -106,10 +107,14 @@ func (d *door) enter(conn net.Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.inside) >= d.most {
+		if d.full {
+			return false
+		}
+		d.full = true
 		d.log.Warn("peer refused: all places are taken; raise clients or close old connections", "peer", peer.String(), "clients", d.most)
 		return false
 	}
-	d.inside[conn] = true
+	d.full, d.inside[conn] = false, true
 	return true
 }
 

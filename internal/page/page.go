@@ -30,14 +30,18 @@ const (
 	writeTimeout = 5 * time.Second
 )
 
-// Files serves a page's own files and, under the same names' roof, the shared ones: scripts for
-// language, numbers and the line to the server, the basic style, the icon.
+// Files serves a page's own files, those in the folder "page", and beside them the shared ones:
+// scripts for language, numbers and the line to the server, the basic style, the icon.
 func Files(own fs.FS) http.Handler {
-	common, err := fs.Sub(shared, "shared")
-	if err != nil { // the folder is part of the program
+	return http.FileServerFS(layers{folder(own, "page"), folder(shared, "shared")})
+}
+
+func folder(files fs.FS, name string) fs.FS {
+	sub, err := fs.Sub(files, name)
+	if err != nil { // the names are constants, and good
 		panic(err)
 	}
-	return http.FileServerFS(layers{own, common})
+	return sub
 }
 
 // layers opens a file in the first of several file systems that has it.

@@ -26,7 +26,7 @@ func ask(t *testing.T, h http.Handler, r *http.Request) (*http.Response, string)
 }
 
 func TestOwnFilesGoBeforeSharedOnes(t *testing.T) {
-	h := page.Files(fstest.MapFS{"index.html": {Data: []byte("<p>own")}, "base.css": {Data: []byte("own{}")}})
+	h := page.Files(fstest.MapFS{"page/index.html": {Data: []byte("<p>own")}, "page/base.css": {Data: []byte("own{}")}})
 	for path, want := range map[string]string{"/": "<p>own", "/base.css": "own{}", "/language.js": "export", "/icon.svg": "<svg"} {
 		if res, body := ask(t, h, httptest.NewRequest("GET", path, nil)); res.StatusCode != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %.40q", path, res.StatusCode, body)
