@@ -179,7 +179,7 @@ func TestSenselessEntryDoesNotBlock(t *testing.T) {
 		{"bale", `{"number":1,"mass":1e400}`},
 		{"seance", `{"spirit":"none"}`},
 		{"weighing", `{"mass":1,"mass":2}`},
-		{"bale", "{\"number\":1,\"material\":\"\xFF\"}"},
+		{"bale", `{"number":1,"material":5}`},
 		{"bale", `{"` + strings.Repeat("x", 60_000) + `":1}`},
 		{"bale", `{"number":9007199254740993,"deep":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
 	} {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -137,6 +139,37 @@ func TestMasterAsksAnotherLengthFirst(t *testing.T) {
 	for i := range want {
 		if !bytes.Equal(asked[i], want[i]) {
 			t.Errorf("question %d % X, want % X", i, asked[i], want[i])
+		}
+	}
+}
+
+// Bits come as they were on the wire, over TCP as over a serial line.
+func TestMasterReadsBits(t *testing.T) {
+	t.Parallel()
+	bits := func(request []byte) []byte { // unit, function, count and bytes of the right answer
+		n := (int(binary.BigEndian.Uint16(request[4:])) + 7) / 8
+		answer := []byte{request[0], request[1], byte(n), 0xB5, 0x3A ^ request[1], 0x05}
+		return answer[:3+n]
+	}
+	address := listen(t, func(conn net.Conn) {
+		request := make([]byte, 12)
+		for {
+			if _, err := io.ReadFull(conn, request); err != nil {
+				return
+			}
+			if _, err := conn.Write(mbap(request, bits(request[6:]))); err != nil {
+				return
+			}
+		}
+	})
+	path := onPty(t, &slave{reply: func(_ uint8, request, _ []byte) []byte { return withCRC(bits(request)) }})
+	for _, link := range []string{"tcp://" + address, "rtu://" + path + "?baud=115200"} {
+		m := newMaster(t, modbus.MasterConfig{Link: link})
+		for fc := uint8(1); fc <= 2; fc++ {
+			data, _, err := m.Read(t.Context(), modbus.Question{Unit: 3, FC: fc, From: 7, Count: 19})
+			if want := []byte{0xB5, 0x3A ^ fc, 0x05}; err != nil || !bytes.Equal(data, want) {
+				t.Errorf("%s function %d: % X, %v, want % X", link, fc, data, err, want)
+			}
 		}
 	}
 }

@@ -157,6 +157,7 @@ func TestEnvelopeHasOneForm(t *testing.T) {
 		"cut off":            good[:len(good)-1],
 		"something behind":   good + " ",
 		"version 2":          strings.Replace(good, `{"v":1`, `{"v":2`, 1),
+		"not UTF-8":          strings.Replace(good, "synced", "syn\xffced", 2),
 		"newline in body":    strings.Split(good, `,"body"`)[0] + ",\"body\":{\"a\":\n1}}",
 		"longer than a line": strings.Replace(good, `"state":"synced"`, `"state":"`+strings.Repeat("x", wire.MaxLine)+`"`, 1),
 	} {
