@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"strings"
 
+	"steelyard/firmware-bridge/gateway"
 	"steelyard/internal/program"
 )
 
@@ -37,7 +38,15 @@ func commands() []command {
 		{"record", "keep the bytes of a line with their times", record},
 		{"replay", "send a recording again with the same times", replay},
 		{"simulate", "be a machine: a profile's registers or a dialect's frames", simulate},
+		{"serve", "share lines and buses with other masters, as gateway.yaml says", serve},
 	}
+}
+
+// serve is the gateway, a program of its own that lives behind the same name.
+func serve(ctx context.Context, c call) error {
+	env := c.env
+	env.Args = env.Args[1:]
+	return gateway.Run(ctx, env)
 }
 
 // Run is the program.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"flag"
 	"fmt"
 
 	"steelyard/internal/program"
@@ -11,20 +10,16 @@ import (
 // Run is the program "firmware-bridge serve": it reads the flags and the file they name, and
 // serves until ctx ends.
 func Run(ctx context.Context, env program.Env) error {
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	path := flags.String("config", "gateway.yaml", "what is shared, where and with whom")
-	check := flags.Bool("check", false, "check the configuration and say what it means, then exit")
-	if rest, err := env.Parse(flags, "firmware-bridge serve [-config gateway.yaml] [-check]", env.Args); err != nil {
-		return err
-	} else if len(rest) > 0 {
-		return program.Usage("unexpected %q", rest[0])
-	}
-	c, err := Read(*path)
+	path, check, err := env.ConfigFlags("gateway", "firmware-bridge serve [-config gateway.yaml] [-check]")
 	if err != nil {
 		return err
 	}
-	if *check {
-		if _, err := fmt.Fprintf(env.Stdout, "%s: %d lines, %d buses: good\n", *path, len(c.Lines), len(c.Buses)); err != nil {
+	c, err := Read(path)
+	if err != nil {
+		return err
+	}
+	if check {
+		if _, err := fmt.Fprintf(env.Stdout, "%s: %d lines, %d buses: good\n", path, len(c.Lines), len(c.Buses)); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 		return nil
