@@ -1,9 +1,10 @@
 // Package catalog is the list of machine models that are known, one file each.
 //
-// In: the profiles of configs/devices, or any other folder of such files.
-// Out: a profile by its name.
-// It promises that every profile it gives was checked whole and decodes its own vectors, and that
-// a file's name is its profile's name.
+// In: the files of configs/devices, or any other folder of such files. The first key of a file says
+// what it describes: "profile" a machine on Modbus, "indicator" a weighing indicator on a serial line.
+// Out: a profile or an indicator by its name; or every mistake, each with file, line and column.
+// It promises that everything it gives was checked whole and reads its own vectors and frames as
+// its file says, and that a file's name is its model's name.
 // It does not open a line and knows no site.
 package catalog
 
@@ -13,22 +14,22 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
 	"steelyard/firmware-bridge/modbus"
 )
 
-// Catalog holds profiles by name. It is never changed after Load.
+// Catalog holds models by name. It is never changed after Load.
 type Catalog struct {
-	profiles []*modbus.Profile // by name
+	profiles   []*modbus.Profile // by name
+	indicators []*Indicator      // by name
 }
 
-// largest is more than any profile: a thousand points with a note each.
+// largest is more than any model: a thousand points with a note each.
 const largest = 1 << 20
 
-// Load reads every *.yaml of the folder. The error holds the mistakes of all files. Files of
+// Load reads every *.yaml of the folders. The error holds the mistakes of all files. Files of
 // operators may be loaded beside the shipped ones; a name that is there twice is a mistake.
 func Load(folders ...fs.FS) (*Catalog, error) {
 	c := new(Catalog)
@@ -37,47 +38,42 @@ func Load(folders ...fs.FS) (*Catalog, error) {
 		names, err := fs.Glob(folder, "*.yaml")
 		wrong = append(wrong, err)
 		for _, name := range names {
-			p, err := load(folder, name)
-			if err == nil && c.find(p.Name) != nil {
-				err = fmt.Errorf("%s: profile %q is there twice; name the copy differently", name, p.Name)
-			}
-			if err != nil {
-				wrong = append(wrong, err)
-				continue
-			}
-			c.profiles = append(c.profiles, p)
+			wrong = append(wrong, c.add(folder, name))
 		}
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(c.profiles, func(a, b *modbus.Profile) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.indicators, func(a, b *Indicator) int { return cmp.Compare(a.Name, b.Name) })
 	return c, nil
 }
 
-func load(folder fs.FS, name string) (*modbus.Profile, error) {
+func (c *Catalog) add(folder fs.FS, name string) error {
 	file, err := folder.Open(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	data, err := io.ReadAll(io.LimitReader(file, largest+1))
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	if len(data) > largest {
-		return nil, fmt.Errorf("%s: is larger than %d bytes and no profile", name, largest)
-	}
-	p, err := modbus.Load(name, data)
+	m, err := Read(name, data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if base := strings.TrimSuffix(path.Base(name), ".yaml"); base != p.Name {
-		return nil, fmt.Errorf("%s: holds profile %q; name the file %s.yaml", name, p.Name, p.Name)
+	if c.profile(m.Name()) != nil || c.indicator(m.Name()) != nil {
+		return m.mistake(name, fmt.Sprintf("%s %q is there twice; name the copy differently", m.kind(), m.Name()))
 	}
-	return p, nil
+	if m.Profile != nil {
+		c.profiles = append(c.profiles, m.Profile)
+	} else {
+		c.indicators = append(c.indicators, m.Indicator)
+	}
+	return nil
 }
 
-func (c *Catalog) find(name string) *modbus.Profile {
+func (c *Catalog) profile(name string) *modbus.Profile {
 	for _, p := range c.profiles {
 		if p.Name == name {
 			return p
@@ -86,12 +82,39 @@ func (c *Catalog) find(name string) *modbus.Profile {
 	return nil
 }
 
+func (c *Catalog) indicator(name string) *Indicator {
+	for _, i := range c.indicators {
+		if i.Name == name {
+			return i
+		}
+	}
+	return nil
+}
+
 // Find gives the profile of that name.
 func (c *Catalog) Find(name string) (*modbus.Profile, error) {
-	if p := c.find(name); p != nil {
+	if p := c.profile(name); p != nil {
 		return p, nil
 	}
+	if c.indicator(name) != nil {
+		return nil, fmt.Errorf("device profile %q: is an indicator on a serial line; name it as indicator of a weighbridge", name)
+	}
 	return nil, fmt.Errorf("device profile %.60q: not in the catalogue, which has %s", name, strings.Join(c.Names(), ", "))
+}
+
+// FindIndicator gives the indicator of that name.
+func (c *Catalog) FindIndicator(name string) (*Indicator, error) {
+	if i := c.indicator(name); i != nil {
+		return i, nil
+	}
+	if c.profile(name) != nil {
+		return nil, fmt.Errorf("indicator %q: is a machine on Modbus; name it as profile of a machine on a bus", name)
+	}
+	names := make([]string, len(c.indicators))
+	for n, i := range c.indicators {
+		names[n] = i.Name
+	}
+	return nil, fmt.Errorf("indicator %.60q: not in the catalogue, which has %s", name, strings.Join(names, ", "))
 }
 
 // Names of all profiles, sorted.
@@ -105,3 +128,6 @@ func (c *Catalog) Names() []string {
 
 // Profiles in the order of their names.
 func (c *Catalog) Profiles() []*modbus.Profile { return slices.Clone(c.profiles) }
+
+// Indicators in the order of their names.
+func (c *Catalog) Indicators() []*Indicator { return slices.Clone(c.indicators) }

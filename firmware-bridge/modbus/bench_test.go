@@ -232,3 +232,57 @@ func BenchmarkDecode(b *testing.B) {
 		p.Decode(r)
 	}
 }
+
+// BenchmarkDeadUnit says what the living keep of their rate when one of five units on a line of
+// 19200 baud, read with 60 registers as often as the line allows, does not answer: time-out 1 s. The
+// first half minute, in which the dead unit is found out and set aside step by step, is not counted.
+//
+//	alive-polls/s  of the four, while the fifth answers
+//	kept-%         of that, while it does not
+func BenchmarkDeadUnit(b *testing.B) {
+	const settling, watched = 32 * time.Second, 31 * time.Second // one period of the longest pause and its time-out
+	var dead atomic.Bool
+	w := &wire{baud: 19200}
+	link := "rtu://" + onPty(b, &slave{reply: func(unit uint8, request, answer []byte) []byte {
+		if unit == 5 && dead.Load() {
+			return nil
+		}
+		return w.reply(unit, request, answer)
+	}})
+	living := &living{}
+	var units []modbus.Unit
+	for id := uint8(1); id <= 5; id++ {
+		units = append(units, modbus.Unit{Device: fmt.Sprint("m", id), ID: id, Profile: wide(b, 60), Every: time.Millisecond})
+	}
+	run(b, newBus(b, modbus.Config{Link: link + "?baud=19200", Units: units}, living))
+	time.Sleep(time.Second)
+	for range b.N {
+		dead.Store(false)
+		time.Sleep(35 * time.Second) // it is asked again at the latest after 30 s
+		before := living.rate(10 * time.Second)
+		dead.Store(true)
+		time.Sleep(settling)
+		after := living.rate(watched)
+		b.ReportMetric(before, "alive-polls/s")
+		b.ReportMetric(100*after/before, "kept-%")
+	}
+	b.ReportMetric(0, "ns/op")
+	b.Log(load1())
+}
+
+// living counts the polls of the units that never die.
+type living struct{ polls atomic.Int64 }
+
+func (l *living) Weight(device.Weight) {}
+func (l *living) Health(device.Health) {}
+func (l *living) Scan(s device.Scan) {
+	if s.Device != "m5" {
+		l.polls.Add(1)
+	}
+}
+
+func (l *living) rate(d time.Duration) float64 {
+	before := l.polls.Load()
+	time.Sleep(d)
+	return float64(l.polls.Load()-before) / d.Seconds()
+}
