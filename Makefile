@@ -7,7 +7,9 @@ FUZZTIME ?= 30s
 
 # The whole product on this machine: a simulated city, its sites and the pages.
 run:
-	$(GO) run ./cloud demo
+	@mkdir -p bin
+	$(GO) build -o bin/cloud ./cloud
+	@exec bin/cloud demo
 
 test: peers check
 	$(GO) test -race -shuffle=on -timeout 30m ./...

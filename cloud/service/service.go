@@ -9,16 +9,12 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,12 +27,10 @@ import (
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
 	"steelyard/internal/chain"
-	"steelyard/internal/config"
 	"steelyard/internal/durable"
 	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/program"
-	"steelyard/internal/wire"
 )
 
 // Run is the cloud program: it reads the flags and the file they name, and runs until ctx ends.
@@ -139,118 +133,6 @@ func (p *parts) open(ctx context.Context) (err error) {
 	return p.openIngest(keys)
 }
 
-// openBroker opens the embedded broker, or takes down where another one is.
-func (p *parts) openBroker() (err error) {
-	c := p.config.Broker
-	p.link = mqtt.Options{URL: c.URL, Client: "cloud", Username: c.Username, Log: p.log, MinBackoff: 500 * time.Millisecond, MaxBackoff: 10 * time.Second}
-	if c.PasswordFile != "" {
-		if p.link.Password, err = config.Password(c.PasswordFile); err != nil {
-			return err
-		}
-	}
-	if c.URL != "" {
-		for _, warning := range mqtt.Warnings(p.link) {
-			p.log.Warn(warning)
-		}
-		return nil
-	}
-	var accounts []broker.Account
-	for _, s := range p.config.Sites {
-		if s.PasswordFile == "" {
-			continue
-		}
-		password, err := config.Password(s.PasswordFile)
-		if err != nil {
-			return err
-		}
-		accounts = append(accounts, broker.Account{Name: s.ID, Password: password, Role: broker.Site, Site: s.ID})
-	}
-	if len(accounts) > 0 {
-		p.link.Username, p.link.Password = "cloud", rand.Text()
-		accounts = append(accounts, broker.Account{Name: p.link.Username, Password: p.link.Password, Role: broker.Cloud})
-	}
-	secure, err := certificate(c)
-	if err != nil {
-		return err
-	}
-	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, TLS: secure, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log})
-	if err != nil {
-		return err
-	}
-	p.link.URL, p.link.Dial = "tcp://embedded:1883", p.broker.Dial
-	return nil
-}
-
-// certificate loads what the embedded broker shows to the edges; nil without TLS.
-func certificate(c Broker) (*tls.Config, error) {
-	if c.CertFile == "" {
-		return nil, nil
-	}
-	chain, err := config.ReadFile(c.CertFile)
-	if err != nil {
-		return nil, fmt.Errorf("broker certificate: %w", err)
-	}
-	key, err := config.Secret(c.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return nil, fmt.Errorf("broker certificate %s with key %s: %w", c.CertFile, c.KeyFile, err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
-}
-
-func (p *parts) openTelemetry(ctx context.Context) (err error) {
-	cursor := fileCursor(filepath.Join(p.config.Data, "influx.cursor"))
-	load, save := cursor.load, cursor.save
-	if in := p.config.Influx; in.URL != "" {
-		token := ""
-		if in.TokenFile != "" {
-			if token, err = config.Password(in.TokenFile); err != nil {
-				return err
-			}
-		}
-		influx, err := telemetry.NewInflux(telemetry.InfluxConfig{URL: in.URL, Org: in.Org, Bucket: in.Bucket, Token: token, Log: p.log})
-		if err != nil {
-			return err
-		}
-		p.store = influx
-	} else {
-		path := filepath.Join(p.config.Data, "history.db")
-		if p.history, err = telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: path, Log: p.log}); err != nil {
-			cause, _, _ := strings.Cut(err.Error(), "\n") // the database says the same again for each of its connections
-			return fmt.Errorf("%s: check the disk, or move %s away: it holds curves only, no tonnes", cause, path)
-		}
-		p.store, load, save = p.history, p.history.LoadCursor, p.history.SaveCursor
-	}
-	p.tonnes = telemetry.NewTonnes(telemetry.TonnesConfig{Next: p.rollup.PostingsAfter, Load: load, Save: save, Store: p.store, Log: p.log})
-	var sites []string
-	for _, s := range p.config.Sites {
-		sites = append(sites, s.ID)
-	}
-	p.live = telemetry.NewLive(telemetry.LiveConfig{Sites: sites})
-	return nil
-}
-
-// fileCursor keeps a reader's place in a file. Falling behind it costs repetition only.
-type fileCursor string
-
-func (f fileCursor) load(context.Context) (int64, error) {
-	data, err := os.ReadFile(string(f))
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-}
-
-func (f fileCursor) save(_ context.Context, place int64) error {
-	return durable.WriteFile(string(f), strconv.AppendInt(nil, place, 10), 0o600)
-}
-
 // samplePoints bounds what the store is given at once.
 const samplePoints = 5000
 
@@ -259,17 +141,6 @@ func (p *parts) openIngest(keys map[string]chain.PublicKey) (err error) {
 	p.ingest, err = ingest.New(ingest.Config{Sites: keys, Key: p.key, Ledger: p.ledger, Log: p.log, Samples: recorder.Samples,
 		Publish: p.publish, Now: time.Now})
 	return err
-}
-
-var errNoLink = errors.New("no connection to the broker: it is said again at the next one")
-
-// publish sends on the present connection. What is lost with it is announced on the next.
-func (p *parts) publish(ctx context.Context, topic string, payload []byte, retained bool) error {
-	s := p.session.Load()
-	if s == nil {
-		return errNoLink
-	}
-	return s.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload, QoS: 1, Retained: retained})
 }
 
 // run starts every goroutine of the cloud and waits for all of them.
@@ -286,51 +157,6 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.serve(ctx) })
 	p.log.Info("cloud is running", "pages", "http://"+p.listener.Addr().String(), "key", p.key.Public().String(), "sites", len(p.config.Sites))
 	return g.Wait()
-}
-
-// connected is one connection to the broker.
-func (p *parts) connected(ctx context.Context, s *mqtt.Session) error {
-	p.session.Store(s)
-	defer p.session.CompareAndSwap(s, nil)
-	money := func(m mqtt.Message) { p.ingest.Handle(m.Topic, m.Payload, m.Retained) }
-	show := func(m mqtt.Message) {
-		if err := p.live.Message(m.Topic, m.Payload); err != nil {
-			p.log.Debug("live message refused", "topic", m.Topic, "err", err)
-		}
-	}
-	for _, sub := range []struct {
-		topic  string
-		qos    byte
-		handle func(mqtt.Message)
-	}{{wire.AllRecords, 1, money}, {wire.AllSamples, 1, money}, {wire.AllStatus, 1, show}, {wire.AllLive, 0, show}} {
-		if err := s.Subscribe(ctx, sub.topic, sub.qos, sub.handle); err != nil {
-			return err
-		}
-	}
-	if err := p.ingest.Announce(ctx); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return context.Cause(ctx)
-}
-
-// compact keeps the embedded history small.
-func (p *parts) compact(ctx context.Context) error {
-	if p.history == nil {
-		return nil
-	}
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := p.history.Compact(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			p.log.Error("history is not compacted", "err", err)
-		}
-	}
 }
 
 // serve runs the pages until ctx ends.

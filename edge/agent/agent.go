@@ -21,11 +21,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"steelyard/edge/hmi"
 	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
 	"steelyard/edge/uplink"
-	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/chain"
@@ -140,18 +138,6 @@ func (p *parts) open(w Weakness) (err error) {
 	return p.openBuses()
 }
 
-// openBuses checks what the configuration's own check has not; it connects to nothing.
-func (p *parts) openBuses() error {
-	for _, b := range p.config.Buses {
-		bus, err := modbus.New(busOf(b, p.config.profiles), p.desk, p.log)
-		if err != nil {
-			return err
-		}
-		p.buses = append(p.buses, bus)
-	}
-	return nil
-}
-
 func (p *parts) openDesk() error {
 	c := p.config
 	site := meaning.New(meaningOf(c))
@@ -181,30 +167,6 @@ func (p *parts) openDesk() error {
 		}
 	}
 	return nil
-}
-
-// meaningOf tells package meaning what the site has.
-func meaningOf(c Config) meaning.Config {
-	m := meaning.Config{Material: func(name string, at time.Time) error {
-		_, err := c.menu.Category(name, at)
-		return err
-	}}
-	for _, w := range c.Weighbridges {
-		m.Decks = append(m.Decks, meaning.Deck{Device: w.Device, Division: w.Division, Min: w.Min, Max: w.Max, Unit: w.Unit, Window: w.Window})
-	}
-	for _, b := range c.Buses {
-		for _, x := range b.Machines {
-			profile, _ := c.profiles.Find(x.Profile) // checked by Read
-			switch {
-			case isBelt(profile):
-				m.Belts = append(m.Belts, meaning.Belt{Device: x.Device, Step: profile.Totaliser.Step, Modulus: profile.Totaliser.Modulus,
-					MaxRate: x.MaxRate, Every: x.Record, Material: x.Material})
-			case isBaler(profile):
-				m.Balers = append(m.Balers, meaning.Baler{Device: x.Device, Material: x.Material})
-			}
-		}
-	}
-	return m
 }
 
 func (p *parts) openUplinks(w Weakness) {
@@ -239,84 +201,6 @@ func (p *parts) run(ctx context.Context) error {
 	p.log.Info("edge is running", "page", "http://"+p.listener.Addr().String(), "journal", p.records.ID(),
 		"last", p.records.Last().N, "key", p.key.Public().String())
 	return g.Wait()
-}
-
-func busOf(b Bus, profiles *catalog.Catalog) modbus.Config {
-	c := modbus.Config{Link: b.Link, Timeout: b.Timeout, Gap: b.Gap, ConnectPause: b.ConnectPause}
-	for _, m := range b.Machines {
-		profile, _ := profiles.Find(m.Profile) // checked by Read
-		c.Units = append(c.Units, modbus.Unit{Device: m.Device, ID: m.Unit, Profile: profile, Every: m.Every})
-	}
-	return c
-}
-
-// serve runs the operator's page until ctx ends.
-func (p *parts) serve(ctx context.Context) error {
-	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Look: p.desk.look, Act: p.desk.act,
-		Journal: p.journalState, Materials: p.materials, Log: p.log})
-	if err := program.Serve(ctx, p.listener, pages, p.log); err != nil {
-		return fmt.Errorf("operator's page: %w", err)
-	}
-	return nil
-}
-
-func (p *parts) journalState() hmi.JournalState {
-	s := p.records.State()
-	version, _ := program.Version()
-	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
-		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Problem: p.desk.failing(), Clock: string(p.clock.state()), Version: version}
-	if !s.Oldest.IsZero() {
-		out.OldestMS = s.Oldest.UnixMilli()
-	}
-	if refused := p.uplinks[0].Refused(); out.Problem == "" && refused != "" {
-		out.Problem = "the cloud takes nothing: " + refused
-	}
-	return out
-}
-
-func (p *parts) materials() []hmi.Material {
-	var all []hmi.Material
-	for _, m := range p.config.menu.Materials(time.Now()) {
-		all = append(all, hmi.Material{Code: m.Code, ZH: m.Zh, EN: m.En})
-	}
-	return all
-}
-
-// tidy drops what is receipted and old, and makes room among the samples.
-func (p *parts) tidy(ctx context.Context) error {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		for _, j := range []*journal.Journal{p.records, p.samples} {
-			if err := p.prune(ctx, j); err != nil {
-				p.log.Error("old segments stay", "err", err)
-			}
-		}
-	}
-}
-
-// keepSamples is how long samples stay when there is room.
-const keepSamples = 7 * 24 * time.Hour
-
-// prune drops old segments of one journal. What was dropped unsent is a fact.
-func (p *parts) prune(ctx context.Context, j *journal.Journal) error {
-	keep := p.config.Journal.Keep
-	if j == p.samples {
-		keep = keepSamples
-	}
-	pruned, err := j.Prune(time.Now(), keep)
-	for _, gap := range pruned.Thinned {
-		_, failed := p.desk.act(ctx, func(*meaning.Site) ([]record.Fact, error) {
-			return []record.Fact{{At: time.Now(), Body: &gap}}, nil
-		})
-		err = errors.Join(err, failed)
-	}
-	return err
 }
 
 func (p *parts) close() error {

@@ -152,7 +152,7 @@ func (b *Baler) Run(ctx context.Context) {
 	every(ctx, machineTick, func(dt time.Duration) { b.step(dt) })
 }
 
-// Stop ends the work: a bale that is being tied or ejected is finished, any other stays in the
+// Stop ends the work: a bale that is being ejected is finished, any other stays in the
 // press as it is. Start goes on.
 func (b *Baler) Stop() {
 	b.mu.Lock()
@@ -195,7 +195,7 @@ func (b *Baler) step(dt time.Duration) {
 	switch {
 	case b.down > 0:
 		b.state = balerOff
-	case b.stopping && b.state != balerTying && b.state != balerEjecting:
+	case b.stopping && b.state != balerEjecting:
 		b.state = balerStopped
 	default:
 		b.work(dt)
