@@ -34,7 +34,7 @@ type Config struct {
 	Data         string        `yaml:"data"`      // folder of journals, key and checkpoint
 	Listen       string        `yaml:"listen"`    // address of the operator's page
 	Materials    string        `yaml:"materials"` // catalogue file; empty: the built-in one
-	Profiles     string        `yaml:"profiles"`  // folder with profiles beside the built-in ones; empty: none
+	Profiles     string        `yaml:"profiles"`  // folder with profiles and indicators beside the built-in ones; empty: none
 	Cloud        Cloud         `yaml:"cloud"`
 	Journal      Journal       `yaml:"journal"`
 	Weighbridges []Weighbridge `yaml:"weighbridges"`
@@ -61,17 +61,19 @@ type Journal struct {
 	Keep       time.Duration `yaml:"keep"`        // records stay at least so long, and until receipted
 }
 
-// Weighbridge is one indicator on one serial line.
+// Weighbridge is one indicator on one serial line. What it sends, either its model's file says or
+// Dialect and Options; after Read both are filled in.
 type Weighbridge struct {
-	Device   string              `yaml:"device"`
-	Line     serial.Config       `yaml:"line"`
-	Dialect  string              `yaml:"dialect"`
-	Options  weighbridge.Options `yaml:"options"`
-	Unit     unit.Unit           `yaml:"unit"`     // of the display, where the dialect does not say it
-	Division unit.Mass           `yaml:"division"` // e of the type plate
-	Min      unit.Mass           `yaml:"min"`      // Min of the type plate; 20 e when left out
-	Max      unit.Mass           `yaml:"max"`      // Max of the type plate
-	Window   time.Duration       `yaml:"window"`   // rest needed where the indicator has no stability flag
+	Device    string              `yaml:"device"`
+	Line      serial.Config       `yaml:"line"`      // speed and format may be left out where the model's file has them
+	Indicator string              `yaml:"indicator"` // a model of the catalogue; excludes Dialect and Options
+	Dialect   string              `yaml:"dialect"`
+	Options   weighbridge.Options `yaml:"options"`
+	Unit      unit.Unit           `yaml:"unit"`     // of the display, where neither the dialect nor the model's file says it
+	Division  unit.Mass           `yaml:"division"` // e of the type plate
+	Min       unit.Mass           `yaml:"min"`      // Min of the type plate; 20 e when left out
+	Max       unit.Mass           `yaml:"max"`      // Max of the type plate
+	Window    time.Duration       `yaml:"window"`   // rest needed where the indicator has no stability flag
 }
 
 // Bus is one RS-485 line or one gateway with the machines on it.
@@ -183,7 +185,7 @@ func (c *Config) check(k *config.Checker) {
 		seen[name] = path
 	}
 	for i := range c.Weighbridges {
-		c.Weighbridges[i].check(k, i, taken, devices, ports)
+		c.Weighbridges[i].check(k, i, c.profiles, taken, devices, ports)
 	}
 	for i := range c.Buses {
 		c.checkBus(k, i, taken, devices, ports)
@@ -215,23 +217,15 @@ func checkDevice(k *config.Checker, name, path string, taken takenFunc, devices 
 	taken(devices, "device", name, path)
 }
 
-func (w *Weighbridge) check(k *config.Checker, i int, taken takenFunc, devices, ports map[string]string) {
+func (w *Weighbridge) check(k *config.Checker, i int, known *catalog.Catalog, taken takenFunc, devices, ports map[string]string) {
 	at := func(parts ...any) string { return config.Path(append([]any{"weighbridges", i}, parts...)...) }
 	checkDevice(k, w.Device, at("device"), taken, devices)
+	w.speak(k, at, known)
 	if err := w.Line.Check(); err != nil {
 		faults(k, at("line"), err)
 	} else {
 		// Links of buses name a terminal server without the tcp://.
 		taken(ports, "port", strings.TrimPrefix(w.Line.Port, "tcp://"), at("line", "port"))
-	}
-	if d, ok := weighbridge.Find(w.Dialect); !ok {
-		var names []string
-		for _, d := range weighbridge.Dialects() {
-			names = append(names, d.Name)
-		}
-		k.Fault(at("dialect"), "dialect %q is not known: choose one of %s", w.Dialect, strings.Join(names, ", "))
-	} else if err := d.Check(w.Options); err != nil {
-		k.Fault(at("options"), "%v", err)
 	}
 	if w.Unit != unit.KG && w.Unit != unit.T && w.Unit != unit.G {
 		k.Fault(at("unit"), "unit %q: say kg, t or g, as on the display", w.Unit)
@@ -250,6 +244,42 @@ func (w *Weighbridge) check(k *config.Checker, i int, taken takenFunc, devices, 
 	}
 	if w.Window < 500*time.Millisecond || w.Window > 30*time.Second {
 		k.Fault(at("window"), "a weight must rest for 500ms to 30s, not %v", w.Window)
+	}
+}
+
+// speak settles what the indicator sends: from its model's file, or from dialect and options.
+func (w *Weighbridge) speak(k *config.Checker, at func(...any) string, known *catalog.Catalog) {
+	byHand := k.Has(at("dialect")) || k.Has(at("options"))
+	switch {
+	case k.Has(at("indicator")) && byHand:
+		k.Fault(at("indicator"), "an indicator and a dialect: the indicator's file says what it sends, so remove dialect and options, or the indicator")
+	case k.Has(at("indicator")):
+		model, err := known.FindIndicator(w.Indicator)
+		if err != nil {
+			k.Fault(at("indicator"), "%v", err)
+			w.Unit = cmp.Or(w.Unit, unit.KG) // its file might have said it: one mistake is enough
+			return
+		}
+		w.Dialect, w.Options = model.Dialect, model.Options
+		w.Line.Baud = cmp.Or(w.Line.Baud, model.Line.Baud)
+		w.Line.Format = cmp.Or(w.Line.Format, model.Line.Format)
+		w.Unit = cmp.Or(w.Unit, model.Unit)
+	case !byHand:
+		k.Fault(at(), "say what the indicator sends: indicator: NAME of its model, or dialect: NAME with options")
+	default:
+		w.checkDialect(k, at)
+	}
+}
+
+func (w *Weighbridge) checkDialect(k *config.Checker, at func(...any) string) {
+	if d, ok := weighbridge.Find(w.Dialect); !ok {
+		var names []string
+		for _, d := range weighbridge.Dialects() {
+			names = append(names, d.Name)
+		}
+		k.Fault(at("dialect"), "dialect %q is not known: choose one of %s", w.Dialect, strings.Join(names, ", "))
+	} else if err := d.Check(w.Options); err != nil {
+		k.Fault(at("options"), "%v", err)
 	}
 }
 

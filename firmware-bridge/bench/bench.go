@@ -33,11 +33,11 @@ func commands() []command {
 		{"show", "watch a line: bytes, frames, values, rates and errors", show},
 		{"order", "find type and word order of a register beside the machine's display", order},
 		{"decode", "decode frames that are given as hexadecimal", decode},
-		{"check", "check profiles and print every mistake", check},
+		{"check", "check profiles and indicators and print every mistake", check},
 		{"plan", "what polling a profile costs on the wire", plan},
 		{"record", "keep the bytes of a line with their times", record},
 		{"replay", "send a recording again with the same times", replay},
-		{"simulate", "be a machine: a profile's registers or a dialect's frames", simulate},
+		{"simulate", "be a machine: a profile's registers, an indicator's or a dialect's frames", simulate},
 		{"serve", "share lines and buses with other masters, as gateway.yaml says", serve},
 	}
 }

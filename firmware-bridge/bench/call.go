@@ -68,20 +68,54 @@ func wrongCall(help, format string, args ...any) error {
 	return &program.UsageError{Err: fmt.Errorf(format, args...), Help: help}
 }
 
-// catalogFlag adds the folder of the operator's own profiles.
+// catalogFlag adds the folder of the operator's own profiles and indicators.
 func (c *call) catalogFlag() {
-	c.profiles = c.flags.String("profiles", "", "a folder of own profiles beside the built-in ones")
+	c.profiles = c.flags.String("profiles", "", "a folder of own profiles and indicators beside the built-in ones")
 }
 
 // profile finds a profile: a file, when the name looks like one, or a name of the catalogue.
 func (c call) profile(name string) (*modbus.Profile, error) {
-	if strings.HasSuffix(name, ".yaml") || strings.ContainsRune(name, filepath.Separator) {
+	if isFile(name) {
 		data, err := config.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
 		return modbus.Load(name, data)
 	}
+	known, err := c.known()
+	if err != nil {
+		return nil, err
+	}
+	return known.Find(name)
+}
+
+// indicator finds an indicator as profile finds a profile.
+func (c call) indicator(name string) (*catalog.Indicator, error) {
+	if isFile(name) {
+		data, err := config.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		m, err := catalog.Read(name, data)
+		if err == nil && m.Indicator == nil {
+			err = fmt.Errorf("%s: holds the profile of a machine on Modbus, and no indicator", name)
+		}
+		return m.Indicator, err
+	}
+	known, err := c.known()
+	if err != nil {
+		return nil, err
+	}
+	return known.FindIndicator(name)
+}
+
+// isFile says whether a name is one of a file and not of the catalogue.
+func isFile(name string) bool {
+	return strings.HasSuffix(name, ".yaml") || strings.ContainsRune(name, filepath.Separator)
+}
+
+// known is the catalogue with the operator's own folder.
+func (c call) known() (*catalog.Catalog, error) {
 	shipped, err := fs.Sub(configs.Files, "devices")
 	if err != nil {
 		return nil, err
@@ -90,11 +124,7 @@ func (c call) profile(name string) (*modbus.Profile, error) {
 	if c.profiles != nil && *c.profiles != "" {
 		folders = append(folders, os.DirFS(*c.profiles))
 	}
-	known, err := catalog.Load(folders...)
-	if err != nil {
-		return nil, err
-	}
-	return known.Find(name)
+	return catalog.Load(folders...)
 }
 
 // output is where a command prints. The first failure is kept and ends the command: a closed pipe

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 
-	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/internal/config"
 )
 
@@ -15,8 +13,10 @@ import (
 type fileWords struct {
 	File     string         `json:"file"`
 	OK       bool           `json:"ok"`
-	Profile  string         `json:"profile"`
-	Points   int            `json:"points"`
+	Profile  string         `json:"profile"`   // empty: an indicator
+	Points   int            `json:"points"`    // of a profile
+	Model    string         `json:"indicator"` // empty: a profile
+	Dialect  string         `json:"dialect"`   // of an indicator
 	Tests    int            `json:"tests"`
 	Mistakes []mistakeWords `json:"mistakes"`
 }
@@ -29,7 +29,7 @@ type mistakeWords struct {
 	whole  string // as one line
 }
 
-// check loads profiles as an edge does.
+// check loads profiles and indicators as an edge does.
 func check(_ context.Context, c call) error {
 	asJSON := c.flags.Bool("json", false, "one JSON object for each file")
 	const synopsis = "FILE…"
@@ -38,7 +38,7 @@ func check(_ context.Context, c call) error {
 		return err
 	}
 	if len(files) == 0 {
-		return wrongCall("usage: firmware-bridge check "+synopsis, "check needs the names of profiles")
+		return wrongCall("usage: firmware-bridge check "+synopsis, "check needs the names of profiles or indicators")
 	}
 	out := c.output()
 	mistakes, wrong := 0, 0
@@ -51,7 +51,7 @@ func check(_ context.Context, c call) error {
 		case *asJSON:
 			out.json(f)
 		case f.OK:
-			out.printf("%s: in order: profile %s, %s, %s passed\n", name, f.Profile, count(f.Points, "point"), count(f.Tests, "test"))
+			out.printf("%s: in order: %s, %s passed\n", name, f.what(), count(f.Tests, "test"))
 		default:
 			for _, m := range f.Mistakes {
 				out.printf("%s\n", m.whole)
@@ -67,9 +67,9 @@ func check(_ context.Context, c call) error {
 func checkFile(name string) fileWords {
 	f := fileWords{File: name, Mistakes: []mistakeWords{}}
 	data, err := config.ReadFile(name)
-	var p *modbus.Profile
+	var m catalog.Model
 	if err == nil {
-		p, err = modbus.Load(name, data)
+		m, err = catalog.Read(name, data)
 	}
 	if all, ok := errors.AsType[config.Mistakes](err); ok {
 		for _, m := range all {
@@ -78,17 +78,22 @@ func checkFile(name string) fileWords {
 	} else if err != nil {
 		f.Mistakes = append(f.Mistakes, mistakeWords{Text: err.Error(), whole: err.Error()})
 	}
-	if p == nil {
-		return f
-	}
-	f.Profile, f.Points, f.Tests = p.Name, len(p.Points), len(p.Tests)
-	if base := strings.TrimSuffix(filepath.Base(name), ".yaml"); base != p.Name {
-		// The catalogue refuses such a file, so a check that passed it would promise too much.
-		text := fmt.Sprintf("holds profile %q; name the file %s.yaml", p.Name, p.Name)
-		f.Mistakes = append(f.Mistakes, mistakeWords{1, 1, "profile", text, fmt.Sprintf("%s:1:1: %s", name, text)})
+	switch {
+	case m.Profile != nil:
+		f.Profile, f.Points, f.Tests = m.Profile.Name, len(m.Profile.Points), len(m.Profile.Tests)
+	case m.Indicator != nil:
+		f.Model, f.Dialect, f.Tests = m.Indicator.Name, m.Indicator.Dialect, len(m.Indicator.Tests)
 	}
 	f.OK = len(f.Mistakes) == 0
 	return f
+}
+
+// what is in the file.
+func (f fileWords) what() string {
+	if f.Model != "" {
+		return "indicator " + f.Model + ", dialect " + f.Dialect
+	}
+	return "profile " + f.Profile + ", " + count(f.Points, "point")
 }
 
 // count writes "1 point", "2 points".

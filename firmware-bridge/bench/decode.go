@@ -16,11 +16,12 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 )
 
-const decodeSynopsis = "-dialect NAME | -profile NAME|FILE [flags] [FILE]"
+const decodeSynopsis = "-dialect NAME | -indicator NAME|FILE | -profile NAME|FILE [flags] [FILE]"
 
 // decode reads lines of hexadecimal and prints one JSON object for each frame.
 func decode(ctx context.Context, c call) error {
 	name := c.flags.String("dialect", "", "dialect of an indicator; modbus-crc and modbus-tcp take Modbus frames apart")
+	indicator := c.flags.String("indicator", "", "indicator: a name of the catalogue or a file")
 	profile := c.flags.String("profile", "", "profile of a Modbus machine: lines are requests and replies, with or without CRC or TCP header")
 	stream := c.flags.Bool("stream", false, "lines are pieces of one stream, frames may span them")
 	recording := c.flags.Bool("recording", false, "the input is a recording; implies -stream")
@@ -31,11 +32,11 @@ func decode(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	if (*name == "") == (*profile == "") {
-		return wrongCall("usage: firmware-bridge decode "+decodeSynopsis, "decode needs either a dialect or a profile")
+	if one(*name, *profile, *indicator) != 1 {
+		return wrongCall("usage: firmware-bridge decode "+decodeSynopsis, "decode needs a dialect, an indicator or a profile, and one of them only")
 	}
 	out := c.output()
-	take, end, err := c.taker(*name, *profile, adapt, *stream || *recording, out)
+	take, end, err := c.taker(*name, *indicator, *profile, adapt, *stream || *recording, out)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func decode(ctx context.Context, c call) error {
 }
 
 // taker gives what is done with each line, and at the end.
-func (c call) taker(name, profile string, adapt *dialectFlags, stream bool, out *output) (take func([]byte), end func(), err error) {
+func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (take func([]byte), end func(), err error) {
 	nothing := func() {}
 	switch {
 	case profile != "":
@@ -93,24 +94,17 @@ func (c call) taker(name, profile string, adapt *dialectFlags, stream bool, out 
 	case name == rtuFrames || name == tcpFrames:
 		return func(b []byte) { out.json(takeApart(b, name == tcpFrames)) }, nothing, nil
 	}
-	d, err := findDialect(name)
+	s, err := c.speaks(name, indicator, adapt)
 	if err != nil {
-		return nil, nil, err
-	}
-	o, given, err := adapt.options()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := d.Check(o); err != nil {
 		return nil, nil, err
 	}
 	if stream {
-		decoder := weighbridge.NewDecoder(d, o)
+		decoder := weighbridge.NewDecoder(s.dialect, s.options)
 		emit := func(w device.Weight) { out.json(weighbridge.Describe(w)) }
 		return func(b []byte) { decoder.Write(time.Now(), b, emit) }, func() { decoder.Flush(emit) }, nil
 	}
 	return func(b []byte) {
-		for _, f := range decodeLine(d, o, given, b) {
+		for _, f := range decodeLine(s.dialect, s.options, s.given, b) {
 			out.json(f)
 		}
 	}, nothing, nil

@@ -2,12 +2,14 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/config"
@@ -62,6 +64,38 @@ func (d *dialectFlags) options() (o weighbridge.Options, given bool, err error) 
 		o.Unit = unit.Unit(d.unit)
 	}
 	return o, given, nil
+}
+
+// spoken is what an indicator sends.
+type spoken struct {
+	dialect weighbridge.Dialect
+	options weighbridge.Options
+	given   bool               // somebody said the options, so no other variant is tried
+	model   *catalog.Indicator // nil: a dialect was named
+}
+
+// speaks takes it from a model of the catalogue or from the flags.
+func (c call) speaks(dialect, indicator string, flags *dialectFlags) (s spoken, err error) {
+	if s.options, s.given, err = flags.options(); err != nil {
+		return s, err
+	}
+	switch {
+	case indicator == "":
+		s.dialect, err = findDialect(dialect)
+	case s.given:
+		err = wrongCall("", "indicator %.40q: its file says the options; name the dialect to give others", indicator)
+	default:
+		if s.model, err = c.indicator(indicator); err != nil {
+			break
+		}
+		display := s.options.Unit
+		s.dialect, s.options = s.model.Speaks()
+		s.options.Unit, s.given = cmp.Or(display, s.options.Unit), true
+	}
+	if err == nil {
+		err = s.dialect.Check(s.options)
+	}
+	return s, err
 }
 
 // findDialect names all there are when the name is wrong.

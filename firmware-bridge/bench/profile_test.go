@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 	other := write("other.yaml", string(good))
 	missing := filepath.Join(dir, "missing.yaml")
 	stdout, stderr, code = run(t, "", "check", bad, files[0], other, missing)
-	for _, want := range []string{bad + ":4:1: statuss: ", "\"gross\"", other + ":1:1: holds profile", missing, files[0] + ": in order"} {
+	for _, want := range []string{bad + ":4:1: statuss: ", "\"gross\"", other + ":1:1: profile: \"laumas-tlb\" stands in a file of another name", missing, files[0] + ": in order"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}

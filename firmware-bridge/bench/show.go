@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -15,12 +16,13 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 )
 
-const showSynopsis = "-port P -dialect D | -link L -profile P -unit N  [flags]"
+const showSynopsis = "-port P -dialect D | -port P -indicator I | -link L -profile P -unit N  [flags]"
 
 // show watches a line: a picture at a terminal, else a line for each frame.
 func show(ctx context.Context, c call) error {
 	line := c.lineFlags()
 	name := c.flags.String("dialect", "", "dialect of the indicator on -port; empty: bytes only")
+	indicator := c.flags.String("indicator", "", "indicator on -port, in place of -dialect: a name of the catalogue or a file")
 	link := c.flags.String("link", "", "tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 or rtu-over-tcp://host:port")
 	profile := c.flags.String("profile", "", "profile of the machine on -link")
 	id := c.flags.String("unit", "", "unit id of the machine on -link, or unit of the display on -port")
@@ -37,6 +39,9 @@ func show(ctx context.Context, c call) error {
 	usage := "usage: firmware-bridge show " + showSynopsis
 	if one(line.Port, *link) != 1 {
 		return wrongCall(usage, "show needs either a port or a link")
+	}
+	if *name != "" && *indicator != "" {
+		return wrongCall(usage, "show needs either a dialect or an indicator")
 	}
 	if *frames < 0 || *length < 0 {
 		return wrongCall(usage, "count and for: must not be negative")
@@ -58,7 +63,7 @@ func show(ctx context.Context, c call) error {
 	} else {
 		adapt.unit = *id
 		w := &watch{line: *line, out: out, picture: picture, asJSON: *asJSON, most: uint64(*frames), silent: *silent, start: time.Now()}
-		if err = w.prepare(*name, adapt); err == nil {
+		if err = w.prepare(c, *name, *indicator, adapt); err == nil {
 			err = w.run(ctx)
 		}
 	}
@@ -109,23 +114,27 @@ type watch struct {
 
 const tailBytes = 48
 
-func (w *watch) prepare(name string, adapt *dialectFlags) error {
+func (w *watch) prepare(c call, name, indicator string, adapt *dialectFlags) error {
 	w.frames.most, w.errors.most = 4, 3
-	if err := w.line.Check(); err != nil {
-		return err
+	if name == "" && indicator == "" {
+		return w.line.Check()
 	}
-	if name == "" {
-		return nil
-	}
-	d, err := findDialect(name)
+	s, err := c.speaks(name, indicator, adapt)
 	if err != nil {
 		return err
 	}
-	if w.options, _, err = adapt.options(); err != nil {
-		return err
+	if s.model != nil {
+		said := map[string]bool{}
+		c.flags.Visit(func(f *flag.Flag) { said[f.Name] = true })
+		if !said["baud"] && s.model.Line.Baud != 0 {
+			w.line.Baud = s.model.Line.Baud
+		}
+		if !said["format"] && s.model.Line.Format != "" {
+			w.line.Format = s.model.Line.Format
+		}
 	}
-	w.dialect = &d
-	return d.Check(w.options)
+	w.dialect, w.options = &s.dialect, s.options
+	return w.line.Check()
 }
 
 // errEnough says that as many frames were shown as were wanted.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/unit"
 )
 
@@ -138,18 +137,33 @@ type reciter struct {
 
 const reciterCommands = "half | garbage | silence | unplug | replug | healthy | "
 
-func newReciter(f simulateFlags, d weighbridge.Dialect, line sim.Line) (*reciter, error) {
+// framesOf are those of an indicator's file that are no damaged ones.
+func framesOf(i *catalog.Indicator) []knownFrame {
+	var known []knownFrame
+	for _, test := range i.Tests {
+		if test.Refused() {
+			continue
+		}
+		expect := map[string]any{}
+		for key, value := range test.Expect {
+			if value != "none" {
+				expect[key] = value
+			}
+		}
+		known = append(known, knownFrame{Proto: i.Dialect, Hex: test.Frame, Expect: expect})
+	}
+	return known
+}
+
+func newReciter(f simulateFlags, s spoken, all []knownFrame, line sim.Line) (*reciter, error) {
+	d := s.dialect
 	r := &reciter{line: line, rate: f.rate, hold: f.hold}
 	if d.Poll != "" {
-		request, err := d.Encode(d.Poll, weighbridge.Options{})
+		request, err := d.Encode(d.Poll, s.options)
 		if err != nil {
 			return nil, err
 		}
 		r.request = request
-	}
-	var all []knownFrame
-	if err := json.Unmarshal(knownFrames, &all); err != nil {
-		return nil, err
 	}
 	var has []string
 	for _, k := range all {

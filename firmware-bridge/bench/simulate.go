@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,22 +24,23 @@ func (t *texts) Set(text string) error { *t = append(*t, text); return nil }
 
 // simulateFlags are all flags of simulate.
 type simulateFlags struct {
-	profile, dialect, pty, listen, checksum string
-	baud, rate                              int
-	units, set, weights                     texts
-	empty, asJSON                           bool
-	hold                                    time.Duration
-	division, max                           string
-	counts                                  int64
+	profile, dialect, indicator, pty, listen, checksum string
+	baud, rate                                         int
+	units, set, weights                                texts
+	empty, asJSON                                      bool
+	hold                                               time.Duration
+	division, max                                      string
+	counts                                             int64
 }
 
-const simulateSynopsis = "-profile P | -dialect D  -pty PATH | -listen tcp://host:port [flags]"
+const simulateSynopsis = "-profile P | -indicator I | -dialect D  -pty PATH | -listen tcp://host:port [flags]"
 
 // simulate is a machine until ctx ends or the input says quit.
 func simulate(ctx context.Context, c call) error {
 	var f simulateFlags
 	c.flags.StringVar(&f.profile, "profile", "", "serve the registers of this profile")
 	c.flags.StringVar(&f.dialect, "dialect", "", "send the frames of this dialect")
+	c.flags.StringVar(&f.indicator, "indicator", "", "send the frames of this indicator's file")
 	c.flags.StringVar(&f.pty, "pty", "", "make a pseudo-terminal and this link to it")
 	c.flags.StringVar(&f.listen, "listen", "", "tcp://host:port: Modbus TCP, or a terminal server for a dialect")
 	c.flags.IntVar(&f.baud, "baud", 9600, "pace of a pseudo-terminal; 0: as fast as it can")
@@ -59,8 +61,8 @@ func simulate(ctx context.Context, c call) error {
 	}
 	usage := "usage: firmware-bridge simulate " + simulateSynopsis
 	switch {
-	case one(f.profile, f.dialect) != 1:
-		return wrongCall(usage, "simulate needs either a profile or a dialect")
+	case one(f.profile, f.dialect, f.indicator) != 1:
+		return wrongCall(usage, "simulate needs a profile, an indicator or a dialect, and one of them only")
 	case one(f.pty, f.listen) != 1:
 		return wrongCall(usage, "simulate needs either -pty or -listen")
 	case f.baud < 0 || f.baud > 1_000_000:
@@ -162,7 +164,7 @@ func mass(text string) (unit.Mass, error) {
 }
 
 func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
-	d, err := findDialect(f.dialect)
+	s, err := c.speaks(f.dialect, f.indicator, new(dialectFlags))
 	if err != nil {
 		return err
 	}
@@ -171,10 +173,17 @@ func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
 		return err
 	}
 	var p puppet
-	if slices.Contains([]string{string(sim.Yaohua), string(sim.Toledo)}, d.Name) {
+	what := "indicator " + s.dialect.Name
+	if s.model != nil {
+		what = "indicator " + s.model.Name
+		p, err = newReciter(f, s, framesOf(s.model), line)
+	} else if slices.Contains([]string{string(sim.Yaohua), string(sim.Toledo)}, s.dialect.Name) {
 		p, err = newIndicator(f, line)
 	} else {
-		p, err = newReciter(f, d, line)
+		var known []knownFrame
+		if err = json.Unmarshal(knownFrames, &known); err == nil {
+			p, err = newReciter(f, s, known, line)
+		}
 	}
 	if err != nil {
 		return errors.Join(err, line.Close())
@@ -183,5 +192,5 @@ func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
 	if _, ok := p.(*reciter); ok {
 		commands = reciterCommands
 	}
-	return c.perform(ctx, p, "indicator "+d.Name, commands, f.asJSON)
+	return c.perform(ctx, p, what, commands, f.asJSON)
 }

@@ -63,7 +63,7 @@ func (c *Catalog) add(folder fs.FS, name string) error {
 		return err
 	}
 	if c.profile(m.Name()) != nil || c.indicator(m.Name()) != nil {
-		return m.mistake(name, fmt.Sprintf("%s %q is there twice; name the copy differently", m.kind(), m.Name()))
+		return m.mistake(name, fmt.Sprintf("%q is there twice; name the copy differently", m.Name()))
 	}
 	if m.Profile != nil {
 		c.profiles = append(c.profiles, m.Profile)

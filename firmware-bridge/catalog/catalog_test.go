@@ -94,7 +94,7 @@ func TestMistakesOfAllFilesAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("loaded")
 	}
-	for _, want := range []string{"a.yaml:2:1", "bogus", "b.yaml:1", "other.yaml: holds profile", "is there twice"} {
+	for _, want := range []string{"a.yaml:2:1", "bogus", "b.yaml:1", `other.yaml:18:1: profile: "generic-belt" stands in a file of another name`, `generic-belt.yaml:18:1: profile: "generic-belt" is there twice`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}

@@ -4,11 +4,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/weighbridge"
 )
@@ -19,7 +21,7 @@ var update = flag.Bool("update", false, "write docs/devices.md")
 // so it cannot promise a machine that the programs do not know.
 func TestDevicesDocumentIsCurrent(t *testing.T) {
 	const path = "../../docs/devices.md"
-	got := devicesDocument(shipped(t).Profiles())
+	got := devicesDocument(shipped(t))
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -34,7 +36,7 @@ func TestDevicesDocumentIsCurrent(t *testing.T) {
 	}
 }
 
-func devicesDocument(profiles []*modbus.Profile) string {
+func devicesDocument(c *catalog.Catalog) string {
 	var b strings.Builder
 	b.WriteString(`# Machines
 
@@ -45,6 +47,18 @@ Status: *manual* was read on paper only, *bench* was seen on a table, *field* on
 you trust it: ` + "`firmware-bridge show`" + ` beside its display.
 
 ## Weighing indicators on a serial line
+
+A weighbridge in ` + "`edge.yaml`" + ` names one of these as its ` + "`indicator`" + `, or a dialect of the next table with options of its own. Where
+no speed or format is given, the maker's documents do not say with which one it leaves the factory.
+
+| indicator | maker | model | status | dialect | line |
+|---|---|---|---|---|---|
+`)
+	for _, i := range c.Indicators() {
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | `%s` | %s |\n", i.Name, i.Name, cell(i.Maker), cell(i.Model), i.Status, i.Dialect, lineOfIndicator(i))
+	}
+	b.WriteString(`
+## Dialects of indicators
 
 | dialect | who speaks it | sends | documented in |
 |---|---|---|---|
@@ -60,30 +74,58 @@ you trust it: ` + "`firmware-bridge show`" + ` beside its display.
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, cell(d.Makes), sends, cell(d.Cites))
 	}
 	b.WriteString("\n## Modbus machines\n\n| profile | maker | model | status | line | tags |\n|---|---|---|---|---|---|\n")
-	for _, p := range profiles {
+	for _, p := range c.Profiles() {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s | %d |\n", p.Name, p.Name, cell(p.Maker), cell(p.Model), p.Status, lineOf(p), len(p.Points))
 	}
-	for _, p := range profiles {
+	for _, p := range c.Profiles() {
 		fmt.Fprintf(&b, "\n### %s\n\n%s %s: %s. Unit %d unless set otherwise; %s.\n", p.Name, p.Maker, p.Model, whatItSays(p), max(1, p.Transport.Unit), lineOf(p))
 		if notes := strings.TrimSpace(p.Notes); notes != "" {
 			fmt.Fprintf(&b, "\n%s\n", notes)
 		}
-		b.WriteString("\nSources: ")
-		for i, s := range p.Sources {
-			if i > 0 {
-				b.WriteString("; ")
-			}
-			b.WriteString(s.Doc)
-			if s.Page != "" {
-				b.WriteString(" p. " + s.Page)
-			}
-		}
-		b.WriteString(".\n\n| tag | address | type | unit | meaning | note |\n|---|---|---|---|---|---|\n")
+		writeSources(&b, p.Sources)
+		b.WriteString("\n| tag | address | type | unit | meaning | note |\n|---|---|---|---|---|---|\n")
 		for _, v := range p.Points {
 			fmt.Fprintf(&b, "| %s | %d%s | %s | %s | %s | %s |\n", v.Name, v.At, bitOf(v), v.Type, v.Unit, v.Meaning, cell(v.Note))
 		}
 	}
+	b.WriteString("\n## How each indicator is set\n")
+	for _, i := range c.Indicators() {
+		fmt.Fprintf(&b, "\n### %s\n\n%s %s: dialect `%s`", i.Name, i.Maker, i.Model, i.Dialect)
+		if line := lineOfIndicator(i); line != "" {
+			b.WriteString(", " + line)
+		}
+		if i.Unit != "" {
+			b.WriteString(", in " + string(i.Unit))
+		}
+		fmt.Fprintf(&b, ".\n\n%s\n", strings.TrimSpace(i.Notes))
+		writeSources(&b, i.Sources)
+	}
 	return b.String()
+}
+
+func writeSources(b *strings.Builder, sources []modbus.Source) {
+	b.WriteString("\nSources: ")
+	for i, s := range sources {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(s.Doc)
+		if s.Page != "" {
+			b.WriteString(" p. " + s.Page)
+		}
+	}
+	b.WriteString(".\n")
+}
+
+func lineOfIndicator(i *catalog.Indicator) string {
+	var all []string
+	if i.Line.Baud != 0 {
+		all = append(all, strconv.Itoa(i.Line.Baud)+" baud")
+	}
+	if i.Line.Format != "" {
+		all = append(all, i.Line.Format)
+	}
+	return strings.Join(all, " ")
 }
 
 // cell keeps a text within one cell of a table.

@@ -132,7 +132,7 @@ func (i *Indicator) check(k *config.Checker) {
 	}
 	for key, value := range map[string]string{"maker": i.Maker, "model": i.Model} {
 		if value == "" {
-			k.Fault(key, "%s is missing: write it as on the plate", key)
+			k.Fault(key, "is missing: write it as on the plate")
 		}
 	}
 	if !slices.Contains([]string{"manual", "bench", "field"}, i.Status) {

@@ -57,7 +57,7 @@ func Read(name string, data []byte) (Model, error) {
 		return Model{}, err
 	}
 	if base := strings.TrimSuffix(filepath.Base(name), ".yaml"); base != m.Name() {
-		return Model{}, m.mistake(name, fmt.Sprintf("holds %s %q; name the file %s.yaml", m.kind(), m.Name(), m.Name()))
+		return Model{}, m.mistake(name, fmt.Sprintf("%q stands in a file of another name; name the file %s.yaml", m.Name(), m.Name()))
 	}
 	return m, nil
 }

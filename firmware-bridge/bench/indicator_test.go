@@ -1,0 +1,63 @@
+package bench_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"steelyard/internal/program"
+)
+
+// What simulate sends by an indicator's name, show reads by the same name: one that sends by
+// itself, one that is asked, and one that no dialect knows.
+func TestSimulateAndShowAnIndicator(t *testing.T) {
+	for name, test := range map[string]struct {
+		simulate []string
+		count    string
+		want     []string
+	}{
+		"mettler-toledo-continuous-plain": {nil, "10", []string{"12340"}},
+		"toledo-8217":                     {[]string{"-weight", "4.139"}, "3", []string{"4.139"}},
+		"generic-frame":                   {[]string{"-hold", "100ms"}, "80", []string{"-60", "1560", "20.00", "23960"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := link(t)
+			start(t, append([]string{"simulate", "-indicator", name, "-pty", path, "-rate", "50"}, test.simulate...)...).at()
+			stdout, stderr, code := run(t, "", "show", "-port", path, "-indicator", devices+name+".yaml", "-json", "-count", test.count)
+			if code != program.Done {
+				t.Fatalf("code %d: %s%s", code, stdout, stderr)
+			}
+			got := map[string]bool{}
+			for _, o := range objects(t, stdout) {
+				if value, ok := o["value"].(string); ok {
+					got[value] = true
+				}
+			}
+			if values := slices.Sorted(maps.Keys(got)); !slices.Equal(values, test.want) {
+				t.Errorf("read %q, want %q", values, test.want)
+			}
+		})
+	}
+}
+
+func TestDecodeByIndicator(t *testing.T) {
+	const plain = "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D\n"
+	stdout, stderr, code := run(t, plain, "decode", "-indicator", "mettler-toledo-continuous-plain")
+	if code != program.Done || !strings.Contains(stdout, `"value":"12340"`) || strings.Contains(stdout, `"options"`) {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+	// The model with a checksum must not be tried without it.
+	stdout, _, _ = run(t, plain, "decode", "-indicator", "mettler-toledo-continuous")
+	if strings.Contains(stdout, `"valid":true`) {
+		t.Errorf("read without its checksum: %s", stdout)
+	}
+	stdout, _, code = run(t, "02 2B 30 30 31 35 36 30 30 31 39 03", "decode", "-indicator", "yaohua-xk3190-a9", "-unit", "t")
+	if code != program.Done || !strings.Contains(stdout, `"unit":"t"`) {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+	if _, stderr, code = run(t, "", "decode", "-indicator", devices+"laumas-tlb.yaml"); code != program.Failed || !strings.Contains(stderr, "and no indicator") {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+}
