@@ -262,8 +262,8 @@ func (f *flight) run(ctx context.Context) error {
 	}
 }
 
-// done says that nothing of an older journal is left to send. Its unreadable end must not hold up
-// the journals after it: what is lost there is named by the first entry of the next journal, which
+// done says that nothing of an older journal is left to send. Its unreadable end is not
+// waited for: what is lost there is named by the first entry of the next journal, which
 // says where this one ended.
 func (f *flight) done() bool {
 	switch last := f.log.Last().N; {
