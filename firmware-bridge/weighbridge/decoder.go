@@ -130,6 +130,9 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 				n, v = len(b), bad
 			}
 		}
+		if v == whole && n > MaxFrame {
+			n, v = 1, junk // as if its end had not come yet: how the bytes were split must not matter
+		}
 		switch v {
 		case whole:
 			d.w = device.Weight{Device: d.device}
