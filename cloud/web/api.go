@@ -47,7 +47,8 @@ func answer(read func(*http.Request) (any, error)) http.Handler {
 }
 
 func (s *server) city(*http.Request) (any, error) {
-	return map[string]any{"name": s.Name, "sites": s.Sites, "categories": s.Categories,
+	// An empty list is a list: pages count it.
+	return map[string]any{"name": s.Name, "sites": append([]Site{}, s.Sites...), "categories": append([]Category{}, s.Categories...),
 		"day": rollup.DayOf(s.Now()).String(), "account": s.Account != ""}, nil
 }
 
