@@ -11,6 +11,13 @@ import (
 	"time"
 )
 
+// A process that is just ending, or a child between fork and exec, holds the lock a moment longer
+// than its owner had the line; only what is held for longer is in use.
+const (
+	lockPatience = time.Second
+	lockStep     = 20 * time.Millisecond
+)
+
 // lockDevice takes a lock beside the kernel's own exclusive mode, which does not bind root. The
 // caller resolves links first, so that two links to one adapter meet in one lock.
 // The lock file stays when the lock is freed: to remove it would let two owners in.
@@ -20,7 +27,14 @@ func lockDevice(device string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock file %s: %w; remove it or check its rights", name, cause(err))
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	for waited := time.Duration(0); ; waited += lockStep {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= lockPatience {
+			break
+		}
+		time.Sleep(lockStep)
+	}
+	if err != nil {
 		err = errors.Join(fmt.Errorf("%w by another steelyard process or device entry; find it with: fuser -v %s %s", ErrInUse, device, name), file.Close())
 		return nil, err
 	}

@@ -390,3 +390,16 @@ func TestReadTimeoutCanBeSet(t *testing.T) {
 		t.Errorf("empty read: %d, %v", n, err)
 	}
 }
+
+// The owner before is just letting go: its successor waits a moment and is not refused.
+func TestALineThatIsJustBeingFreedIsNotInUse(t *testing.T) {
+	device := link(t)
+	plug(t, device)
+	before := open(t, serial.Config{Port: device})
+	freed := make(chan error, 1)
+	time.AfterFunc(150*time.Millisecond, func() { freed <- before.Close() })
+	after := open(t, serial.Config{Port: device})
+	if err := errors.Join(<-freed, after.Close()); err != nil {
+		t.Error(err)
+	}
+}
