@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
-	"strings"
 
 	"steelyard/internal/chain"
 	"steelyard/internal/config"
@@ -102,11 +101,7 @@ func (c *Config) check(k *config.Checker) {
 			k.Fault("broker.max_clients", "at least 1, or no site can connect")
 		}
 	default:
-		if err := mqtt.Check(mqtt.Options{URL: c.Broker.URL, Client: "cloud", Username: c.Broker.Username}); err != nil {
-			for mistake := range strings.SplitSeq(err.Error(), "\n") {
-				k.Fault("broker.url", "%s", mistake)
-			}
-		}
+		k.Faults("broker.url", mqtt.Check(mqtt.Options{URL: c.Broker.URL, Client: "cloud", Username: c.Broker.Username}))
 		if c.Broker.PasswordFile != "" && c.Broker.Username == "" {
 			k.Fault("broker.password_file", "a password without a username: name the account it belongs to")
 		}

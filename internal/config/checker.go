@@ -27,6 +27,17 @@ func (c *Checker) Fault(path, format string, args ...any) {
 	c.faults = append(c.faults, c.tree.mistake(path, fmt.Sprintf(format, args...)))
 }
 
+// Faults reports each line of an error as a fault of its own. It says whether there was none.
+func (c *Checker) Faults(path string, err error) (ok bool) {
+	if err == nil {
+		return true
+	}
+	for mistake := range strings.SplitSeq(err.Error(), "\n") {
+		c.Fault(path, "%s", mistake)
+	}
+	return false
+}
+
 // Line gives the line of path, to name the other place in a message; of a path that is not in the
 // file, the line of what would hold it.
 func (c *Checker) Line(path string) int { return c.tree.position(path).line }
