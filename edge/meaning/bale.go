@@ -30,7 +30,10 @@ type baler struct {
 
 func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 	v, ok := scan.Means("bale.sequence")
-	if !ok || !v.OK || v.Number.Scale != 0 || v.Number.Coef < 0 {
+	if !ok {
+		return nil // the slower values of the machine come in scans of their own
+	}
+	if !v.OK || v.Number.Scale != 0 || v.Number.Coef < 0 {
 		b.seen = false
 		return nil
 	}

@@ -137,6 +137,25 @@ func TestBaleIsRecordedWhenItsBlockIsWhole(t *testing.T) {
 	}
 }
 
+// The slower values of a machine come in scans of their own, between the polls.
+func TestABaleSettlesAcrossScansOfOtherValues(t *testing.T) {
+	s := newShift(t)
+	s.baler(411, 0)
+	s.baler(411, 0)
+	s.baler(412, 405_300)
+	oil := device.Value{Tag: "oil", Unit: "°C", OK: true, Number: unit.Decimal{Coef: 41}}
+	s.take(s.site.Scan(device.Scan{Device: "baler-1", At: s.now, Values: []device.Value{oil}}))
+	if got := s.baler(412, 405_300); len(got) != 1 || !got[0].(*record.Bale).Weighed {
+		t.Errorf("%v, want the bale", got)
+	}
+	s.baler(413, 400_000)
+	unread := device.Value{Meaning: "bale.sequence", Why: "no reply"}
+	s.take(s.site.Scan(device.Scan{Device: "baler-1", At: s.now, Values: []device.Value{unread}}))
+	if got := s.baler(413, 400_000); len(got) != 0 {
+		t.Errorf("a poll that could not read the number counted as none: %v", got[0])
+	}
+}
+
 func TestLineMaterialIsTheOperators(t *testing.T) {
 	s := newShift(t)
 	s.baler(1, 0)

@@ -1,6 +1,7 @@
 package meaning
 
 import (
+	"cmp"
 	"encoding/hex"
 	"time"
 
@@ -17,6 +18,7 @@ type Deck struct {
 	Max      unit.Mass     // capacity; nothing is indicated above Max + 9 e (OIML R 76)
 	Unit     unit.Unit     // of the display, for formats that do not say it
 	Window   time.Duration // how long a weight must rest when the indicator has no stability flag
+	Gap      time.Duration // between two frames: after a longer one rest is waited for anew; 500 ms if zero
 }
 
 // Rules of capture. The window and the spread of 1 e are OIML R 76-1 4.4.2 read for a receiver
@@ -25,7 +27,7 @@ const (
 	flagWindow   = 500 * time.Millisecond
 	flagFrames   = 3
 	leastFrames  = 5
-	longestGap   = 500 * time.Millisecond
+	usualGap     = 500 * time.Millisecond
 	zeroBand     = 2  // e
 	rearmBand    = 2  // e
 	overBand     = 9  // e above Max
@@ -113,7 +115,7 @@ func (s *Site) Weight(w device.Weight) []record.Fact {
 
 func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 	raw := w.Raw
-	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > longestGap
+	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > cmp.Or(d.Gap, usualGap)
 	d.now = w
 	d.now.Raw = nil
 	if d.mass, d.why = d.judge(w); d.why != "" {
@@ -189,18 +191,18 @@ func (d *deck) emptied() {
 	d.window, d.curve, d.distinct, d.lastRaw = d.window[:0], d.curve[:0], 0, nil
 }
 
-// follow keeps the window and the curve.
+// follow keeps the window and the curve. The window begins with the newest frame that is old and
+// has successors enough, however seldom frames come: cut at its length it would never be filled.
 func (d *deck) follow(at time.Time, raw []byte, gap bool) {
 	if gap {
 		d.window = d.window[:0]
 	}
-	span := max(d.Window, flagWindow)
-	old := 0
-	for old < len(d.window) && at.Sub(d.window[old].at) > span {
+	d.window = append(d.window, frame{at, d.mass, append([]byte(nil), raw...)})
+	span, old := max(d.Window, flagWindow), 0
+	for old+leastFrames < len(d.window) && at.Sub(d.window[old+1].at) >= span {
 		old++
 	}
 	d.window = append(d.window[:0], d.window[old:]...)
-	d.window = append(d.window, frame{at, d.mass, append([]byte(nil), raw...)})
 	if string(raw) != string(d.lastRaw) {
 		d.distinct = min(d.distinct+1, 2)
 		d.lastRaw = append(d.lastRaw[:0], raw...)
@@ -233,18 +235,17 @@ func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 			return record.Stability{}, false
 		}
 	}
-	first := len(d.window) - 1
-	low, high := d.mass, d.mass
-	for first > 0 && w.At.Sub(d.window[first].at) < span {
+	first, low, high := len(d.window), d.mass, d.mass
+	frames, rested := 0, time.Duration(0)
+	for first > 0 && (rested < span || frames < least) {
 		first--
+		frames, rested = frames+1, w.At.Sub(d.window[first].at)
 		low, high = min(low, d.window[first].mass), max(high, d.window[first].mass)
 	}
-	rested := w.At.Sub(d.window[first].at)
-	// A window is filled by frames, so it is shorter than its length by up to one frame.
-	if rested < span*9/10 || len(d.window)-first < least || high-low > d.Division {
+	if rested < span || frames < least || high-low > d.Division {
 		return record.Stability{}, false
 	}
-	return record.Stability{By: by, WindowMS: rested.Milliseconds(), Frames: len(d.window) - first, Spread: high - low}, true
+	return record.Stability{By: by, WindowMS: rested.Milliseconds(), Frames: frames, Spread: high - low}, true
 }
 
 func (d *deck) weighing(w device.Weight, stability record.Stability) *record.Weighing {

@@ -195,3 +195,41 @@ func TestHealthIsRecordedOnce(t *testing.T) {
 		t.Errorf("%d entries, want 1", len(s.journal))
 	}
 }
+
+// However often an indicator sends, its weight is taken: after the first frame that has rested long
+// enough, and at no earlier one. Cut at its length, a window of 2 s is never filled by frames that
+// come each 450 ms.
+func TestWeightRestsAtEveryRhythm(t *testing.T) {
+	const window, least = 2 * time.Second, 5
+	for every := 10 * time.Millisecond; every <= time.Second; every += 2 * time.Millisecond {
+		site := meaning.New(meaning.Config{Decks: []meaning.Deck{{Device: "weighbridge-1", Division: 20 * unit.Kilogram,
+			Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne, Unit: unit.KG, Window: window, Gap: 2 * every}}})
+		at := time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+		send := func(kg int64) []record.Fact {
+			at = at.Add(every)
+			w := device.Weight{Device: "weighbridge-1", At: at, HasValue: true, Raw: []byte(at.String())}
+			w.Value.Coef = kg
+			return site.Weight(w)
+		}
+		for range 5 {
+			send(0)
+		}
+		send(9000) // driving on
+		want := max(least, 1+int((window+every-1)/every))
+		for n := 1; ; n++ {
+			facts := send(12340)
+			if len(facts) == 0 && n < want {
+				continue
+			}
+			if len(facts) != 1 || n != want {
+				t.Errorf("a frame each %v: %d weighings at frame %d, want one at frame %d", every, len(facts), n, want)
+				break
+			}
+			s := facts[0].Body.(*record.Weighing).Stability
+			if rested := every * time.Duration(want-1); s.Frames != want || s.WindowMS != rested.Milliseconds() || s.Spread != 0 {
+				t.Errorf("a frame each %v: %+v, want %d frames over %v", every, s, want, rested)
+			}
+			break
+		}
+	}
+}
