@@ -187,9 +187,8 @@ func (p *parts) run(ctx context.Context) error {
 			p.log.Warn("the clock stepped", "by_ms", f.Body.(*record.Clock).StepMS, "err", err)
 		})
 	})
-	for _, w := range p.config.Weighbridges {
-		r := weighbridge.Reader{Device: w.Device, Line: w.Line, Options: w.Options, Sink: p.desk, Log: p.log}
-		r.Dialect, _ = weighbridge.Find(w.Dialect)
+	for _, l := range p.config.Lines() {
+		r := weighbridge.Reader{Line: l.Config, Indicators: l.Indicators(), Sink: p.desk, Log: p.log}
 		g.Go(func() error { return r.Run(ctx) })
 	}
 	for _, bus := range p.buses {

@@ -1,17 +1,17 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"steelyard/edge/meaning"
-	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 )
 
 // openBuses checks what the configuration's own check has not; it connects to nothing.
 func (p *parts) openBuses() error {
 	for _, b := range p.config.Buses {
-		bus, err := modbus.New(busOf(b, p.config.profiles), p.desk, p.log)
+		bus, err := modbus.New(b.Config(), p.desk, p.log)
 		if err != nil {
 			return err
 		}
@@ -26,17 +26,21 @@ func meaningOf(c Config) meaning.Config {
 		_, err := c.menu.Category(name, at)
 		return err
 	}}
+	gaps := map[string]time.Duration{} // by port
+	for _, l := range c.Lines() {
+		gaps[l.Config.Port] = l.Gap()
+	}
 	for _, w := range c.Weighbridges {
-		m.Decks = append(m.Decks, meaning.Deck{Device: w.Device, Division: w.Division, Min: w.Min, Max: w.Max, Unit: w.Unit, Window: w.Window})
+		m.Decks = append(m.Decks, meaning.Deck{Device: w.Device, Division: w.Division, Min: w.Min, Max: w.Max, Unit: w.Unit,
+			Window: w.Window, Gap: gaps[w.Line.Port]})
 	}
 	for _, b := range c.Buses {
 		for _, x := range b.Machines {
-			profile, _ := c.profiles.Find(x.Profile) // checked by Read
 			switch {
-			case isBelt(profile):
-				m.Belts = append(m.Belts, meaning.Belt{Device: x.Device, Step: profile.Totaliser.Step, Modulus: profile.Totaliser.Modulus,
+			case isBelt(x.Model):
+				m.Belts = append(m.Belts, meaning.Belt{Device: x.Device, Step: x.Model.Totaliser.Step, Modulus: x.Model.Totaliser.Modulus,
 					MaxRate: x.MaxRate, Every: x.Record, Material: x.Material})
-			case isBaler(profile):
+			case isBaler(x.Model):
 				m.Balers = append(m.Balers, meaning.Baler{Device: x.Device, Material: x.Material})
 			}
 		}
@@ -44,11 +48,9 @@ func meaningOf(c Config) meaning.Config {
 	return m
 }
 
-func busOf(b Bus, profiles *catalog.Catalog) modbus.Config {
-	c := modbus.Config{Link: b.Link, Timeout: b.Timeout, Gap: b.Gap, ConnectPause: b.ConnectPause}
-	for _, m := range b.Machines {
-		profile, _ := profiles.Find(m.Profile) // checked by Read
-		c.Units = append(c.Units, modbus.Unit{Device: m.Device, ID: m.Unit, Profile: profile, Every: m.Every})
-	}
-	return c
+// A profile that counts tonnes makes its machine a belt, one that numbers bales a baler.
+func isBelt(p *modbus.Profile) bool { return p.Totaliser != nil }
+
+func isBaler(p *modbus.Profile) bool {
+	return slices.ContainsFunc(p.Points, func(v modbus.Point) bool { return v.Meaning == "bale.sequence" })
 }

@@ -26,11 +26,11 @@ func TestShippedConfigurationLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Weighbridges) != 1 || len(c.Buses) != 2 || c.Weighbridges[0].Min != 20*c.Weighbridges[0].Division {
+	if len(c.Weighbridges) != 3 || len(c.Lines()) != 2 || len(c.Buses) != 2 || c.Weighbridges[0].Min != 20*c.Weighbridges[0].Division {
 		t.Errorf("got %+v", c)
 	}
 	code, out, errs := run(t, "-config", "../../configs/edge.yaml", "-check")
-	if want := "../../configs/edge.yaml: site xinhua-1, 1 weighbridges, 2 buses: good\n"; code != 0 || out != want || errs != "" {
+	if want := "../../configs/edge.yaml: site xinhua-1, 3 weighbridges, 2 buses: good\n"; code != 0 || out != want || errs != "" {
 		t.Errorf("-check: got %d %q %q, want 0 and %q", code, out, errs, want)
 	}
 }

@@ -7,12 +7,13 @@
 // It promises that every command ends with its context, that nothing it sends can zero, tare,
 // clear or write (requests come from the packages that can only read), that a damaged frame is
 // shown as damaged, and that no dialect is called found before a person named the weight.
-// It does not weigh, store records or know a site: what it finds, a person copies.
+// It does not weigh, store records or change a site's file: what it finds, a person copies.
 package bench
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"steelyard/firmware-bridge/gateway"
@@ -29,11 +30,11 @@ type command struct {
 // commands in the order in which a fitter needs them.
 func commands() []command {
 	return []command{
-		{"find", "listen at every speed and name the dialect of an indicator", find},
+		{"find", "try every speed: name the dialect of an indicator, or the machines on Modbus", find},
 		{"show", "watch a line: bytes, frames, values, rates and errors", show},
 		{"order", "find type and word order of a register beside the machine's display", order},
 		{"decode", "decode frames that are given as hexadecimal", decode},
-		{"check", "check profiles and indicators and print every mistake", check},
+		{"check", "check profiles, indicators, a site's or a gateway's file and print every mistake", check},
 		{"plan", "what polling a profile costs on the wire", plan},
 		{"record", "keep the bytes of a line with their times", record},
 		{"replay", "send a recording again with the same times", replay},
@@ -62,6 +63,9 @@ func Run(ctx context.Context, env program.Env) error {
 	}
 	for _, c := range commands() {
 		if c.name == name {
+			if env.Level != nil && name != "serve" {
+				env.Level.Set(slog.LevelWarn) // whoever stops a command need not be told that it stops
+			}
 			return c.run(ctx, newCall(c.name, env))
 		}
 	}

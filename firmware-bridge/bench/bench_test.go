@@ -43,6 +43,7 @@ const patience = 30 * time.Second
 
 // text is a buffer that can be watched while a program writes into it.
 type text struct {
+	of      string // for messages
 	mu      sync.Mutex
 	b       bytes.Buffer
 	changed chan struct{} // closed at the next write
@@ -203,9 +204,14 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"simulate", "-pty", "x"}, "a profile, an indicator or a dialect"},
 		{[]string{"simulate", "-profile", "laumas-tlb", "-listen", "127.0.0.1:1"}, "tcp://host:port"},
 		{[]string{"decode", "-dialect", "sics", "-indicator", "mettler-sics"}, "one of them only"},
-		{[]string{"decode", "-indicator", "mettler-toledo-continuous", "-checksum", "none"}, "its file says the options"},
 		{[]string{"show", "-port", "/dev/null", "-dialect", "sics", "-indicator", "mettler-sics"}, "either a dialect or an indicator"},
 		{[]string{"show", "-dialect", "sics"}, "either a port or a link"},
+		{[]string{"show", "-link", "tcp://127.0.0.1:1"}, "needs the profile"},
+		{[]string{"show", "-port", "/dev/null", "-profile", "laumas-tlb"}, "a profile on a link"},
+		{[]string{"show", "-link", "tcp://127.0.0.1:1", "-profile", "laumas-tlb", "-dialect", "sics"}, "a profile on a link"},
+		{[]string{"simulate", "-dialect", "sics", "-listen", "rtu-over-tcp://127.0.0.1:0"}, "RTU is the framing of Modbus"},
+		{[]string{"find", "-port", "/dev/null", "-dialect", "sics", "-indicator", "mettler-sics"}, "either a dialect or an indicator"},
+		{[]string{"find", "-port", "/dev/null", "-dtr", "yes"}, "say on or off"},
 		{[]string{"find"}, "needs a port"},
 		{[]string{"find", "-port", "/dev/null", "-known", "much"}, "write the number"},
 		{[]string{"find", "-port", "/dev/null", "-baud", "9601"}, "9601"},

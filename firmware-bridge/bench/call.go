@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"steelyard/configs"
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/internal/config"
@@ -80,13 +78,29 @@ func (c call) profile(name string) (*modbus.Profile, error) {
 		if err != nil {
 			return nil, err
 		}
+		if catalog.Kind(data) == kindIndicator {
+			return nil, c.otherKind(name, kindIndicator)
+		}
 		return modbus.Load(name, data)
 	}
 	known, err := c.known()
 	if err != nil {
 		return nil, err
 	}
-	return known.Find(name)
+	p, err := known.Find(name)
+	if _, other := known.FindIndicator(name); err != nil && other == nil {
+		err = c.otherKind(name, kindIndicator)
+	}
+	return p, err
+}
+
+// otherKind says that a name is one of a model, but of the other kind, and what to do.
+func (c call) otherKind(name, kind string) error {
+	what := map[string]string{kindProfile: "a profile of a machine on Modbus, and no indicator", kindIndicator: "an indicator on a serial line, and no profile"}[kind]
+	if c.flags.Lookup(kind) == nil {
+		return fmt.Errorf("%.80s: is %s; %s has no use for it", name, what, c.name)
+	}
+	return fmt.Errorf("%.80s: is %s; use -%s", name, what, kind)
 }
 
 // indicator finds an indicator as profile finds a profile.
@@ -96,17 +110,21 @@ func (c call) indicator(name string) (*catalog.Indicator, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := catalog.Read(name, data)
-		if err == nil && m.Indicator == nil {
-			err = fmt.Errorf("%s: holds the profile of a machine on Modbus, and no indicator", name)
+		if catalog.Kind(data) == kindProfile {
+			return nil, c.otherKind(name, kindProfile)
 		}
+		m, err := catalog.Read(name, data)
 		return m.Indicator, err
 	}
 	known, err := c.known()
 	if err != nil {
 		return nil, err
 	}
-	return known.FindIndicator(name)
+	i, err := known.FindIndicator(name)
+	if _, other := known.Find(name); err != nil && other == nil {
+		err = c.otherKind(name, kindProfile)
+	}
+	return i, err
 }
 
 // isFile says whether a name is one of a file and not of the catalogue.
@@ -116,15 +134,10 @@ func isFile(name string) bool {
 
 // known is the catalogue with the operator's own folder.
 func (c call) known() (*catalog.Catalog, error) {
-	shipped, err := fs.Sub(configs.Files, "devices")
-	if err != nil {
-		return nil, err
+	if c.profiles == nil {
+		return catalog.Open("")
 	}
-	folders := []fs.FS{shipped}
-	if c.profiles != nil && *c.profiles != "" {
-		folders = append(folders, os.DirFS(*c.profiles))
-	}
-	return catalog.Load(folders...)
+	return catalog.Open(*c.profiles)
 }
 
 // output is where a command prints. The first failure is kept and ends the command: a closed pipe

@@ -2,8 +2,8 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/internal/config"
@@ -11,13 +11,15 @@ import (
 
 // fileWords is what check says about one file.
 type fileWords struct {
-	File     string         `json:"file"`
-	OK       bool           `json:"ok"`
-	Profile  string         `json:"profile"`   // empty: an indicator
-	Points   int            `json:"points"`    // of a profile
-	Model    string         `json:"indicator"` // empty: a profile
-	Dialect  string         `json:"dialect"`   // of an indicator
-	Tests    int            `json:"tests"`
+	File    string `json:"file"`
+	OK      bool   `json:"ok"`
+	Kind    string `json:"kind"`      // profile, indicator, site or gateway; empty: not to be told
+	Profile string `json:"profile"`   // of a profile
+	Points  int    `json:"points"`    // of a profile
+	Model   string `json:"indicator"` // of an indicator
+	Dialect string `json:"dialect"`   // of an indicator
+	Tests   int    `json:"tests"`     // of a profile or an indicator
+	installation
 	Mistakes []mistakeWords `json:"mistakes"`
 }
 
@@ -29,7 +31,7 @@ type mistakeWords struct {
 	whole  string // as one line
 }
 
-// check loads profiles and indicators as an edge does.
+// check loads files as the programs do that they are for.
 func check(_ context.Context, c call) error {
 	asJSON := c.flags.Bool("json", false, "one JSON object for each file")
 	const synopsis = "FILE…"
@@ -38,7 +40,7 @@ func check(_ context.Context, c call) error {
 		return err
 	}
 	if len(files) == 0 {
-		return wrongCall("usage: firmware-bridge check "+synopsis, "check needs the names of profiles or indicators")
+		return wrongCall("usage: firmware-bridge check "+synopsis, "check needs the names of profiles, indicators, a site's file or a gateway's")
 	}
 	out := c.output()
 	mistakes, wrong := 0, 0
@@ -51,7 +53,7 @@ func check(_ context.Context, c call) error {
 		case *asJSON:
 			out.json(f)
 		case f.OK:
-			out.printf("%s: in order: %s, %s passed\n", name, f.what(), count(f.Tests, "test"))
+			f.print(out)
 		default:
 			for _, m := range f.Mistakes {
 				out.printf("%s\n", m.whole)
@@ -65,41 +67,81 @@ func check(_ context.Context, c call) error {
 }
 
 func checkFile(name string) fileWords {
-	f := fileWords{File: name, Mistakes: []mistakeWords{}}
+	f := fileWords{File: name, installation: nothingInstalled()}
 	data, err := config.ReadFile(name)
-	var m catalog.Model
 	if err == nil {
-		m, err = catalog.Read(name, data)
+		f.Kind, err = kindOf(name, data)
 	}
-	if all, ok := errors.AsType[config.Mistakes](err); ok {
-		for _, m := range all {
-			f.Mistakes = append(f.Mistakes, mistakeWords{m.Line, m.Column, m.Path, m.Text, m.String()})
-		}
-	} else if err != nil {
-		f.Mistakes = append(f.Mistakes, mistakeWords{Text: err.Error(), whole: err.Error()})
+	if err == nil {
+		err = f.load(data)
 	}
+	f.Mistakes = mistakesOf(err)
+	f.OK = len(f.Mistakes) == 0
+	return f
+}
+
+// load reads a file of a known kind and notes what is in it.
+func (f *fileWords) load(data []byte) error {
+	switch f.Kind {
+	case kindSite:
+		return f.loadSite(f.File, data)
+	case kindGateway:
+		return f.loadGateway(f.File, data)
+	}
+	m, err := catalog.Read(f.File, data)
 	switch {
 	case m.Profile != nil:
 		f.Profile, f.Points, f.Tests = m.Profile.Name, len(m.Profile.Points), len(m.Profile.Tests)
 	case m.Indicator != nil:
 		f.Model, f.Dialect, f.Tests = m.Indicator.Name, m.Indicator.Dialect, len(m.Indicator.Tests)
 	}
-	f.OK = len(f.Mistakes) == 0
-	return f
+	return err
 }
 
-// what is in the file.
-func (f fileWords) what() string {
-	if f.Model != "" {
-		return "indicator " + f.Model + ", dialect " + f.Dialect
+// mistakesOf takes an error apart: one file's mistakes, those of several files, or something else
+// that is about a whole file.
+func mistakesOf(err error) []mistakeWords {
+	all := []mistakeWords{}
+	switch err := err.(type) {
+	case nil:
+	case config.Mistakes:
+		for _, m := range err {
+			all = append(all, mistakeWords{m.Line, m.Column, m.Path, m.Text, m.String()})
+		}
+	case interface{ Unwrap() []error }:
+		for _, e := range err.Unwrap() {
+			all = append(all, mistakesOf(e)...)
+		}
+	default:
+		all = append(all, mistakeWords{Text: err.Error(), whole: err.Error()})
 	}
-	return "profile " + f.Profile + ", " + count(f.Points, "point")
+	return all
+}
+
+// print says what a file without mistakes holds.
+func (f fileWords) print(out *output) {
+	out.printf("%s: in order: ", f.File)
+	switch f.Kind {
+	case kindSite:
+		out.printf("site with %s, and %s on %s\n", count(f.weighbridges(), "weighbridge"), count(f.machines(), "machine"), plural(len(f.Buses), "bus", "buses"))
+		f.installation.print(out)
+		out.printf("  not checked here: %s, and what the machines work; edge -config %s -check does\n", strings.Join(f.Unchecked, ", "), f.File)
+	case kindGateway:
+		out.printf("gateway with %s and %s\n", count(len(f.Lines), "serial line"), plural(len(f.Buses), "bus", "buses"))
+		f.installation.print(out)
+	case kindIndicator:
+		out.printf("indicator %s, dialect %s, %s passed\n", f.Model, f.Dialect, count(f.Tests, "test"))
+	default:
+		out.printf("profile %s, %s, %s passed\n", f.Profile, count(f.Points, "point"), count(f.Tests, "test"))
+	}
 }
 
 // count writes "1 point", "2 points".
-func count(n int, noun string) string {
+func count(n int, noun string) string { return plural(n, noun, noun+"s") }
+
+func plural(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, many)
 }

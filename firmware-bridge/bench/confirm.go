@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"steelyard/firmware-bridge/catalog"
+	"steelyard/firmware-bridge/serial"
 	"steelyard/internal/unit"
 )
 
@@ -16,7 +18,7 @@ func (s *search) confirm(ctx context.Context, candidates []candidate) error {
 	if !s.asJSON {
 		printCandidates(out, candidates)
 	}
-	known := s.known
+	known := s.weight
 	if known == "" && !s.asJSON {
 		out.printf("\nWhich weight does the display show? ")
 		text, err := readLines(ctx, s.env.Stdin).line(ctx)
@@ -80,6 +82,12 @@ func printCandidates(out *output, all []candidate) {
 			c.Score, c.Explained/10, c.Explained%10, count(c.Frames, "frame"), kind, asked)
 		out.printf("   %s\n", c.Makes)
 		weights := c.Weights[max(0, len(c.Weights)-3):]
+		if len(c.Models) > 0 {
+			out.printf("   spoken by %s\n", strings.Join(c.Models, ", "))
+		}
+		if set := raised(serial.Config{DTR: c.DTR, RTS: c.RTS}); set != "" {
+			out.printf("   heard with%s\n", set)
+		}
 		shown := "no weight"
 		if len(weights) > 0 {
 			shown = strings.TrimRight(strings.Join(weights, ", ")+" "+c.Unit, " ")
@@ -95,10 +103,13 @@ func printCandidates(out *output, all []candidate) {
 // stands there as a comment when it was not given.
 func (s *search) yaml(c candidate) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "weighbridges:\n  - device: %s\n    line: {port: %q, baud: %d, format: %s}\n    dialect: %s\n", s.device, s.port, c.Baud, c.Format, c.Dialect)
-	if c.Options != "" {
-		fmt.Fprintf(&b, "    options: {%s}\n", c.Options)
+	fmt.Fprintf(&b, "weighbridges:\n  - device: %s\n    line: {port: %q, baud: %d, format: %s", s.device, s.port, c.Baud, c.Format)
+	for _, control := range [][2]string{{"dtr", c.DTR}, {"rts", c.RTS}} {
+		if control[1] != "" {
+			fmt.Fprintf(&b, ", %s: %s", control[0], control[1])
+		}
 	}
+	b.WriteString("}\n" + speakers(c))
 	said := func(key, value, otherwise string) {
 		if value == "" {
 			fmt.Fprintf(&b, "    # %s: %s\n", key, otherwise)
@@ -110,10 +121,56 @@ func (s *search) yaml(c candidate) string {
 	if named == "" {
 		named = s.unit
 	}
-	said("unit", named, "kg, t or g, as on the display; the frames do not say it")
+	otherwise := "kg, t or g, as on the display; the frames do not say it"
+	if m := s.theModel(c); m != nil && m.Unit != "" {
+		otherwise = string(m.Unit) + ", as the indicator's file says"
+	}
+	said("unit", named, otherwise)
 	said("division", spacedMass(s.division), "e of the type plate, like 20 kg")
 	said("max", spacedMass(s.max), "Max of the type plate, like 60 t")
 	return b.String()
+}
+
+// speakers says what the indicator sends: by its model where the catalogue has exactly one that
+// fits, else by its dialect with the models that one may name in its place.
+func speakers(c candidate) string {
+	dialect := []string{"dialect: " + c.Dialect}
+	if c.Options != "" {
+		dialect = append(dialect, "options: {"+c.Options+"}")
+	}
+	var models []string
+	for _, name := range c.Models {
+		models = append(models, "indicator: "+name)
+	}
+	var b strings.Builder
+	write := func(lead string, lines []string) {
+		for _, line := range lines {
+			fmt.Fprintf(&b, "    %s%s\n", lead, line)
+		}
+	}
+	switch {
+	case len(models) == 1 && c.layout != "":
+		write("", models)
+	case len(models) == 1:
+		write("", models)
+		write("# ", append([]string{"the only model in the catalogue that speaks so; if the plate names another, write in its place:"}, dialect...))
+	case len(models) > 1:
+		write("", dialect)
+		write("# ", append([]string{"or, in place of that, the model on the plate, where it is one of those that speak so:"}, models...))
+	default:
+		write("", dialect)
+	}
+	return b.String()
+}
+
+// theModel is the one that is printed, nil when there is none or a choice.
+func (s *search) theModel(c candidate) *catalog.Indicator {
+	for _, m := range s.models {
+		if len(c.Models) == 1 && m.Name == c.Models[0] {
+			return m
+		}
+	}
+	return nil
 }
 
 // spacedMass writes "20kg" as "20 kg".

@@ -49,12 +49,15 @@ func decode(ctx context.Context, c call) error {
 		defer file.Close()
 		input = io.LimitReader(file, largestRecording)
 	}
-	in := readLines(ctx, input)
+	in, unread := readLines(ctx, input), 0
 	for n := 1; ; n++ {
 		text, err := in.line(ctx)
 		if errors.Is(err, errNoMoreLines) {
 			end()
-			return out.failed()
+			if err := out.failed(); err != nil || unread == 0 {
+				return err
+			}
+			return fmt.Errorf("%s of %d could not be read", count(unread, "line"), n-1)
 		}
 		if err != nil {
 			return err
@@ -68,16 +71,24 @@ func decode(ctx context.Context, c call) error {
 		} else {
 			b, err = parseHex(text)
 		}
-		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		if len(b) > 0 {
+		switch {
+		case err != nil:
+			unread++ // one bad line does not take the others with it
+			out.json(unreadable{Line: n, Why: err.Error()})
+		case len(b) > 0:
 			take(b)
 		}
 		if out.err != nil {
 			return out.failed()
 		}
 	}
+}
+
+// unreadable stands for a line that holds no bytes to decode.
+type unreadable struct {
+	Valid bool   `json:"valid"` // always false
+	Line  int    `json:"line"`
+	Why   string `json:"why"`
 }
 
 // taker gives what is done with each line, and at the end.

@@ -190,8 +190,8 @@ func TestDecodeReplies(t *testing.T) {
 
 func TestDecodeBadInput(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
-		{"02 2B\n0G", "line 2"},
-		{"02 2", "hexadecimal"},
+		{"02 2B\n0G", "1 line of 2"},
+		{"02 2\nx\n", "2 lines of 2"},
 		{strings.Repeat("00", 40_000), "longer than"},
 	} {
 		_, stderr, code := run(t, test.in, "decode", "-dialect", "yaohua-tf0")
@@ -199,9 +199,27 @@ func TestDecodeBadInput(t *testing.T) {
 			t.Errorf("%.20q: code %d, %s; want %q", test.in, code, stderr, test.want)
 		}
 	}
-	_, stderr, code := run(t, "", "decode", "-dialect", "yaohua-tf0", "-checksum", "mt7")
-	if code != program.Failed || !strings.Contains(stderr, "no meaning here") {
-		t.Errorf("an option of another dialect: code %d, %s", code, stderr)
+	stdout, _, _ := run(t, "02 2\n02 2B 30 30 31 35 36 30 30 31 39 03\n", "decode", "-dialect", "yaohua-tf0")
+	if got := objects(t, stdout); len(got) != 2 || got[0]["valid"] != false || got[0]["line"] != 1.0 ||
+		!strings.Contains(got[0]["why"].(string), "hexadecimal") || got[1]["value"] != "1560" {
+		t.Errorf("a line that is no hexadecimal took another with it: %v", got)
+	}
+	for _, named := range [][]string{{"-dialect", "yaohua-tf0"}, {"-indicator", "yaohua-xk3190-a9"}} {
+		_, stderr, code := run(t, "", append([]string{"decode", "-checksum", "mt7"}, named...)...)
+		if code != program.Failed || !strings.Contains(stderr, "no meaning here") {
+			t.Errorf("%v: an option of another dialect: code %d, %s", named, code, stderr)
+		}
+	}
+}
+
+// What is said on the command line is this one instrument's, over what its model's file says.
+func TestDecodeInstrumentOfAModel(t *testing.T) {
+	const answer = "02 42 42 2B 30 31 32 33 34 30 30 31 46 03" // of address 2
+	for address, want := range map[string]any{"1": false, "2": true} {
+		stdout, stderr, code := run(t, answer, "decode", "-indicator", "yaohua-xk3190-a9-command", "-address", address)
+		if code != program.Done || objects(t, stdout)[0]["valid"] != want {
+			t.Errorf("address %s: code %d: %s%s", address, code, stdout, stderr)
+		}
 	}
 }
 

@@ -2,8 +2,8 @@ package bench
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,20 +82,29 @@ func (c call) speaks(dialect, indicator string, flags *dialectFlags) (s spoken, 
 	switch {
 	case indicator == "":
 		s.dialect, err = findDialect(dialect)
-	case s.given:
-		err = wrongCall("", "indicator %.40q: its file says the options; name the dialect to give others", indicator)
 	default:
 		if s.model, err = c.indicator(indicator); err != nil {
 			break
 		}
-		display := s.options.Unit
+		own := s.options
 		s.dialect, s.options = s.model.Speaks()
-		s.options.Unit, s.given = cmp.Or(display, s.options.Unit), true
+		s.options, s.given = over(s.options, own), true
 	}
 	if err == nil {
 		err = s.dialect.Check(s.options)
 	}
 	return s, err
+}
+
+// over lays what is said for this one instrument over its model's options.
+func over(model, own weighbridge.Options) weighbridge.Options {
+	merged, said := reflect.ValueOf(&model).Elem(), reflect.ValueOf(own)
+	for i := range said.NumField() {
+		if !said.Field(i).IsZero() {
+			merged.Field(i).Set(said.Field(i))
+		}
+	}
+	return model
 }
 
 // findDialect names all there are when the name is wrong.

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"steelyard/firmware-bridge/catalog"
+	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/serial"
-	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
 )
@@ -25,12 +26,32 @@ type search struct {
 	listen   time.Duration
 	ask      bool
 	only     string
-	known    string
+	weight   string // on the display
 	division string
 	max      string
 	unit     string
 	device   string
 	asJSON   bool
+
+	models []*catalog.Indicator // of the catalogue
+	model  *catalog.Indicator   // nil, unless it alone is looked for
+	line   serial.Config        // port and control lines; speed and format are those of the moment
+	open   openFunc
+	bar    *progress
+	done   time.Duration // of what is being tried, and
+	all    time.Duration // how long it takes at most
+}
+
+// openFunc opens a line. Tests have one on which only some control lines bring bytes: no
+// pseudo-terminal has any.
+type openFunc func(context.Context, serial.Config) (io.ReadWriteCloser, error)
+
+func openSerial(ctx context.Context, c serial.Config) (io.ReadWriteCloser, error) {
+	port, err := serial.OpenContext(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return port, nil
 }
 
 // found is what find prints as JSON.
@@ -40,35 +61,105 @@ type found struct {
 	YAML       string      `json:"yaml"`
 }
 
-const findSynopsis = "-port P [-known WEIGHT] [flags]"
+const findSynopsis = "-port P [-known WEIGHT] [flags] | -modbus -port P | -link L [flags]"
+
+// seams is where tests put a line of their own in place of one with speeds, formats and control
+// lines, of which a pseudo-terminal has none.
+type seams struct {
+	open     openFunc
+	reach    func(modbus.Link) modbus.Link // what is really opened for a setting
+	trusting bool                          // of hunt; for a negative control
+}
 
 // find walks through speeds and formats until a dialect explains what the line brings, and asks a
-// person for the weight on the display: several formats can't be told apart by their bytes.
+// person for the weight on the display: several formats can't be told apart by their bytes. With
+// -modbus it looks for machines: see hunt.
 func find(ctx context.Context, c call) error {
-	s := search{call: c}
-	c.flags.StringVar(&s.port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server, which sets its own speed")
-	bauds := c.flags.String("baud", "9600,4800,2400,1200,19200,600", "speeds to try")
-	formats := c.flags.String("format", "8N1,7E1,7O1,8E1,7E2", "formats to try")
-	c.flags.DurationVar(&s.listen, "listen", 1500*time.Millisecond, "how long to listen at each setting, twice as long at 1200 baud and below; answers are waited for 500ms at most")
-	c.flags.BoolVar(&s.ask, "ask", false, "ask where nothing is heard: read commands only, and none with a letter that makes some device tare or zero")
-	c.flags.StringVar(&s.only, "dialect", "", "look for this dialect only")
-	c.flags.StringVar(&s.known, "known", "", "the weight on the display; without it you are asked")
-	c.flags.StringVar(&s.division, "division", "", "division e of the type plate, like \"20 kg\", for the printed lines")
-	c.flags.StringVar(&s.max, "max", "", "capacity of the type plate, like \"60 t\", for the printed lines")
-	c.flags.StringVar(&s.unit, "unit", "", "unit of the display, where the frames do not name it")
-	c.flags.StringVar(&s.device, "device", "weighbridge-1", "id of the weighbridge in the printed lines")
-	c.flags.BoolVar(&s.asJSON, "json", false, "print JSON")
-	if _, err := c.parse(findSynopsis, 0); err != nil {
+	return findOver(ctx, c, seams{open: openSerial, reach: func(l modbus.Link) modbus.Link { return l }})
+}
+
+func findOver(ctx context.Context, c call, way seams) error {
+	s := search{call: c, open: way.open}
+	var machines huntFlags
+	s.flags.StringVar(&s.port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server with an indicator, which sets its own speed")
+	bauds := s.flags.String("baud", "9600,4800,2400,1200,19200,600", "speeds to try; with -modbus "+modbusBauds+" unless said")
+	formats := s.flags.String("format", "8N1,7E1,7O1,8E1,7E2", "formats to try; with -modbus "+modbusFormats+" unless said")
+	s.flags.DurationVar(&s.listen, "listen", 1500*time.Millisecond, "how long to listen at each setting, twice as long at 1200 baud and below; answers are waited for 500ms at most")
+	s.flags.BoolVar(&s.ask, "ask", false, "ask where nothing is heard: read commands only, and none with a letter that makes some device tare or zero")
+	s.flags.StringVar(&s.only, "dialect", "", "look for this dialect only")
+	indicator := s.flags.String("indicator", "", "look for this indicator only: a name of the catalogue or a file; its own speed and format are tried first")
+	s.flags.StringVar(&s.line.DTR, "dtr", "", "control line DTR, on or off; empty: both are tried where nothing is heard")
+	s.flags.StringVar(&s.line.RTS, "rts", "", "control line RTS, as -dtr")
+	s.flags.StringVar(&s.weight, "known", "", "the weight on the display; without it you are asked")
+	s.flags.StringVar(&s.division, "division", "", "division e of the type plate, like \"20 kg\", for the printed lines")
+	s.flags.StringVar(&s.max, "max", "", "capacity of the type plate, like \"60 t\", for the printed lines")
+	s.flags.StringVar(&s.unit, "unit", "", "unit of the display, where the frames do not name it")
+	s.flags.StringVar(&s.device, "device", "weighbridge-1", "id of the weighbridge in the printed lines")
+	s.flags.BoolVar(&s.asJSON, "json", false, "print JSON")
+	machines.add(s.flags)
+	s.catalogFlag()
+	if _, err := s.parse(findSynopsis, 0); err != nil {
 		return err
 	}
-	if err := s.check(*bauds, *formats); err != nil {
-		return wrongCall("usage: firmware-bridge find "+findSynopsis, "%w", err)
+	usage := "usage: firmware-bridge find " + findSynopsis
+	if err := machines.checkKind(s.flags); err != nil {
+		return wrongCall(usage, "%w", err)
 	}
+	if machines.modbus {
+		return s.findMachines(ctx, machines, *bauds, *formats, way)
+	}
+	if s.only != "" && *indicator != "" {
+		return wrongCall(usage, "find looks for either a dialect or an indicator")
+	}
+	if err := s.check(*bauds, *formats); err != nil {
+		return wrongCall(usage, "%w", err)
+	}
+	if err := s.learn(*indicator); err != nil {
+		return err
+	}
+	s.bar = s.progress(s.asJSON)
 	candidates, err := s.walk(ctx)
+	s.bar.clear()
 	if err != nil {
 		return err
 	}
 	return s.confirm(ctx, candidates)
+}
+
+// learn fetches the models of the catalogue, or the one that is looked for.
+func (s *search) learn(indicator string) error {
+	if indicator == "" {
+		known, err := s.known()
+		if err == nil {
+			s.models = known.Indicators()
+		}
+		return err
+	}
+	var err error
+	if s.model, err = s.indicator(indicator); err != nil {
+		return err
+	}
+	s.models = []*catalog.Indicator{s.model}
+	if !strings.HasPrefix(s.port, "tcp://") {
+		s.bauds = foremost(s.bauds, s.model.Line.Baud)
+		s.formats = foremost(s.formats, s.model.Line.Format)
+	}
+	return nil
+}
+
+// foremost puts one of all to the front; nothing changes when it is none of them.
+func foremost[T comparable](all []T, one T) []T {
+	if i := slices.Index(all, one); i > 0 {
+		all = slices.Insert(slices.Delete(slices.Clone(all), i, i+1), 0, one)
+	}
+	return all
+}
+
+// at is the line at a speed and a format.
+func (s *search) at(baud int, format string) serial.Config {
+	line := s.line
+	line.Port, line.Baud, line.Format = s.port, baud, format
+	return line
 }
 
 func (s *search) check(bauds, formats string) error {
@@ -83,8 +174,8 @@ func (s *search) check(bauds, formats string) error {
 			return err
 		}
 	}
-	if s.known != "" {
-		if _, err := displayed(s.known); err != nil {
+	if s.weight != "" {
+		if _, err := displayed(s.weight); err != nil {
 			return err
 		}
 	}
@@ -114,7 +205,7 @@ func (s *search) check(bauds, formats string) error {
 	}
 	for _, baud := range s.bauds {
 		for _, format := range s.formats {
-			if err := (serial.Config{Port: s.port, Baud: baud, Format: format}).Check(); err != nil {
+			if err := s.at(baud, format).Check(); err != nil {
 				return err
 			}
 		}
@@ -132,39 +223,6 @@ func displayed(text string) (unit.Decimal, error) {
 	return d, nil
 }
 
-// walk listens at every setting, and then, if it may, asks at every setting. It ends where the
-// first dialect is credible. A port hears bytes at any speed and format, only wrong ones: a line
-// that brought none in one round of speeds is silent, and other formats are not tried.
-func (s *search) walk(ctx context.Context) ([]candidate, error) {
-	heard := 0
-	for _, format := range s.formats {
-		for _, baud := range s.bauds {
-			line := serial.Config{Port: s.port, Baud: baud, Format: format}
-			pieces, err := s.hear(ctx, line, nil)
-			if err != nil {
-				return nil, err
-			}
-			n := 0
-			for _, p := range pieces {
-				n += len(p)
-			}
-			heard += n
-			candidates := rank(pieces, s.only)
-			s.progress("%d %s: %s, %s", baud, format, count(n, "byte"), count(len(candidates), "dialect"))
-			if len(candidates) > 0 {
-				return setting(candidates, line, false), nil
-			}
-		}
-		if heard == 0 {
-			break
-		}
-	}
-	if heard == 0 && s.ask {
-		return s.askAll(ctx)
-	}
-	return nil, s.nothing(heard)
-}
-
 func (s *search) nothing(heard int) error {
 	switch {
 	case heard > 0:
@@ -177,114 +235,15 @@ func (s *search) nothing(heard int) error {
 
 func setting(all []candidate, line serial.Config, asked bool) []candidate {
 	for i := range all {
-		all[i].Baud, all[i].Format, all[i].Asked = line.Baud, line.Format, asked
+		all[i].Baud, all[i].Format, all[i].DTR, all[i].RTS, all[i].Asked = line.Baud, line.Format, line.DTR, line.RTS, asked
 	}
 	return all
 }
 
-func (s *search) progress(format string, args ...any) {
+// say prints what was tried, for a person who waits.
+func (s *search) say(format string, args ...any) {
 	if !s.asJSON {
+		s.bar.clear()
 		fmt.Fprintf(s.env.Stderr, format+"\n", args...)
 	}
-}
-
-// Answers are waited for so long, and a dialect that answered is asked so often.
-const (
-	answerTime = 500 * time.Millisecond
-	askTimes   = 6
-)
-
-// hear opens the line and takes what comes. With a request it asks first, and goes on asking as
-// long as there are answers.
-func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (pieces [][]byte, err error) {
-	line.Poll = 50 * time.Millisecond
-	port, err := serial.OpenContext(ctx, line)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read and Write
-	defer func() {
-		stop()
-		err = errors.Join(err, port.Close())
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-	}()
-	length, rounds := s.listen, 1
-	if line.Baud <= 1200 {
-		length *= 2
-	}
-	if request != nil {
-		length, rounds = min(answerTime, s.listen)+line.TimeOf(len(request)+weighbridge.MaxFrame/2), askTimes
-	}
-	buf := make([]byte, 4096)
-	for range rounds {
-		if request != nil {
-			if _, err := port.Write(request); err != nil {
-				return nil, err
-			}
-		}
-		answered := false
-		for end := time.Now().Add(length); time.Now().Before(end); {
-			n, err := port.Read(buf)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				if answered && request != nil {
-					break // the answer is over
-				}
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			answered = true
-			pieces = append(pieces, append([]byte(nil), buf[:n]...))
-		}
-		if !answered {
-			break
-		}
-	}
-	return pieces, nil
-}
-
-// askAll asks every dialect that answers, at every setting.
-func (s *search) askAll(ctx context.Context) ([]candidate, error) {
-	heard := 0
-	for _, format := range s.formats {
-		for _, baud := range s.bauds {
-			line := serial.Config{Port: s.port, Baud: baud, Format: format}
-			for _, d := range weighbridge.Dialects() {
-				request, ok := harmless(d)
-				if !ok || s.only != "" && d.Name != s.only {
-					continue
-				}
-				pieces, err := s.hear(ctx, line, request)
-				if err != nil {
-					return nil, err
-				}
-				for _, p := range pieces {
-					heard += len(p)
-				}
-				candidates := rank(pieces, s.only)
-				s.progress("%d %s: asked with %q: %s, %s", baud, format, request, count(len(pieces), "piece"), count(len(candidates), "dialect"))
-				if len(candidates) > 0 {
-					return setting(candidates, line, true), nil
-				}
-			}
-		}
-	}
-	return nil, s.nothing(heard)
-}
-
-// harmless gives the request with which an unknown device may be asked. Some obey single letters:
-// R, T and Z on an A12+SS, P, T, Z and C on indicators with Toledo's output. A request that holds
-// T, Z or C could tare or zero them, even when it means a reading to the one it is for.
-func harmless(d weighbridge.Dialect) ([]byte, bool) {
-	if d.Poll == "" {
-		return nil, false
-	}
-	request, err := d.Encode(d.Poll, weighbridge.Options{})
-	if err != nil || strings.ContainsAny(string(request), "TtZzCc") {
-		return nil, false
-	}
-	return request, true
 }

@@ -16,8 +16,8 @@ type planWords struct {
 	Baud    int           `json:"baud"` // 0: Modbus TCP, where a line has no such limit
 	EveryMS int64         `json:"every_ms"`
 	Reads   []plannedRead `json:"reads"`
-	PollUS  int64         `json:"poll_us"` // wire time of a poll with all its reads, one unit
-	FastUS  int64         `json:"fast_us"` // and of the polls between, without the slow reads
+	PollUS  int64         `json:"poll_us"` // wire time of all reads of one unit
+	FastUS  int64         `json:"fast_us"` // and of a poll, without the slow reads
 	// LoadPermille is the share of the line's time that all units need when they answer at once.
 	LoadPermille int64  `json:"load_permille"`
 	Warning      string `json:"warning"`
@@ -36,7 +36,7 @@ type plannedRead struct {
 // A line that is loaded more has no time left for machines that answer late.
 const mostLoad = 700 // permille
 
-// slowPolls is how many polls pass between two reads of the class slow.
+// slowPolls is how many periods pass between two reads of the class slow.
 const slowPolls = 10
 
 func plan(_ context.Context, c call) error {
@@ -130,9 +130,9 @@ func (w planWords) print(out *output, p *modbus.Profile, every time.Duration) {
 	if w.Baud == 0 {
 		return
 	}
-	out.printf("\na poll takes %s", milliseconds(w.PollUS))
+	out.printf("\na poll takes %s", milliseconds(w.FastUS))
 	if w.FastUS != w.PollUS {
-		out.printf(", %s without the slow reads, which come with each %dth", milliseconds(w.FastUS), slowPolls)
+		out.printf("; the slow reads %s in every %dth period, one at a time between the polls", milliseconds(w.PollUS-w.FastUS), slowPolls)
 	}
 	out.printf("\nload of the line: %d.%d %%\n", w.LoadPermille/10, w.LoadPermille%10)
 	if w.Warning != "" {

@@ -90,6 +90,8 @@ func (c call) lineFlags() *serial.Config {
 	c.flags.StringVar(&l.Port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server")
 	c.flags.IntVar(&l.Baud, "baud", 9600, "speed of the line")
 	c.flags.StringVar(&l.Format, "format", "8N1", "data bits, parity, stop bits")
+	c.flags.StringVar(&l.DTR, "dtr", "", "control line DTR: on or off; empty: as the driver raises it")
+	c.flags.StringVar(&l.RTS, "rts", "", "control line RTS: on or off; empty: as the driver raises it")
 	return l
 }
 
@@ -97,6 +99,7 @@ func (c call) lineFlags() *serial.Config {
 func record(ctx context.Context, c call) error {
 	line := c.lineFlags()
 	length := c.flags.Duration("for", 0, "stop after this time; 0: when it is interrupted")
+	asJSON := c.flags.Bool("json", false, "print JSON at the end")
 	const synopsis = "-port P [flags] FILE"
 	given, err := c.parse(synopsis, 1)
 	if err != nil {
@@ -115,46 +118,67 @@ func record(ctx context.Context, c call) error {
 	}
 	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read
 	defer stop()
-	chunks, taken, err := keep(ctx, port, file, *line, *length)
+	k := keeper{port: port, line: *line, length: *length, bar: c.progress(*asJSON)}
+	err = k.keep(ctx, file)
+	k.bar.clear()
 	if errors.Is(err, os.ErrClosed) && ctx.Err() != nil {
 		err = nil // stopped by a signal, as is usual
 	}
-	if err = errors.Join(err, file.Sync(), file.Close(), port.Close()); err == nil {
-		fmt.Fprintf(c.env.Stderr, "%s: %d bytes in %s\n", given[0], taken, count(chunks, "piece"))
+	err = errors.Join(err, file.Sync(), file.Close(), port.Close())
+	switch out := c.output(); {
+	case *asJSON:
+		out.json(map[string]any{"file": given[0], "bytes": k.bytes, "pieces": k.pieces, "lost": err != nil})
+		return errors.Join(err, out.failed())
+	case k.bytes == 0:
+		fmt.Fprintf(c.env.Stderr, "%s: nothing came\n", given[0])
+	default:
+		fmt.Fprintf(c.env.Stderr, "%s: %s in %s\n", given[0], count(int(k.bytes), "byte"), count(k.pieces, "piece"))
 	}
 	return err
 }
 
+// keeper writes one recording.
+type keeper struct {
+	port   *serial.Port
+	line   serial.Config
+	length time.Duration // 0: until it is interrupted
+	bar    *progress
+
+	pieces int
+	bytes  int64
+}
+
 // keep writes pieces until the time is over, the line is lost or the file is full. What came
 // before a failure stays in the file.
-func keep(ctx context.Context, port *serial.Port, file io.Writer, line serial.Config, length time.Duration) (chunks int, taken int64, err error) {
+func (k *keeper) keep(ctx context.Context, file io.Writer) (err error) {
 	w := bufio.NewWriter(file)
 	defer func() { err = errors.Join(err, w.Flush()) }()
 	start := time.Now()
-	fmt.Fprintf(w, "%s\n# %s %d %s, %s\n", recordingHead, line.Port, line.Baud, line.Format, start.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "%s\n# %s %d %s, %s\n", recordingHead, k.line.Port, k.line.Baud, k.line.Format, start.UTC().Format(time.RFC3339))
 	var buf [4096]byte
 	var text []byte
 	written := 0
-	for ctx.Err() == nil && (length == 0 || time.Since(start) < length) {
-		n, err := port.Read(buf[:])
+	for ctx.Err() == nil && (k.length == 0 || time.Since(start) < k.length) {
+		k.bar.show(time.Since(start), k.length, fmt.Sprintf("%s in %s", count(int(k.bytes), "byte"), count(k.pieces, "piece")))
+		n, err := k.port.Read(buf[:])
 		at := time.Since(start)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if err := w.Flush(); err != nil { // the line is silent: a good moment
-				return chunks, taken, err
+				return err
 			}
 			continue
 		}
 		if err != nil {
-			return chunks, taken, err
+			return err
 		}
 		text = Chunk{at, bytes.Clone(buf[:n])}.append(text[:0])
 		if written += len(text); written > largestRecording {
-			return chunks, taken, fmt.Errorf("the recording would be larger than %d MiB: begin a new one", largestRecording>>20)
+			return fmt.Errorf("the recording would be larger than %d MiB: begin a new one", largestRecording>>20)
 		}
 		if _, err := w.Write(text); err != nil {
-			return chunks, taken, err
+			return err
 		}
-		chunks, taken = chunks+1, taken+int64(n)
+		k.pieces, k.bytes = k.pieces+1, k.bytes+int64(n)
 	}
-	return chunks, taken, nil
+	return nil
 }

@@ -159,6 +159,27 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 }
 
+// In a script record and replay print one object at the end, and nothing beside it.
+func TestRecordAndReplayInScripts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", filepath.Join(dir, "machine"), "-weight", "23960").at()
+	file := filepath.Join(dir, "recording.txt")
+	stdout, stderr, code := run(t, "", "record", file, "-port", filepath.Join(dir, "machine"), "-for", "500ms", "-json")
+	kept := objects(t, stdout)
+	if code != program.Done || len(kept) != 1 || stderr != "" || int(kept[0]["bytes"].(float64)) != len(recorded(t, file)) {
+		t.Fatalf("record: code %d: %s%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = run(t, "", "replay", file, "-listen", "tcp://127.0.0.1:0", "-speed", "100", "-json")
+	if sent := objects(t, stdout); code != program.Done || len(sent) != 1 || stderr != "" || sent[0]["bytes"] != kept[0]["bytes"] {
+		t.Errorf("replay: code %d: %s%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = run(t, "", "replay", file, "-listen", "tcp://127.0.0.1:0", "-speed", "100")
+	if code != program.Done || stdout != "" || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
+		t.Errorf("replay in a pipe: code %d: %q %q", code, stdout, stderr)
+	}
+}
+
 func waitFor(t *testing.T, path string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {

@@ -19,7 +19,10 @@ type candidate struct {
 	Makes     string   `json:"makes"`
 	Baud      int      `json:"baud"`
 	Format    string   `json:"format"`
-	Asked     bool     `json:"asked"` // it answers and does not send by itself
+	DTR       string   `json:"dtr"`    // on or off: bytes came only with the control line so; empty: as the driver raises it
+	RTS       string   `json:"rts"`    // as DTR
+	Asked     bool     `json:"asked"`  // it answers and does not send by itself
+	Models    []string `json:"models"` // of the catalogue that speak it with these options
 	Frames    int      `json:"frames"`
 	Checked   bool     `json:"checked"`            // a check guards every digit of a frame
 	Score     int      `json:"score"`              // 3 a checked frame, 1 another, -2 a byte of no frame
@@ -27,8 +30,9 @@ type candidate struct {
 	Weights   []string `json:"weights"`            // seen, the latest last
 	Unit      string   `json:"unit"`               // empty: the frames do not say
 
-	seen []unit.Decimal
-	last device.Weight
+	layout string // model whose file describes the frames; empty for a dialect
+	seen   []unit.Decimal
+	last   device.Weight
 }
 
 // What makes a candidate credible. A dialect without any check explains rubbish now and then, but
@@ -42,11 +46,20 @@ const (
 	mostSeen       = 64
 )
 
-// rank scores every dialect over the pieces of one line and gives the credible ones, best first.
-func rank(pieces [][]byte, only string) []candidate {
-	var all []candidate
+// rank scores every dialect over the pieces of one line, or the one model that is looked for, and
+// gives the credible ones, best first.
+func (s *search) rank(pieces [][]byte) []candidate {
+	all := []candidate{}
+	if s.model != nil {
+		d, _ := s.model.Speaks()
+		if c, ok := score(d, s.model.Options, pieces); ok {
+			c.Models = []string{s.model.Name}
+			all = append(all, c)
+		}
+		return all
+	}
 	for _, d := range weighbridge.Dialects() {
-		if d.Name == "generic" || only != "" && d.Name != only {
+		if d.Name == "generic" || s.only != "" && d.Name != s.only {
 			continue // a layout is written, not found
 		}
 		var best *candidate
@@ -64,8 +77,44 @@ func rank(pieces [][]byte, only string) []candidate {
 			all = append(all, *best)
 		}
 	}
+	all = append(all, s.layouts(pieces, all)...)
+	for i := range all {
+		s.name(&all[i], pieces)
+	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.Score, a.Score) })
 	return all
+}
+
+// layouts scores the models whose frames their own files describe. One that reads the same as a
+// dialect adds nothing.
+func (s *search) layouts(pieces [][]byte, dialects []candidate) []candidate {
+	var all []candidate
+	for _, m := range s.models {
+		d, _ := m.Speaks()
+		if d.Name != "generic" || s.only != "" && s.only != d.Name {
+			continue
+		}
+		c, ok := score(d, m.Options, pieces)
+		if ok && !slices.ContainsFunc(dialects, c.agrees) {
+			c.Makes, c.layout = m.Maker+" "+m.Model, m.Name
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// name adds the models of the catalogue that would read the line exactly so.
+func (s *search) name(c *candidate, pieces [][]byte) {
+	c.Models = []string{}
+	for _, m := range s.models {
+		if m.Dialect != c.Dialect || c.layout != "" && c.layout != m.Name {
+			continue
+		}
+		d, _ := m.Speaks()
+		if own, ok := score(d, m.Options, pieces); ok && own.Score == c.Score && own.agrees(*c) {
+			c.Models = append(c.Models, m.Name)
+		}
+	}
 }
 
 // agrees says whether two readers of the line read the same from it in all that a weighing rests on.

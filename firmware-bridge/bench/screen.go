@@ -34,10 +34,7 @@ func (s *screen) due(now time.Time) bool { return now.Sub(s.drawn) >= leastRedra
 
 // draw shows the lines, cut to the terminal's size as it is now.
 func (s *screen) draw(now time.Time, lines []string) {
-	width, height := 80, 24
-	if size, err := unix.IoctlGetWinsize(s.fd, unix.TIOCGWINSZ); err == nil && size.Col > 0 && size.Row > 0 {
-		width, height = int(size.Col), int(size.Row)
-	}
+	width, height := sizeOf(s.fd)
 	var b strings.Builder
 	if s.drawn.IsZero() {
 		b.WriteString(hideCursor + "\x1b[2J")
@@ -59,6 +56,14 @@ func (s *screen) draw(now time.Time, lines []string) {
 	}
 	b.WriteString(clearBelow)
 	s.out.printf("%s", b.String())
+}
+
+// sizeOf is a terminal's size as it is now.
+func sizeOf(fd int) (width, height int) {
+	if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil && size.Col > 0 && size.Row > 0 {
+		return int(size.Col), int(size.Row)
+	}
+	return 80, 24
 }
 
 // leave gives the terminal back with the last picture on it.

@@ -133,3 +133,47 @@ func TestShowInAPipe(t *testing.T) {
 		t.Errorf("bytes only: code %d: %q", code, stdout)
 	}
 }
+
+// Work that takes long shows how far it is at the foot of a terminal, and leaves nothing of it
+// there.
+func TestLongWorkShowsProgress(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "line")
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960").at()
+	recording := filepath.Join(dir, "recording.txt")
+	d := sit(t, "record", "-port", path, "-for", "3s", recording)
+	d.sees("[", " %  0:0", " left  ", "pieces")
+	if screen := d.sees("bytes in", "code 0."); strings.Contains(screen, " left") {
+		t.Errorf("record leaves its bar behind:\n%s", screen)
+	}
+	d = sit(t, "replay", recording, "-pty", filepath.Join(dir, "again"))
+	d.sees("[###", " %  0:0", " left  ", "pieces sent")
+	if screen := d.sees(" sent\n", "code 0."); strings.Contains(screen, " left") {
+		t.Errorf("replay leaves its bar behind:\n%s", screen)
+	}
+	d = sit(t, "replay", recording, "-loop", "-pty", filepath.Join(dir, "again"))
+	d.sees("0:01  ", "pieces sent") // with no end in sight the time that has passed
+	d.types("C-c")
+	d.sees("code 0.")
+	d = sit(t, "find", "-port", filepath.Join(dir, "line"), "-baud", "600,9600", "-format", "8N1", "-listen", "1s", "-known", "23960")
+	d.sees("[", " %  0:0", " left  listening at 600 8N1")
+	if screen := d.sees("600 8N1: ", "For edge.yaml", "code 0."); strings.Contains(screen, " left") {
+		t.Errorf("find leaves its bar behind:\n%s", screen)
+	}
+	d = sit(t, "find", "-port", filepath.Join(dir, "line"), "-baud", "9600", "-format", "8N1", "-listen", "500ms", "-known", "23960", "-json")
+	if screen := d.sees(`"confirmed"`, "code 0."); strings.Contains(screen, "listening") || strings.Contains(screen, "8N1: ") {
+		t.Errorf("with -json there is more than JSON:\n%s", screen)
+	}
+}
+
+// An interrupt ends long work at once, and leaves neither a bar nor a log on the screen.
+func TestInterruptOfLongWork(t *testing.T) {
+	path := link(t)
+	start(t, "simulate", "-profile", "laumas-tlb", "-pty", path).at() // which sends nothing by itself
+	d := sit(t, "find", "-port", path, "-listen", "30s", "-known", "0")
+	d.sees("listening at 9600 8N1")
+	d.types("C-c")
+	if screen := d.sees("code 0."); strings.Contains(screen, "listening") || strings.Contains(screen, "stopping") {
+		t.Errorf("an interrupted search shows\n%s", screen)
+	}
+}

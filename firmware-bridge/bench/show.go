@@ -43,6 +43,12 @@ func show(ctx context.Context, c call) error {
 	if *name != "" && *indicator != "" {
 		return wrongCall(usage, "show needs either a dialect or an indicator")
 	}
+	switch {
+	case *link != "" && *profile == "":
+		return wrongCall(usage, "show needs the profile of the machine on the link")
+	case *link != "" && one(*name, *indicator) > 0, line.Port != "" && *profile != "":
+		return wrongCall(usage, "a dialect or an indicator is on a port, a profile on a link")
+	}
 	if *frames < 0 || *length < 0 {
 		return wrongCall(usage, "count and for: must not be negative")
 	}
@@ -103,6 +109,9 @@ type watch struct {
 	rejected uint64    // at the latest message about them
 	moaned   time.Time // of that message; there is at most one a second
 	moan     string    // the latest error; the same one is not said again
+	heard    time.Time // when the latest frame came, or the line was opened
+	came     time.Time // when the latest byte came
+	quiet    bool      // that this was long ago is said already
 	state    string
 	last     *device.Weight
 	tail     []byte // the latest bytes
@@ -173,6 +182,7 @@ func (w *watch) session(ctx context.Context) error {
 	defer stop()
 	defer port.Close() // the line is only looked at; what was lost is said already
 	w.state, w.moan = "listening", ""
+	w.heard, w.quiet = time.Now(), false
 	var poll []byte
 	if w.dialect != nil {
 		w.decoder = weighbridge.NewDecoder(*w.dialect, w.options)
@@ -192,20 +202,24 @@ func (w *watch) session(ctx context.Context) error {
 			if _, err := port.Write(poll); err != nil {
 				return err
 			}
-			nextPoll = now.Add(askEvery)
+			nextPoll = now.Add(answerTime + askPause) // brought forward by an answer
 		}
 		n, err := port.Read(buf)
 		now = time.Now()
 		switch {
 		case n > 0:
 			lastByte = now
-			w.take(now, buf[:n])
+			before := w.shown
+			if w.take(now, buf[:n]); w.shown != before {
+				nextPoll = now.Add(askPause)
+			}
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		case w.decoder != nil && !lastByte.IsZero() && now.Sub(lastByte) > max(250*time.Millisecond, w.line.TimeOf(3*w.dialect.FrameBytes)):
 			w.decoder.Flush(w.frame)
 			lastByte = time.Time{}
 		}
+		w.judge(now)
 		if w.most > 0 && w.shown >= w.most {
 			return errEnough
 		}
@@ -216,8 +230,31 @@ func (w *watch) session(ctx context.Context) error {
 	}
 }
 
-// askEvery is slow enough for every dialect (see weighbridge.Reader).
-const askEvery = 700 * time.Millisecond
+// askPause is what every indicator needs between its answer and the next request; an edge leaves
+// it the same (see weighbridge.Reader).
+const askPause = 200 * time.Millisecond
+
+// judge says once that the line has brought no frame for long.
+func (w *watch) judge(now time.Time) {
+	const least, frames, lately = 2 * time.Second, 10, time.Second
+	if w.dialect == nil || w.quiet {
+		return
+	}
+	limit := max(least, w.line.TimeOf(frames*w.dialect.FrameBytes))
+	unasked := w.silent || w.dialect.Poll == ""
+	if now.Sub(w.heard) < limit || unasked && len(w.dialect.Requests()) > 0 {
+		return // or nobody has asked one that only answers
+	}
+	w.quiet = true
+	switch {
+	case w.came.After(w.heard) && now.Sub(w.came) < lately:
+		w.fault(fmt.Errorf("bytes arrive but no valid frame for %s: wrong baud rate, format, checksum or dialect?", limit))
+	case unasked:
+		w.fault(fmt.Errorf("no frame for %s: is the indicator on, its output enabled, the cable plugged?", limit))
+	default:
+		w.fault(fmt.Errorf("no answer for %s: is the indicator on and set to answer, the cable plugged, the address right?", limit))
+	}
+}
 
 // settle keeps the counts of a decoder that is given up.
 func (w *watch) settle() {
@@ -235,6 +272,7 @@ func (w *watch) stats() weighbridge.Stats {
 }
 
 func (w *watch) take(now time.Time, b []byte) {
+	w.came = now
 	w.bytes += uint64(len(b))
 	w.tail = append(w.tail, b...)
 	w.tail = append(w.tail[:0], w.tail[max(0, len(w.tail)-tailBytes):]...)
@@ -259,6 +297,7 @@ func (w *watch) take(now time.Time, b []byte) {
 func (w *watch) frame(f device.Weight) {
 	f.Raw = bytes.Clone(f.Raw)
 	w.last, w.moan = &f, ""
+	w.heard, w.quiet = f.At, false
 	if w.shown++; w.most > 0 && w.shown > w.most {
 		return
 	}

@@ -27,6 +27,7 @@ type machineWatch struct {
 	out     *output
 	picture *screen // nil: lines
 	scan    *device.Scan
+	latest  map[string]device.Value // of every scan: slow registers have scans of their own
 	scans   uint64
 	state   string
 	errors  recent
@@ -47,7 +48,7 @@ func (c call) showMachine(ctx context.Context, link, profile, id string, every t
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &machineWatch{link: link, id: uint8(unit), profile: p, most: uint64(most), asJSON: asJSON, enough: cancel,
-		start: time.Now(), out: out, picture: picture, state: "connecting", errors: recent{most: 4}}
+		start: time.Now(), out: out, picture: picture, state: "connecting", latest: map[string]device.Value{}, errors: recent{most: 4}}
 	w.bus, err = modbus.New(modbus.Config{Link: link, Units: []modbus.Unit{{Device: "machine", ID: uint8(unit), Profile: p, Every: every}}},
 		w, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -79,6 +80,9 @@ func (w *machineWatch) Scan(s device.Scan) {
 		return
 	}
 	w.scan = &s
+	for _, v := range s.Values {
+		w.latest[v.Tag] = v
+	}
 	switch {
 	case w.asJSON:
 		values, missing := map[string]string{}, map[string]string{}
@@ -131,7 +135,11 @@ func (w *machineWatch) refresh(now time.Time) {
 	}
 	if w.scan != nil {
 		lines = append(lines, "values of "+clock(w.scan.At))
-		for _, v := range w.scan.Values {
+		for _, tag := range w.profile.Tags() {
+			v, read := w.latest[tag]
+			if !read {
+				continue
+			}
 			text := modbus.Text(v)
 			if v.OK && v.Text != "" {
 				text = v.Text + " (" + v.Number.String() + ")"

@@ -5,8 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -25,16 +23,16 @@ var knownFrames []byte
 type indicator struct {
 	machine *sim.Indicator
 	deck    *sim.Deck
-	line    sim.Line
+	wire    *sim.Wire
 	weights []unit.Mass
 	hold    time.Duration
 	chosen  chan unit.Mass // by command; ends the list
 }
 
-const indicatorCommands = "weight KG | wrong-checksum | half | garbage | wrong-baud | frozen | silence | unplug | replug | healthy | "
+const indicatorCommands = "weight KG | wrong-checksum | wrong-baud | " + faultCommands
 
-func newIndicator(f simulateFlags, line sim.Line) (*indicator, error) {
-	i := &indicator{line: line, hold: f.hold, chosen: make(chan unit.Mass, 1)}
+func newIndicator(f simulateFlags, wire *sim.Wire) (*indicator, error) {
+	i := &indicator{wire: wire, hold: f.hold, chosen: make(chan unit.Mass, 1)}
 	division, errDivision := mass(f.division)
 	most, errMax := mass(f.max)
 	if err := errors.Join(errDivision, errMax); err != nil {
@@ -55,7 +53,7 @@ func newIndicator(f simulateFlags, line sim.Line) (*indicator, error) {
 	}
 	i.deck = sim.NewDeck(sim.DeckConfig{Division: division, Max: most, Seed: 1})
 	var err error
-	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(f.dialect), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, line)
+	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(f.dialect), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, wire)
 	return i, err
 }
 
@@ -81,14 +79,10 @@ func (i *indicator) run(ctx context.Context) {
 	}
 }
 
-func (i *indicator) where() string { return i.line.Path() }
-func (i *indicator) close() error  { return i.line.Close() }
+func (i *indicator) where() string { return i.wire.Path() }
+func (i *indicator) close() error  { return i.wire.Close() }
 
 func (i *indicator) obey(command string, words []string) (string, error) {
-	faults := map[string]sim.IndicatorFault{
-		"healthy": sim.Healthy, "wrong-checksum": sim.WrongSum, "half": sim.HalfFrames, "garbage": sim.Garbage,
-		"wrong-baud": sim.WrongBaud, "frozen": sim.FrozenFrames, "silence": sim.Mute,
-	}
 	switch command {
 	case "weight":
 		m, err := mass(strings.Join(words, " "))
@@ -101,17 +95,15 @@ func (i *indicator) obey(command string, words []string) (string, error) {
 		default:
 			return "", errors.New("the weight before is still on its way")
 		}
-	case "unplug":
-		return "unplugged", i.line.Unplug()
-	case "replug":
-		return "replugged", i.line.Replug()
+	case "wrong-checksum", "wrong-baud":
+		i.machine.Fault(map[string]sim.IndicatorFault{"wrong-checksum": sim.WrongSum, "wrong-baud": sim.WrongBaud}[command])
+		return command, i.wire.Fault(sim.LinkFault{})
 	}
-	f, ok := faults[command]
-	if !ok {
-		return "", unknownCommand(command, indicatorCommands)
+	said, err := obeyWire(i.wire, command, words, indicatorCommands)
+	if err == nil {
+		i.machine.Fault(sim.Healthy)
 	}
-	i.machine.Fault(f)
-	return command, nil
+	return said, err
 }
 
 // knownFrame is one entry of the known frames.
@@ -125,17 +117,12 @@ type knownFrame struct {
 // reciter sends the known frames of a dialect: by itself, or when it is asked where the dialect is
 // one that answers.
 type reciter struct {
-	line    sim.Line
+	wire    *sim.Wire
 	frames  [][]byte
 	request []byte // empty: sends by itself
 	rate    int
 	hold    time.Duration
-
-	mu    sync.Mutex // guards fault
-	fault string
 }
-
-const reciterCommands = "half | garbage | silence | unplug | replug | healthy | "
 
 // framesOf are those of an indicator's file that are no damaged ones.
 func framesOf(i *catalog.Indicator) []knownFrame {
@@ -155,9 +142,9 @@ func framesOf(i *catalog.Indicator) []knownFrame {
 	return known
 }
 
-func newReciter(f simulateFlags, s spoken, all []knownFrame, line sim.Line) (*reciter, error) {
+func newReciter(f simulateFlags, s spoken, all []knownFrame, wire *sim.Wire) (*reciter, error) {
 	d := s.dialect
-	r := &reciter{line: line, rate: f.rate, hold: f.hold}
+	r := &reciter{wire: wire, rate: f.rate, hold: f.hold}
 	if d.Poll != "" {
 		request, err := d.Encode(d.Poll, s.options)
 		if err != nil {
@@ -190,9 +177,8 @@ func newReciter(f simulateFlags, s spoken, all []knownFrame, line sim.Line) (*re
 
 func (r *reciter) run(ctx context.Context) {
 	start := time.Now()
-	noise := rand.New(rand.NewPCG(1, 2))
 	if len(r.request) > 0 {
-		r.answer(start, noise)
+		r.answer(start)
 		return
 	}
 	tick := time.NewTicker(time.Second / time.Duration(r.rate))
@@ -202,23 +188,23 @@ func (r *reciter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			r.say(start, noise)
+			r.say(start)
 		}
 	}
 }
 
 // answer waits for requests until the line is closed.
-func (r *reciter) answer(start time.Time, noise *rand.Rand) {
+func (r *reciter) answer(start time.Time) {
 	buf, heard := make([]byte, 256), []byte{}
 	for {
-		n, err := r.line.Read(buf)
+		n, err := r.wire.Read(buf)
 		if err != nil {
 			return
 		}
 		heard = append(heard, buf[:n]...)
 		if at := bytes.Index(heard, r.request); at >= 0 {
 			heard = append(heard[:0], heard[at+len(r.request):]...)
-			r.say(start, noise)
+			r.say(start)
 		}
 		if len(heard) > 1024 {
 			heard = heard[:0]
@@ -226,39 +212,15 @@ func (r *reciter) answer(start time.Time, noise *rand.Rand) {
 	}
 }
 
-// say sends the frame of the moment, with the fault of the moment.
-func (r *reciter) say(start time.Time, noise *rand.Rand) {
-	frame := bytes.Clone(r.frames[int(time.Since(start)/r.hold)%len(r.frames)])
-	r.mu.Lock()
-	fault := r.fault
-	r.mu.Unlock()
-	switch fault {
-	case "silence":
-		return
-	case "half":
-		frame = frame[:(len(frame)+1)/2]
-	case "garbage":
-		for i := range frame {
-			frame[i] = byte(noise.Uint32())
-		}
-	}
-	_, _ = r.line.Write(frame) // a wire does not tell whether anybody listens
+// say sends the frame of the moment.
+func (r *reciter) say(start time.Time) {
+	frame := r.frames[int(time.Since(start)/r.hold)%len(r.frames)]
+	_, _ = r.wire.Write(frame) // a wire does not tell whether anybody listens
 }
 
-func (r *reciter) where() string { return r.line.Path() }
-func (r *reciter) close() error  { return r.line.Close() }
+func (r *reciter) where() string { return r.wire.Path() }
+func (r *reciter) close() error  { return r.wire.Close() }
 
-func (r *reciter) obey(command string, _ []string) (string, error) {
-	switch command {
-	case "unplug":
-		return "unplugged", r.line.Unplug()
-	case "replug":
-		return "replugged", r.line.Replug()
-	case "healthy", "half", "garbage", "silence":
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.fault = command
-		return fmt.Sprintf("%s: %d known frames", command, len(r.frames)), nil
-	}
-	return "", unknownCommand(command, reciterCommands)
+func (r *reciter) obey(command string, words []string) (string, error) {
+	return obeyWire(r.wire, command, words, faultCommands)
 }

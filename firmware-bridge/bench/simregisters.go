@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +22,9 @@ type modbusLink interface {
 	Requests() int64
 }
 
+// overTCP begins the address of a serial line behind a terminal server.
+const overTCP = modbus.RTUOverTCP + "://"
+
 // slave serves a profile's registers as one or more units.
 type slave struct {
 	profile *modbus.Profile
@@ -30,15 +32,14 @@ type slave struct {
 	link    modbusLink
 	rtu     *sim.ModbusRTU // nil on TCP
 	tcp     *sim.ModbusTCP // nil on a serial line
-	line    sim.Line       // nil on TCP
+	line    sim.Line       // of rtu: a pseudo-terminal, or a terminal server; nil on TCP
 	counts  atomic.Int64   // of the totaliser in a second
 
 	mu     sync.Mutex // guards values
 	values map[string]string
 }
 
-const slaveCommands = "set TAG=VALUE | late [TIME] | dropped | half | garbage | wrong-unit | exception CODE | " +
-	"slow [TIME] | reset [TIME] | frozen | wrap | unplug | replug | healthy | "
+const slaveCommands = "set TAG=VALUE | wrap | exception CODE | " + faultCommands
 
 func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 	p, err := c.profile(f.profile)
@@ -60,7 +61,7 @@ func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 	}
 	for _, text := range f.units {
 		id, err := strconv.ParseUint(text, 10, 8)
-		if err != nil || id > 247 || id == 0 && f.pty != "" {
+		if err != nil || id > 247 || id == 0 && !strings.HasPrefix(f.listen, "tcp://") {
 			return wrongCall("", "unit %.20q: must be between 1 and 247", text)
 		}
 		s.units[uint8(id)] = sim.NewRegisters(s.size())
@@ -73,23 +74,32 @@ func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 	if err := s.serve(); err != nil {
 		return err
 	}
-	if f.pty != "" {
-		if s.line, err = openLine(f.pty, "", f.baud); err != nil {
-			return err
-		}
-		s.rtu = sim.NewModbusRTU(s.line, s.units, 1)
-		s.link = s.rtu
-	} else {
-		address := strings.TrimPrefix(f.listen, "tcp://")
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return wrongCall("", "listen %.80q: write tcp://host:port", f.listen)
-		}
+	if err := s.open(f); err != nil {
+		return err
+	}
+	return c.perform(ctx, s, "machine "+p.Name, slaveCommands, f.asJSON)
+}
+
+// open opens the link that was asked for.
+func (s *slave) open(f simulateFlags) (err error) {
+	if address, ok := strings.CutPrefix(f.listen, "tcp://"); ok {
 		if s.tcp, err = sim.ServeModbusTCP(address, s.units, 1); err != nil {
 			return err
 		}
 		s.link = s.tcp
+		return nil
 	}
-	return c.perform(ctx, s, "machine "+p.Name, slaveCommands, f.asJSON)
+	if address, ok := strings.CutPrefix(f.listen, overTCP); ok {
+		s.line, err = sim.ListenTCP(address)
+	} else {
+		s.line, err = openLine(f.pty, "", f.baud)
+	}
+	if err != nil {
+		return err
+	}
+	s.rtu = sim.NewModbusRTU(s.line, s.units, 1)
+	s.link = s.rtu
+	return nil
 }
 
 // size is the number of registers up to the last that the profile reads.
@@ -200,6 +210,9 @@ func (s *slave) where() string {
 	if s.tcp != nil {
 		return "tcp://" + s.tcp.Addr()
 	}
+	if address, ok := strings.CutPrefix(s.line.Path(), "tcp://"); ok {
+		return overTCP + address
+	}
 	return s.line.Path()
 }
 
@@ -231,36 +244,28 @@ func (s *slave) obey(command string, words []string) (string, error) {
 	case "unplug", "replug":
 		return command + "ged", s.plug(command == "unplug")
 	}
-	fault := sim.LinkFault{Kind: sim.LinkFaultKind(command)}
-	var err error
-	switch fault.Kind {
-	case "healthy":
-		fault = sim.LinkFault{}
-	case sim.LateReply:
-		fault.Delay, err = duration(words, 700*time.Millisecond)
-	case sim.SlowReply:
-		fault.Delay, err = duration(words, 5*time.Millisecond)
-	case sim.ResetLine:
-		fault.Delay, err = duration(words, 100*time.Millisecond)
-		fault.Times = 1
-	case sim.Exception:
-		code := uint64(0)
-		if len(words) == 1 {
-			code, err = strconv.ParseUint(words[0], 0, 8)
-		}
-		if code == 0 || err != nil {
-			return "", errors.New("write: exception CODE, as in exception 6")
-		}
-		fault.Code = uint8(code)
-	case sim.DroppedReply, sim.HalfReply, sim.GarbageReply, sim.WrongUnit, sim.FrozenReplies:
-	default:
-		return "", unknownCommand(command, slaveCommands)
+	fault, ok, err := faultOf(command, words)
+	if sim.LinkFaultKind(command) == sim.Exception {
+		ok = true
+		fault.Code, err = exceptionCode(words)
 	}
-	if err != nil {
+	switch {
+	case !ok:
+		return "", unknownCommand(command, slaveCommands)
+	case err != nil:
 		return "", err
 	}
 	s.link.Fault(fault)
 	return fmt.Sprintf("%s after %d requests", command, s.link.Requests()), nil
+}
+
+func exceptionCode(words []string) (uint8, error) {
+	if len(words) == 1 {
+		if code, err := strconv.ParseUint(words[0], 0, 8); err == nil && code > 0 {
+			return uint8(code), nil
+		}
+	}
+	return 0, errors.New("write: exception CODE, as in exception 6")
 }
 
 func (s *slave) plug(out bool) error {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/unit"
 )
@@ -33,7 +35,7 @@ type simulateFlags struct {
 	counts                                             int64
 }
 
-const simulateSynopsis = "-profile P | -indicator I | -dialect D  -pty PATH | -listen tcp://host:port [flags]"
+const simulateSynopsis = "-profile P | -indicator I | -dialect D  -pty PATH | -listen [rtu-over-]tcp://host:port  [flags]"
 
 // simulate is a machine until ctx ends or the input says quit.
 func simulate(ctx context.Context, c call) error {
@@ -42,7 +44,7 @@ func simulate(ctx context.Context, c call) error {
 	c.flags.StringVar(&f.dialect, "dialect", "", "send the frames of this dialect")
 	c.flags.StringVar(&f.indicator, "indicator", "", "send the frames of this indicator's file")
 	c.flags.StringVar(&f.pty, "pty", "", "make a pseudo-terminal and this link to it")
-	c.flags.StringVar(&f.listen, "listen", "", "tcp://host:port: Modbus TCP, or a terminal server for a dialect")
+	c.flags.StringVar(&f.listen, "listen", "", "tcp://host:port: Modbus TCP, or a terminal server with an indicator behind it; rtu-over-tcp://host:port: a terminal server with a profile's machine behind it")
 	c.flags.IntVar(&f.baud, "baud", 9600, "pace of a pseudo-terminal; 0: as fast as it can")
 	c.flags.Var(&f.units, "unit", "unit id; may be repeated (default 1)")
 	c.flags.Var(&f.set, "set", "tag=value; may be repeated")
@@ -73,13 +75,27 @@ func simulate(ctx context.Context, c call) error {
 		return wrongCall(usage, "hold %s: must be between 10ms and 24h", f.hold)
 	case f.counts < 0 || f.counts > 1_000_000:
 		return wrongCall(usage, "counts %d: must be between 0 and 1000000", f.counts)
-	case f.listen != "" && !strings.HasPrefix(f.listen, "tcp://"):
-		return wrongCall(usage, "listen %.80q: write tcp://host:port", f.listen)
+	case f.listen != "":
+		if err := f.checkListen(); err != nil {
+			return wrongCall(usage, "%w", err)
+		}
 	}
 	if f.profile != "" {
 		return c.simulateProfile(ctx, f)
 	}
 	return c.simulateDialect(ctx, f)
+}
+
+// checkListen looks at the address before anything is opened.
+func (f simulateFlags) checkListen() error {
+	scheme, address, ok := strings.Cut(f.listen, "://")
+	if _, _, err := net.SplitHostPort(address); err != nil || !ok || scheme != modbus.TCP && scheme != modbus.RTUOverTCP {
+		return fmt.Errorf("listen %.80q: write tcp://host:port, or rtu-over-tcp://host:port", f.listen)
+	}
+	if scheme == modbus.RTUOverTCP && f.profile == "" {
+		return fmt.Errorf("listen %.80q: RTU is the framing of Modbus; an indicator's terminal server is tcp://host:port", f.listen)
+	}
+	return nil
 }
 
 // puppet is a machine that obeys.
@@ -172,25 +188,26 @@ func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
 	if err != nil {
 		return err
 	}
+	wire := sim.NewWire(line, s.dialect.Name, 1)
 	var p puppet
 	what := "indicator " + s.dialect.Name
 	if s.model != nil {
 		what = "indicator " + s.model.Name
-		p, err = newReciter(f, s, framesOf(s.model), line)
+		p, err = newReciter(f, s, framesOf(s.model), wire)
 	} else if slices.Contains([]string{string(sim.Yaohua), string(sim.Toledo)}, s.dialect.Name) {
-		p, err = newIndicator(f, line)
+		p, err = newIndicator(f, wire)
 	} else {
 		var known []knownFrame
 		if err = json.Unmarshal(knownFrames, &known); err == nil {
-			p, err = newReciter(f, s, known, line)
+			p, err = newReciter(f, s, known, wire)
 		}
 	}
 	if err != nil {
-		return errors.Join(err, line.Close())
+		return errors.Join(err, wire.Close())
 	}
 	commands := indicatorCommands
 	if _, ok := p.(*reciter); ok {
-		commands = reciterCommands
+		commands = faultCommands
 	}
 	return c.perform(ctx, p, what, commands, f.asJSON)
 }

@@ -1,11 +1,13 @@
 // Package catalog is the list of machine models that are known, one file each.
 //
 // In: the files of configs/devices, or any other folder of such files. The first key of a file says
-// what it describes: "profile" a machine on Modbus, "indicator" a weighing indicator on a serial line.
-// Out: a profile or an indicator by its name; or every mistake, each with file, line and column.
+// what it describes: "profile" a machine on Modbus, "indicator" a weighing indicator on a serial
+// line. And what the file of a site says about one of its indicators.
+// Out: a profile or an indicator by its name; what that one indicator sends; or every mistake, each
+// with file, line and column.
 // It promises that everything it gives was checked whole and reads its own vectors and frames as
 // its file says, and that a file's name is its model's name.
-// It does not open a line and knows no site.
+// It does not open a line and keeps nothing of a site.
 package catalog
 
 import (
@@ -14,9 +16,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
+	"steelyard/configs"
 	"steelyard/firmware-bridge/modbus"
 )
 
@@ -28,6 +32,37 @@ type Catalog struct {
 
 // largest is more than any model: a thousand points with a note each.
 const largest = 1 << 20
+
+// Open is Load of the built-in models and of those in an operator's own folder, if one is named.
+func Open(folder string) (*Catalog, error) {
+	shipped, err := fs.Sub(configs.Files, "devices")
+	if err != nil {
+		return nil, err
+	}
+	if folder == "" {
+		return Load(shipped)
+	}
+	if _, err := os.ReadDir(folder); err != nil {
+		return nil, &FolderError{Folder: folder, Err: err}
+	}
+	return Load(shipped, os.DirFS(folder))
+}
+
+// FolderError says that a folder of models can't be looked into: nothing is wrong with a model.
+type FolderError struct {
+	Folder string
+	Err    error
+}
+
+func (e *FolderError) Error() string {
+	cause := e.Err
+	if p, ok := errors.AsType[*fs.PathError](cause); ok {
+		cause = p.Err
+	}
+	return fmt.Sprintf("folder %s: %v; name the folder that holds your profiles and indicators", e.Folder, cause)
+}
+
+func (e *FolderError) Unwrap() error { return e.Err }
 
 // Load reads every *.yaml of the folders. The error holds the mistakes of all files. Files of
 // operators may be loaded beside the shipped ones; a name that is there twice is a mistake.

@@ -48,8 +48,9 @@ you trust it: ` + "`firmware-bridge show`" + ` beside its display.
 
 ## Weighing indicators on a serial line
 
-A weighbridge in ` + "`edge.yaml`" + ` names one of these as its ` + "`indicator`" + `, or a dialect of the next table with options of its own. Where
-no speed or format is given, the maker's documents do not say with which one it leaves the factory.
+A weighbridge in ` + "`edge.yaml`" + ` and a line in ` + "`gateway.yaml`" + ` name one of these as ` + "`indicator`" + `, or a dialect of the next table. Options
+beside an indicator are what this one instrument has otherwise: its address on a shared line, a checksum that was switched off. Where no
+speed or format is given, the maker's documents do not say with which one it leaves the factory.
 
 | indicator | maker | model | status | dialect | line |
 |---|---|---|---|---|---|

@@ -38,7 +38,7 @@ type Indicator struct {
 // Line is the setting that the indicator leaves the factory with. Zero values: the documents do not
 // say, so the fitter reads it on the indicator.
 type Line struct {
-	Baud   int    `yaml:"baud"`
+	Baud   int    `yaml:"baud"`   // bits a second
 	Format string `yaml:"format"` // "8N1", "7E1"
 }
 
@@ -147,11 +147,7 @@ func (i *Indicator) check(k *config.Checker) {
 		}
 	}
 	// The port is the site's; any will do to check the rest.
-	if err := (serial.Config{Port: "/dev/null", Baud: i.Line.Baud, Format: i.Line.Format}).Check(); err != nil {
-		for mistake := range strings.SplitSeq(err.Error(), "\n") {
-			k.Fault("line", "%s", mistake)
-		}
-	}
+	k.Faults("line", serial.Config{Port: "/dev/null", Baud: i.Line.Baud, Format: i.Line.Format}.Check())
 	if i.Unit != unit.Unknown && i.Unit != unit.KG && i.Unit != unit.T && i.Unit != unit.G {
 		k.Fault("unit", "unit %.20q: say kg, t or g, or leave it out", i.Unit)
 		i.Unit = unit.Unknown
@@ -165,11 +161,7 @@ func (i *Indicator) check(k *config.Checker) {
 func (i *Indicator) checkDialect(k *config.Checker) {
 	d, ok := weighbridge.Find(i.Dialect)
 	if !ok {
-		var names []string
-		for _, d := range weighbridge.Dialects() {
-			names = append(names, d.Name)
-		}
-		k.Fault("dialect", "dialect %.40q is not known: choose one of %s", i.Dialect, strings.Join(names, ", "))
+		k.Fault("dialect", "dialect %.40q is not known: choose one of %s", i.Dialect, dialects())
 		return
 	}
 	if i.Options.Unit != unit.Unknown {
@@ -177,10 +169,7 @@ func (i *Indicator) checkDialect(k *config.Checker) {
 	}
 	o := i.Options
 	o.Unit = i.Unit
-	if err := d.Check(o); err != nil {
-		for mistake := range strings.SplitSeq(err.Error(), "\n") {
-			k.Fault("options", "%s", mistake)
-		}
+	if !k.Faults("options", d.Check(o)) {
 		return
 	}
 	for n, f := range i.Tests {

@@ -60,9 +60,10 @@ func overALine(t *testing.T, i *catalog.Indicator) {
 	}
 	s := &collected{t: t, want: want, missing: len(want), done: cancel, seen: map[string]bool{}}
 	d, o := i.Speaks()
-	r := weighbridge.Reader{Device: "weighbridge-1", Dialect: d, Options: o, Sink: s,
-		Line:    serial.Config{Port: line.Path(), Baud: i.Line.Baud, Format: i.Line.Format},
-		Timeout: 2 * time.Second} // of an answer, on a machine that is busy with other tests
+	r := weighbridge.Reader{Sink: s,
+		Indicators: []weighbridge.Indicator{{Device: "weighbridge-1", Dialect: d, Options: o}},
+		Line:       serial.Config{Port: line.Path(), Baud: i.Line.Baud, Format: i.Line.Format},
+		Timeout:    2 * time.Second} // of an answer, on a machine that is busy with other tests
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := r.Run(ctx); err != nil {

@@ -38,6 +38,15 @@ func (m Model) mistake(file, text string) error {
 	return config.Mistakes{{File: file, Line: m.line, Column: m.column, Path: m.kind(), Text: text}}
 }
 
+// Kind says by its first key what a file describes: "profile", "indicator", or "" for neither. Its
+// other keys may be wrong.
+func Kind(data []byte) string {
+	if key, _, _ := firstKey(data); key == "profile" || key == "indicator" {
+		return key
+	}
+	return ""
+}
+
 // Read reads one file, checks it whole and runs its tests. name is the file's path; its last part
 // must be the model's name.
 func Read(name string, data []byte) (Model, error) {

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"net"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/weighbridge"
@@ -14,19 +16,21 @@ import (
 
 // Config is one gateway's file; configs/gateway.yaml shows every key.
 type Config struct {
-	Lines []Line `yaml:"lines"`
-	Buses []Bus  `yaml:"buses"`
+	Profiles string `yaml:"profiles"` // folder with indicators beside the built-in ones; empty: none
+	Lines    []Line `yaml:"lines"`
+	Buses    []Bus  `yaml:"buses"`
 }
 
 // Line is a serial line with an indicator, or with anything that sends bytes.
 type Line struct {
-	Device     string              `yaml:"device"` // its name in the log
-	Line       serial.Config       `yaml:"line"`
-	Raw        *Door               `yaml:"raw"`         // the bytes, for many readers; nil: not shared
-	Registers  *Registers          `yaml:"registers"`   // the weight, for PLCs; nil: not published
-	Dialect    string              `yaml:"dialect"`     // needed for registers
-	Options    weighbridge.Options `yaml:"options"`     // of the dialect
-	ListenOnly bool                `yaml:"listen_only"` // a polled indicator that is set to send by itself
+	Device    string        `yaml:"device"` // its name in the log
+	Line      serial.Config `yaml:"line"`
+	Raw       *Door         `yaml:"raw"`       // the bytes, for many readers; nil: not shared
+	Registers *Registers    `yaml:"registers"` // the weight, for PLCs; nil: not published
+
+	catalog.Output `yaml:",inline"` // what the indicator sends; needed for registers, and only for them
+
+	ListenOnly bool `yaml:"listen_only"` // a polled indicator that is set to send by itself
 }
 
 // Door says where others come in and who may.
@@ -61,22 +65,26 @@ const longestAge = time.Hour
 
 // Read reads and checks a gateway's file, every mistake at once.
 func Read(path string) (Config, error) {
-	var c Config
-	err := config.LoadFile(path, &c, c.check)
-	return c, err
+	data, err := config.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	return Load(path, data)
 }
 
-// Load is Read for a file that is in memory already.
+// Load is Read for a file that is in memory already; name is its path.
 func Load(name string, data []byte) (Config, error) {
 	var c Config
-	err := config.Load(name, data, &c, c.check)
-	return c, err
+	var broken error // a model file in the folder that this file names
+	err := config.Load(name, data, &c, func(k *config.Checker) { broken = c.check(k, filepath.Dir(name)) })
+	return c, errors.Join(broken, err)
 }
 
 // checking is what one check of a file has seen so far.
 type checking struct {
 	*config.Checker
-	seen map[string]string // what is taken: path of the first
+	known *catalog.Catalog
+	seen  map[string]string // what is taken: path of the first
 }
 
 func (k checking) taken(what, name, path string) {
@@ -91,10 +99,21 @@ func (k checking) taken(what, name, path string) {
 	k.seen[key] = path
 }
 
-func (c *Config) check(checker *config.Checker) {
-	k := checking{checker, map[string]string{}}
-	for i, l := range c.Lines {
-		l.check(k, func(keys ...any) string { return config.Path(append([]any{"lines", i}, keys...)...) })
+func (c *Config) check(checker *config.Checker, base string) error {
+	if c.Profiles != "" && !filepath.IsAbs(c.Profiles) {
+		c.Profiles = filepath.Join(base, c.Profiles)
+	}
+	known, err := catalog.Open(c.Profiles)
+	if _, ok := errors.AsType[*catalog.FolderError](err); ok {
+		checker.Fault("profiles", "%v", err)
+		known, err = catalog.Open("")
+	}
+	if err != nil {
+		return err
+	}
+	k := checking{checker, known, map[string]string{}}
+	for i := range c.Lines {
+		c.Lines[i].check(k, func(keys ...any) string { return config.Path(append([]any{"lines", i}, keys...)...) })
 	}
 	for i, b := range c.Buses {
 		b.check(k, func(keys ...any) string { return config.Path(append([]any{"buses", i}, keys...)...) })
@@ -102,18 +121,16 @@ func (c *Config) check(checker *config.Checker) {
 	if len(c.Lines)+len(c.Buses) == 0 {
 		k.Fault("lines", "neither lines nor buses: a gateway without them serves nothing")
 	}
+	return nil
 }
 
-func (l Line) check(k checking, at func(...any) string) {
+func (l *Line) check(k checking, at func(...any) string) {
 	if l.Device == "" {
 		k.Fault(at("device"), "has no name")
 	}
 	k.taken("device", l.Device, at("device"))
-	if err := l.Line.Check(); err != nil {
-		for text := range strings.Lines(err.Error()) {
-			k.Fault(at("line"), "%s", strings.TrimSpace(text))
-		}
-	}
+	l.speak(k, at) // before the line is checked, whose speed and format it may fill in
+	k.Faults(at("line"), l.Line.Check())
 	k.taken("port", l.Line.Port, at("line", "port"))
 	if l.Raw == nil && l.Registers == nil {
 		k.Fault(at("raw"), "give raw, registers or both: a line that is not shared needs no gateway")
@@ -122,33 +139,28 @@ func (l Line) check(k checking, at func(...any) string) {
 		l.Raw.check(k, func(keys ...any) string { return at(append([]any{"raw"}, keys...)...) })
 	}
 	if l.Registers == nil {
-		if l.Dialect != "" {
-			k.Fault(at("dialect"), "is for registers, which are not given; remove it")
-		}
 		return
 	}
 	l.Registers.check(k, func(keys ...any) string { return at(append([]any{"registers"}, keys...)...) })
 	if int(l.Registers.Address)+blockRegisters > 1<<16 {
 		k.Fault(at("registers", "address"), "the block has %d registers and ends above 65535", blockRegisters)
 	}
-	d, ok := weighbridge.Find(l.Dialect)
-	if !ok {
-		k.Fault(at("dialect"), "%.40q is no dialect; known are %s", l.Dialect, dialects())
-		return
-	}
-	if err := d.Check(l.Options); err != nil {
-		for text := range strings.Lines(err.Error()) {
-			k.Fault(at("options"), "%s", strings.TrimSpace(text))
-		}
-	}
 }
 
-func dialects() string {
-	var names []string
-	for _, d := range weighbridge.Dialects() {
-		names = append(names, d.Name)
+// speak settles what the indicator sends.
+func (l *Line) speak(k checking, at func(...any) string) {
+	if l.Registers == nil {
+		for _, key := range []string{"indicator", "dialect", "options"} {
+			if k.Has(at(key)) {
+				k.Fault(at(key), "is for registers, which are not given; remove it")
+			}
+		}
+		return
 	}
-	return strings.Join(names, ", ")
+	model, _ := l.Settle(&l.Line, k.known, k.Checker, at)
+	if model != nil && !k.Has(at("options", "unit")) {
+		l.Options.Unit = model.Unit
+	}
 }
 
 // dialect of a checked line.

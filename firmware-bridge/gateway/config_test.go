@@ -9,9 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"steelyard/configs"
 	"steelyard/firmware-bridge/gateway"
+	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/sim"
+	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/program"
+	"steelyard/internal/unit"
 )
 
 func TestMistakesAllAtOnce(t *testing.T) {
@@ -29,10 +35,10 @@ func TestMistakesAllAtOnce(t *testing.T) {
 			var want []string
 			for line := range strings.Lines(string(data)) {
 				if text, ok := strings.CutPrefix(line, "# want: "); ok {
-					want = append(want, filepath.Base(name)+":"+strings.TrimSpace(text))
+					want = append(want, name+":"+strings.TrimSpace(text))
 				}
 			}
-			_, err = gateway.Load(filepath.Base(name), data)
+			_, err = gateway.Load(name, data)
 			if err == nil {
 				t.Fatal("loaded")
 			}
@@ -61,7 +67,7 @@ func TestShippedConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Lines) != 1 || len(c.Buses) != 1 || c.Lines[0].Raw == nil || c.Lines[0].Registers == nil {
+	if len(c.Lines) != 2 || len(c.Buses) != 1 || c.Lines[1].Line.Baud != 9600 || c.Lines[0].Raw == nil || c.Lines[0].Registers == nil {
 		t.Errorf("%+v", c)
 	}
 	// What is commented out is right too when it is switched on.
@@ -78,6 +84,79 @@ func TestShippedConfiguration(t *testing.T) {
 	}
 	if _, err := gateway.Load("gateway.yaml", []byte(all.String())); err != nil {
 		t.Error(err)
+	}
+}
+
+// A line takes from its model's file what that says, and from the gateway's what this instrument
+// has otherwise. A model may be one of the operator's own, beside the gateway's file.
+func TestLineByItsIndicator(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "own"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "own", "acme-1.yaml"), []byte(`indicator: acme-1
+maker: Acme
+model: "1"
+status: manual
+sources: [{doc: Acme 1 manual}]
+dialect: generic
+options: {layout: {start: "02", end: "03", length: 8, digits: {from: 2, to: 7}}}
+line: {baud: 4800, format: 7E1}
+unit: t
+tests: [{frame: "02 31 32 33 34 35 36 03", expect: {value: 123456, unit: t}}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := gateway.Load(filepath.Join(dir, "gateway.yaml"), []byte(`profiles: own
+lines:
+  - {device: one, line: {port: /dev/ttyS1}, indicator: acme-1, registers: {listen: "127.0.0.1:1501", allow: [127.0.0.1]}}
+  - {device: two, line: {port: /dev/ttyS2, baud: 1200}, indicator: acme-1, options: {unit: kg}, registers: {listen: "127.0.0.1:1502", allow: [127.0.0.1]}}
+  - {device: three, line: {port: /dev/ttyS3}, indicator: laumas-tlu-ascii, options: {address: 7}, registers: {listen: "127.0.0.1:1503", allow: [127.0.0.1]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type settled struct {
+		Line    serial.Config
+		Dialect string
+		Options weighbridge.Options
+	}
+	var got []settled
+	for _, l := range c.Lines {
+		got = append(got, settled{l.Line, l.Dialect, l.Options})
+	}
+	layout := weighbridge.Layout{Start: weighbridge.Bytes{2}, End: weighbridge.Bytes{3}, Length: 8,
+		Digits: weighbridge.Digits{Span: weighbridge.Span{From: 2, To: 7}}}
+	want := []settled{
+		{serial.Config{Port: "/dev/ttyS1", Baud: 4800, Format: "7E1"}, "generic", weighbridge.Options{Unit: unit.T, Layout: layout}},
+		{serial.Config{Port: "/dev/ttyS2", Baud: 1200, Format: "7E1"}, "generic", weighbridge.Options{Unit: unit.KG, Layout: layout}},
+		{serial.Config{Port: "/dev/ttyS3", Baud: 9600, Format: "8N1"}, "laumas-ascii", weighbridge.Options{Address: 7}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// The options beside a model reach the line: with another checksum than the instrument's no frame
+// is taken, though the model alone reads it.
+func TestOptionsBesideTheModelAreSpoken(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		options string
+		state   uint16 // bit that must come
+	}{{"", 1}, {", options: {checksum: sum8}", 1 << 9}} {
+		_, line := indicator(t, sim.Toledo)
+		c, err := gateway.Load("gateway.yaml", []byte("lines: [{device: w, indicator: mettler-toledo-continuous"+test.options+
+			", line: {port: "+line.Path()+", baud: 9600}, registers: {listen: \"127.0.0.1:0\", allow: [127.0.0.1]}}]\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := dial(t, serve(t, c)["127.0.0.1:0"])
+		until(t, "the state"+test.options, func() bool {
+			words, _ := client.ask(1, 3, 0, 16)
+			return words[3]&test.state != 0
+		})
 	}
 }
 

@@ -170,8 +170,8 @@ func (g *Gateway) addLine(c Line, plain *slog.Logger) error {
 
 func (g *Gateway) addIndicator(c Line, line serial.Config, plain *slog.Logger) error {
 	s := newScale(*c.Registers)
-	r := weighbridge.Reader{Device: c.Device, Line: line, Dialect: c.dialect(), Options: c.Options, Sink: s, Log: plain,
-		Listen: c.ListenOnly, RetryTo: 2 * time.Second}
+	r := weighbridge.Reader{Line: line, Sink: s, Log: plain, RetryTo: 2 * time.Second,
+		Indicators: []weighbridge.Indicator{{Device: c.Device, Dialect: c.dialect(), Options: c.Options, Listen: c.ListenOnly}}}
 	if err := r.Check(); err != nil {
 		return err
 	}

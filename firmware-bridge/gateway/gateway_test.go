@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/gateway"
 	"steelyard/firmware-bridge/sim"
 )
@@ -80,7 +81,7 @@ func machines(t testing.TB, units ...uint8) (*sim.ModbusRTU, *sim.Pty) {
 // busOf is the configuration of a gateway before an RTU line.
 func busOf(line *sim.Pty, maxAge time.Duration) gateway.Bus {
 	return gateway.Bus{Name: "drives", Link: "rtu://" + line.Path() + "?baud=115200", Serve: here(32),
-		Timeout: 100 * time.Millisecond, Latency: 120 * time.Millisecond, MaxAge: maxAge, Patience: 10 * time.Second}
+		Timeout: 500 * time.Millisecond, Latency: 600 * time.Millisecond, MaxAge: maxAge, Patience: 10 * time.Second}
 }
 
 // client is a Modbus TCP client that does as it is told.
@@ -196,7 +197,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	for name, c := range map[string]gateway.Config{
 		"bus": {Buses: []gateway.Bus{{Name: "b", Link: "rtu://" + busLine.Path(), Serve: strangers}}},
 		"raw": {Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &strangers}}},
-		"registers": {Lines: []gateway.Line{{Device: "w", Line: portOf(line), Dialect: "yaohua-tf0",
+		"registers": {Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "yaohua-tf0"},
 			Registers: &gateway.Registers{Door: strangers}}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/gateway"
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
@@ -57,7 +58,7 @@ func TestRawReadersBesideTheRegisters(t *testing.T) {
 	raw.Listen, registers.Listen = "127.0.0.1:0", "[::1]:0"
 	registers.Allow = []string{"::1"}
 	at := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &raw,
-		Dialect: "mt-cont", Options: options("mt7", unit.KG), Registers: &registers}}})
+		Output: catalog.Output{Dialect: "mt-cont", Options: options("mt7", unit.KG)}, Registers: &registers}}})
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
@@ -213,7 +214,7 @@ func TestPolledIndicatorOnASharedLine(t *testing.T) {
 	t.Cleanup(func() { line.Close(); all.Wait() })
 	raw, registers := here(4), gateway.Registers{Door: here(4)}
 	registers.Listen, registers.Allow = "[::1]:0", []string{"::1"}
-	at := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &raw, Dialect: "sics", Registers: &registers}}})
+	at := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &raw, Output: catalog.Output{Dialect: "sics"}, Registers: &registers}}})
 	c := dial(t, at["[::1]:0"])
 	until(t, "a weight", func() bool {
 		words, exception := c.ask(1, 4, 0, 16)
@@ -238,8 +239,7 @@ func TestPymodbusReadsTheWeightBlock(t *testing.T) {
 	s, line := indicator(t, sim.Yaohua)
 	s.deck.Place(23_960 * unit.Kilogram)
 	registers := gateway.Registers{Door: here(4), Unit: 3}
-	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Dialect: "yaohua-tf0",
-		Options: options("", unit.KG), Registers: &registers}}})["127.0.0.1:0"]
+	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "yaohua-tf0", Options: options("", unit.KG)}, Registers: &registers}}})["127.0.0.1:0"]
 	c := dial(t, address)
 	until(t, "23,960 kg", func() bool {
 		words, exception := c.ask(3, 3, 4, 2)

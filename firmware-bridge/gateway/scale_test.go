@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"testing"
 
+	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/gateway"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
@@ -26,8 +27,7 @@ func TestNoWeightIsNeverANumber(t *testing.T) {
 	s, line := indicator(t, sim.Toledo)
 	registers := gateway.Registers{Door: here(4)}
 	// The door is open before the line: what is asked then has no weight either.
-	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Dialect: "mt-cont",
-		Options: options("mt7", unit.KG), Registers: &registers}}})["127.0.0.1:0"]
+	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "mt-cont", Options: options("mt7", unit.KG)}, Registers: &registers}}})["127.0.0.1:0"]
 	c := dial(t, address)
 	read := func() []uint16 {
 		words, exception := c.ask(1, 3, 0, 16)

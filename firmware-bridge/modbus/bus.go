@@ -7,6 +7,7 @@
 // foreign reply never becomes another register's value; that "no value" stays no value; that a
 // dead unit does not slow the living; and that it only reads: functions 1 to 4 are all it can
 // send. A Master gives the same care to the questions of others, one at a time.
+// Polls go before slow reads: a weight is not late because temperatures are read (turn.go).
 // It does not know tonnes, keep history or judge whether a value is plausible.
 package modbus
 
@@ -27,7 +28,11 @@ type Config struct {
 	Timeout      time.Duration // until a reply begins, over what the profiles say
 	Gap          time.Duration // silence between a reply and the next request to anyone; 3.5 characters
 	ConnectPause time.Duration // between connecting and the first request, for slow gateways; none
-	Units        []Unit
+	// CloseAfterPoll closes a TCP connection after each poll, so that other masters of a gateway with
+	// few connections get their turn, and opens it for the next, a tenth of a second later at the
+	// earliest: when polls are due more often, they come as often as that allows.
+	CloseAfterPoll bool
+	Units          []Unit
 }
 
 // Unit is one machine on the bus.
@@ -50,13 +55,15 @@ type Bus struct {
 	good    uint64 // replies over the present line
 	bad     int    // failures in a row, whoever failed
 	served  uint64
+	polled  int       // polls since the last slow read
 	free    time.Time // no request before: the gap after the last reply
+	reopen  time.Time // no connection before: others may have theirs
 	counter counters
 	running atomic.Bool
 
-	// trusting switches off what keeps late replies away. Only the negative control of the
-	// tests sets it.
-	trusting bool
+	// trusting switches off what keeps late replies away, hasty what keeps slow reads behind polls.
+	// Only negative controls of the tests set them.
+	trusting, hasty bool
 	// dial opens the line and wait rests until a moment: openLine and rest, but in the test that
 	// lives through a day in seconds, whose machines and clock are in memory.
 	dial func(context.Context, Link, time.Duration, *atomic.Uint64) (line, error)
@@ -76,7 +83,7 @@ type Stats struct {
 	Failures   uint64 // requests without a usable reply
 	Opens      uint64 // connections made
 	Stale      uint64 // times that bytes came which nobody had asked for
-	Polls      uint64 // begun
+	Polls      uint64 // begun, slow reads among them
 	Scans      uint64 // given to the sink
 }
 
@@ -93,6 +100,9 @@ func New(c Config, sink device.Sink, log *slog.Logger) (*Bus, error) {
 	wrong := []error{err}
 	if c.Timeout < 0 || c.Gap < 0 || c.ConnectPause < 0 || c.Timeout > time.Minute || c.Gap > time.Minute || c.ConnectPause > time.Minute {
 		wrong = append(wrong, errors.New("timeout, gap and connect pause: must be between 0 and one minute"))
+	}
+	if err == nil && c.CloseAfterPoll && link.serial() {
+		wrong = append(wrong, errors.New("close after poll: on a serial line another master's late reply would be taken for ours; leave it out, it is for tcp:// links"))
 	}
 	if len(c.Units) == 0 {
 		wrong = append(wrong, errors.New("units: a bus without units reads nothing"))
@@ -167,12 +177,24 @@ func (b *Bus) Run(ctx context.Context) error {
 	now := time.Now()
 	for i, m := range b.units {
 		// The first polls are spread, so that units of one period do not come in a bunch for ever.
-		m.due = now.Add(m.Every * time.Duration(i) / time.Duration(len(b.units)) / 4)
+		for n := range m.jobs {
+			m.jobs[n].due = now.Add(m.Every * time.Duration(i) / time.Duration(len(b.units)) / 4)
+			b.reckon(turn{m, &m.jobs[n]})
+		}
 	}
 	for {
-		m := b.next()
-		if err := b.wait(ctx, m.ready()); err != nil {
+		if b.line == nil {
+			if err := b.wait(ctx, b.reopen); err != nil {
+				return nil
+			}
+		}
+		now := time.Now()
+		t := b.next(now)
+		if err := b.wait(ctx, t.ready()); err != nil {
 			return nil
+		}
+		if t.ready().After(now) {
+			continue // something that goes first may have become due meanwhile
 		}
 		if !b.connect(ctx) {
 			if ctx.Err() != nil {
@@ -184,21 +206,25 @@ func (b *Bus) Run(ctx context.Context) error {
 			continue
 		}
 		b.served++
-		m.served = b.served
-		b.poll(ctx, m)
+		t.job.served = b.served
+		if b.polled++; t.job.waits() {
+			b.polled = 0
+		}
+		b.poll(ctx, t)
+		if b.closes(t.Profile) {
+			b.shut()
+			b.reopen = time.Now().Add(reopenPause)
+		}
 	}
 }
 
-// next is the unit that has waited longest for its turn.
-func (b *Bus) next() *member {
-	first := b.units[0]
-	for _, m := range b.units[1:] {
-		at, best := m.ready(), first.ready()
-		if at.Before(best) || at.Equal(best) && m.served < first.served {
-			first = m
-		}
-	}
-	return first
+// reopenPause is how long a connection that is closed after each poll stays closed: time for another
+// master, and a bound on the connections that fast polls make.
+const reopenPause = 100 * time.Millisecond
+
+// closes says whether the connection is closed after the poll of a machine.
+func (b *Bus) closes(p *Profile) bool {
+	return !b.link.serial() && (b.config.CloseAfterPoll || p.Limits.CloseAfterPoll)
 }
 
 // connect opens the line if it is closed. When it cannot, all units are silent for one reason.
@@ -218,6 +244,9 @@ func (b *Bus) connect(ctx context.Context) bool {
 		if ctx.Err() == nil {
 			b.open.failed(time.Now())
 			for _, m := range b.units {
+				if b.open.times == 1 && b.closes(m.Profile) {
+					continue // another master has its turn; the next attempt decides
+				}
 				b.health(m, device.Silent, err.Error())
 			}
 		}

@@ -61,6 +61,7 @@ func (p *Profile) compile(report fault) {
 		p.compileReferences(i, mistake)
 	}
 	p.checkCounting(mistake)
+	p.checkBale(mistake)
 	if before > 0 {
 		return
 	}

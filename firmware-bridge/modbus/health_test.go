@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
-
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/sim"
 )
 
 // states of a device in the order in which they were reported; to be called in until.
@@ -149,14 +148,13 @@ func TestUnplug(t *testing.T) {
 	t.Parallel()
 	name := t.TempDir() + "/adapter"
 	plug := func() (pull func()) {
-		master, tty, err := pty.Open()
+		end, tty, err := sim.OpenTerminal()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Symlink(tty.Name(), name); err != nil {
 			t.Fatal(err)
 		}
-		end := awake(t, master)
 		done := make(chan struct{})
 		go func() { defer close(done); (&slave{end: end}).serve() }()
 		return func() {
@@ -197,38 +195,5 @@ func TestShutdownWhileWaiting(t *testing.T) {
 	}
 	if err := bus.Run(context.Background()); err == nil {
 		t.Error("ran twice")
-	}
-}
-
-// Slow values come with each tenth poll and never alone.
-func TestSlowReads(t *testing.T) {
-	t.Parallel()
-	p := load(t, "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\npoints:\n"+
-		"  - {name: r1, at: 1, type: u16}\n  - {name: r50, at: 50, type: u16, every: slow}\n")
-	if n := len(p.Blocks()); n != 2 {
-		t.Fatalf("%d reads planned, want 2", n)
-	}
-	path := onPty(t, &slave{})
-	book := newBook(map[string]uint8{"plc": 1})
-	var slow []int
-	n := 0
-	book.onScan = func(s device.Scan) {
-		book.mu.Lock()
-		defer book.mu.Unlock()
-		if _, ok := s.Find("r50"); ok {
-			slow = append(slow, n)
-		}
-		if _, ok := s.Find("r1"); !ok {
-			t.Error("a scan without the fast values")
-		}
-		n++
-	}
-	stop := run(t, newBus(t, modbus.Config{Link: "rtu://" + path + "?baud=115200", Units: []modbus.Unit{
-		{Device: "plc", ID: 1, Profile: p, Every: time.Millisecond}}}, book))
-	book.until(t, "25 scans", func() bool { return n >= 25 })
-	stop()
-	book.check(t)
-	if len(slow) < 3 || slow[0] != 0 || slow[1] != 10 || slow[2] != 20 {
-		t.Errorf("slow values in scans %v, want 0, 10, 20", slow)
 	}
 }

@@ -95,22 +95,27 @@ func ptyLink(t *testing.T) func(func() time.Duration) string {
 	}
 }
 
-// tardily is a thousand late replies on a number of lines.
-func tardily(lines int) ordeal { return ordeal{lines, 1000, lateTimeout, lateLatency} }
-
-// lateness is a delay beyond the time-out and within the latency.
+// lateness is a delay beyond the time-out and within the latency of faultsOf.
 func lateness(g *gremlin) time.Duration {
-	return lateTimeout + time.Duration(4+g.intn(6))*time.Millisecond
+	return faultTimeout + time.Duration(4+g.intn(11))*time.Millisecond
 }
 
 func TestLateReplyOnASerialLine(t *testing.T) {
-	endure(t, tardily(20), func(t *testing.T, g *gremlin) string {
-		return "rtu://" + onPty(t, &slave{reply: func(_ uint8, _, answer []byte) []byte {
-			if g.strike() {
-				time.Sleep(lateness(g)) // a slow machine
-			}
-			return answer
-		}}) + "?baud=115200"
+	endure(t, faultsOf(25), func(t *testing.T, g *gremlin) string {
+		struck := false // by the machine's one goroutine
+		return "rtu://" + onPty(t, &slave{
+			sent: func(asked time.Time) {
+				if !struck {
+					g.answered(asked)
+				}
+			},
+			reply: func(_ uint8, _, answer []byte) []byte {
+				if struck = g.strike(); struck {
+					time.Sleep(lateness(g)) // a slow machine
+				}
+				return answer
+			},
+		}) + "?baud=115200"
 	})
 }
 
@@ -123,18 +128,22 @@ func TestLateReplyBeyondTheLatency(t *testing.T) {
 }
 
 func TestLateReplyOnTCP(t *testing.T) {
-	endure(t, tardily(20), func(t *testing.T, g *gremlin) string {
+	endure(t, faultsOf(25), func(t *testing.T, g *gremlin) string {
 		return "tcp://" + listen(t, func(conn net.Conn) {
 			request := make([]byte, 12)
 			for {
 				if _, err := io.ReadFull(conn, request); err != nil {
 					return
 				}
-				if g.strike() {
+				asked, struck := time.Now(), g.strike()
+				if struck {
 					time.Sleep(lateness(g)) // a slow machine
 				}
 				if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
 					return
+				}
+				if !struck {
+					g.answered(asked)
 				}
 			}
 		})

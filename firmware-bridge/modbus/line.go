@@ -10,7 +10,8 @@ import (
 // line is an open connection to the machines: a TCP connection or a serial line.
 type line interface {
 	// read asks for registers or bits and gives their bytes with the time at which the last
-	// arrived. Every error but an Exception leaves open what may still be under way.
+	// arrived. The bytes are the caller's. Every error but an Exception leaves open what may still be
+	// under way.
 	read(ctx context.Context, r request) ([]byte, time.Time, error)
 	close()
 }
@@ -52,6 +53,9 @@ const (
 	illegalFunction = 0x01
 	illegalAddress  = 0x02
 	illegalValue    = 0x03
+	atWork          = 0x05
+	busy            = 0x06
+	memoryParity    = 0x08
 	noPath          = 0x0A
 	noAnswer        = 0x0B
 )
@@ -62,10 +66,10 @@ func (e Exception) Error() string {
 		illegalAddress:  "illegal address; the profile does not fit the machine, or a read crosses a gap",
 		illegalValue:    "illegal value; the machine takes no read of this length",
 		0x04:            "the machine reports a failure of its own",
-		0x05:            "the machine is at work and answers later",
-		0x06:            "the machine is busy",
+		atWork:          "the machine is at work and answers later",
+		busy:            "the machine is busy",
 		0x07:            "the machine refuses",
-		0x08:            "memory parity error in the machine",
+		memoryParity:    "memory parity error in the machine; have its maker look at it",
 		noPath:          "the gateway has no path to this unit; check the gateway's settings",
 		noAnswer:        "the gateway is there but the unit behind it does not answer; check its power, cable and unit id",
 	}

@@ -13,11 +13,15 @@ import (
 //	tcp://host:port                        Modbus TCP
 //	rtu:///dev/ttyUSB0?baud=9600&format=8N1  a serial line
 //	rtu-over-tcp://host:port?baud=9600     a serial line behind a terminal server
+//
+// A serial line may end with echo=1, for an RS-485 adapter that hears itself: each request must then
+// come back before its reply.
 type Link struct {
 	Scheme  string
 	Address string // host:port or the path of the port
 	Baud    int    // of the serial line; 9600 unless said
 	Format  string // of the serial line; 8N1 unless said
+	Echo    bool   // what is sent on the serial line comes back
 }
 
 // The schemes of a Link.
@@ -48,7 +52,7 @@ func ParseLink(text string) (Link, error) {
 	l := Link{Scheme: u.Scheme, Address: u.Host, Baud: 9600, Format: "8N1"}
 	query := u.Query()
 	for key, values := range query {
-		if u.Scheme == TCP || key != "baud" && key != "format" || len(values) != 1 {
+		if u.Scheme == TCP || key != "baud" && key != "format" && key != "echo" || len(values) != 1 {
 			return Link{}, fmt.Errorf("link %.120q: %.40q cannot be set here", text, key)
 		}
 	}
@@ -59,6 +63,11 @@ func ParseLink(text string) (Link, error) {
 	}
 	if query.Has("format") {
 		l.Format = query.Get("format")
+	}
+	if query.Has("echo") {
+		if l.Echo = query.Get("echo") == "1"; !l.Echo && query.Get("echo") != "0" {
+			return Link{}, fmt.Errorf("link %.120q: echo %.20q is neither 1 nor 0", text, query.Get("echo"))
+		}
 	}
 	if err := checkLine(l.Baud, l.Format); err != nil {
 		return Link{}, fmt.Errorf("link %.120q: %w", text, err)

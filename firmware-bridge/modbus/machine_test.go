@@ -1,6 +1,7 @@
 package modbus_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,15 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"go.uber.org/goleak"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/sim"
 )
 
 func TestMain(m *testing.M) {
@@ -177,6 +177,7 @@ type slave struct {
 	end   io.ReadWriteCloser
 	reply func(unit uint8, request, answer []byte) []byte // nil: the answer as it is; may wait; empty: silence
 	asked func(unit uint8)
+	sent  func(asked time.Time) // after each answer that went out as it is
 }
 
 // serve runs until the line is closed.
@@ -196,10 +197,12 @@ func (s *slave) serve() {
 				continue
 			}
 			pending = pending[8:]
+			begun := time.Now()
 			if s.asked != nil {
 				s.asked(request[0])
 			}
-			answer := withCRC(respond(request[:6]))
+			right := withCRC(respond(request[:6]))
+			answer := bytes.Clone(right)
 			if s.reply != nil {
 				answer = s.reply(request[0], request, answer)
 			}
@@ -207,6 +210,9 @@ func (s *slave) serve() {
 				if _, err := s.end.Write(answer); err != nil {
 					return
 				}
+			}
+			if s.sent != nil && bytes.Equal(answer, right) {
+				s.sent(begun)
 			}
 		}
 	}
@@ -229,28 +235,13 @@ func withCRC(frame []byte) []byte {
 // ptyLine opens a pty; the test's machine has the master, the bus the path.
 func ptyLine(t testing.TB) (machine *os.File, path string) {
 	t.Helper()
-	master, tty, err := pty.Open()
+	machine, tty, err := sim.OpenTerminal()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The tty stays open here, so that the line does not hang up when the bus reopens it.
 	t.Cleanup(func() { tty.Close() })
-	return awake(t, master), tty.Name()
-}
-
-// awake gives the poller's file of a pty, which unlike the one that the library opened wakes its
-// reader when it is closed.
-func awake(t testing.TB, master *os.File) *os.File {
-	t.Helper()
-	fd, err := syscall.Dup(int(master.Fd()))
-	if err == nil {
-		err = syscall.SetNonblock(fd, true)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	master.Close()
-	return os.NewFile(uintptr(fd), "pty")
+	return machine, tty.Name()
 }
 
 // onPty runs a slave on a pty until the test ends.

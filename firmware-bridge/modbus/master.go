@@ -114,8 +114,8 @@ func (m *Master) Serial() bool { return m.link.serial() }
 // Lost says that the line is closed. After an error of Read it tells a dead line from a dead unit.
 func (m *Master) Lost() bool { return m.line == nil }
 
-// Read asks and waits for the answer: the data bytes without their count, and when the last of
-// them came. The error is an Exception when the machine refuses or Check does.
+// Read asks and waits for the answer: the data bytes without their count, which are the caller's,
+// and when the last of them came. The error is an Exception when the machine refuses or Check does.
 func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error) {
 	if err := q.Check(); err != nil {
 		return nil, time.Now(), err

@@ -173,3 +173,36 @@ func TestMasterReadsBits(t *testing.T) {
 		}
 	}
 }
+
+// An answer that the caller keeps, as a cache does, stays what it was when the next one has come. Over
+// a serial line the next answer was once written over it.
+func TestAnAnswerWasOverwrittenByTheNext(t *testing.T) {
+	t.Parallel()
+	tcp := listen(t, func(conn net.Conn) {
+		request := make([]byte, 12)
+		for {
+			if _, err := io.ReadFull(conn, request); err != nil {
+				return
+			}
+			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
+				return
+			}
+		}
+	})
+	for _, link := range []string{"rtu://" + onPty(t, &slave{}) + "?baud=115200", "tcp://" + tcp} {
+		m := newMaster(t, modbus.MasterConfig{Link: link})
+		var kept [][]byte
+		for from := range uint16(20) {
+			data, _, err := m.Read(t.Context(), modbus.Question{Unit: 1, FC: 3, From: from, Count: 1 + int(from%3)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, data)
+		}
+		for from, data := range kept {
+			if got, want := binary.BigEndian.Uint16(data), holds(1, uint16(from)); got != want {
+				t.Errorf("%s: register %d became %d, was %d", link, from, got, want)
+			}
+		}
+	}
+}

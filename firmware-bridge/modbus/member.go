@@ -15,14 +15,11 @@ type member struct {
 	timeout time.Duration
 	latency time.Duration
 
-	due    time.Time // of the next poll
 	settle time.Time // before this nobody asks it: a reply may still be under way
 	fence  bool      // a reply may still be under way after that: ask something else first
-	served uint64    // turn at which it was polled last
-	polls  uint64
-	fails  int // polls in a row without a scan
-	pause  backoff
 
+	jobs  []job // the first tells whether the machine answers
+	meets bool  // the first was answered when it was last done: only then the others are
 	parts []part
 	image *image
 	state device.State // last reported; empty: none yet
@@ -49,15 +46,10 @@ func newMember(u Unit, timeout time.Duration, log *slog.Logger) *member {
 	for i, b := range u.Profile.blocks {
 		m.parts = append(m.parts, part{block: i, count: b.Count})
 	}
-	return m
-}
-
-// ready is the earliest moment of the next request to the unit.
-func (m *member) ready() time.Time {
-	if m.settle.After(m.due) {
-		return m.settle
+	for _, blocks := range u.Profile.together() {
+		m.jobs = append(m.jobs, newJob(u, blocks))
 	}
-	return m.due
+	return m
 }
 
 func (m *member) request(p part) request {

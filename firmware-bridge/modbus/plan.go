@@ -20,6 +20,7 @@ type Wire struct {
 	Latency time.Duration // of the machine, each request
 	Max     int           // registers in one read
 	Hole    int           // undefined registers that may be read across
+	Apart   bool          // spans that do not overlap are never read together
 }
 
 // fixedBytes are the bytes of a request (8) and of a reply without its registers (5).
@@ -68,7 +69,7 @@ func Plan(spans []Span, w Wire) (reads []Span, ok bool) {
 		best[i] = -1
 		for j := i - 1; j >= 0; j-- {
 			count := atoms[i-1].end() - atoms[j].From
-			if count > w.Max || j < i-1 && atoms[j+1].From-atoms[j].end() > w.Hole {
+			if count > w.Max || j < i-1 && (w.Apart || atoms[j+1].From-atoms[j].end() > w.Hole) {
 				break // a read that begins still earlier crosses the same hole, or is longer
 			}
 			if cost := best[j] + w.Cost(count); best[i] < 0 || cost < best[i] {

@@ -11,33 +11,30 @@ import (
 	"steelyard/internal/unit"
 )
 
-// poll reads the blocks of one unit that are due and gives the scan to the sink.
-func (b *Bus) poll(ctx context.Context, m *member) {
+// poll reads the blocks of one job and gives the scan to the sink.
+func (b *Bus) poll(ctx context.Context, t turn) {
 	b.counter.polls.Add(1)
 	begun := time.Now()
-	slow := m.polls%slowEvery == 0
-	due := func(block int) bool { return slow || m.Profile.blocks[block].Every == Fast }
-	at, err := b.readParts(ctx, m, due)
+	at, err := b.readParts(ctx, t)
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		b.failed(m, err)
+		b.failed(t, err)
 		return
 	}
-	m.polls++
-	m.fails = 0
-	m.pause.reset()
-	m.due = m.due.Add(m.Every)
-	if m.due.Before(begun) {
-		m.due = begun // late: the polls that were missed are not made up for
+	b.took(t, begun)
+	t.job.done(begun)
+	if t.job == &t.jobs[0] {
+		t.meets = true
 	}
-	b.deliver(m, m.Profile.values(m.image, due), at)
+	b.deliver(t, t.Profile.values(t.image, t.job.reads), at)
 }
 
 // readParts fills the image. It gives up at the first part that brings neither registers nor a
 // refusal of these registers.
-func (b *Bus) readParts(ctx context.Context, m *member, due func(int) bool) (at time.Time, err error) {
+func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
+	m := t.member
 	if m.fence {
 		if probe, ok := m.probe(); ok {
 			_, _, err := b.ask(ctx, m, probe)
@@ -51,7 +48,7 @@ func (b *Bus) readParts(ctx context.Context, m *member, due func(int) bool) (at 
 	at = time.Now()
 	for i := 0; i < len(m.parts); i++ {
 		p := m.parts[i]
-		if !due(p.block) {
+		if !t.job.reads(p.block) {
 			continue
 		}
 		if p.why != "" && time.Now().Before(p.again) {
@@ -160,33 +157,85 @@ func (b *Bus) mend(m *member, sent time.Time, lost bool) {
 }
 
 // failed deals with a poll that brought nothing.
-func (b *Bus) failed(m *member, err error) {
+func (b *Bus) failed(t turn, err error) {
 	now := time.Now()
-	m.fails++
+	m, j := t.member, t.job
+	lead := j == &m.jobs[0]
+	if lead {
+		m.meets = false
+	}
+	j.fails++
+	refusal, refused := errors.AsType[Exception](err)
 	state := device.Silent
-	if refusal, ok := errors.AsType[Exception](err); ok && refusal.Code != noPath && refusal.Code != noAnswer {
+	if refused && refusal.Code != noPath && refusal.Code != noAnswer {
 		state = device.Faulty
 	}
-	m.due = now.Add(min(m.Every, time.Second))
-	if m.fails < 2 {
-		return // one lost reply is not silence; the next poll decides
+	patience := 2 // one lost reply is not silence; the next poll decides
+	j.due = now.Add(min(j.every, time.Second))
+	switch {
+	case refused && (refusal.Code == busy || refusal.Code == atWork):
+		// It will answer: it is asked again soon, and for as long as it takes.
+		patience = busyPatience
+		j.due = now.Add(min(max(j.every, busyPause), time.Second))
+	case refused && refusal.Code == memoryParity:
+		patience = 1
 	}
-	m.pause.failed(now)
-	m.due = m.pause.until
-	b.health(m, state, err.Error())
+	if j.fails < patience {
+		return
+	}
+	if patience < busyPatience {
+		j.pause.failed(now)
+		j.due = j.pause.until
+	}
+	if lead {
+		b.health(m, state, err.Error())
+		for i := range m.jobs {
+			// Whoever answers next may be another machine.
+			if s := &m.jobs[i]; s.proves && s != j {
+				s.proved, s.due = false, now
+			}
+		}
+		return
+	}
+	// The machine answers its polls: only these registers are missing, and their values say why.
+	if j.fails == patience {
+		m.log.Error("machine does not answer a slow read", "err", err)
+	}
+	m.image.gaps = m.image.gaps[:0]
+	for _, i := range j.blocks {
+		m.image.gaps = append(m.image.gaps, gap{i, 0, m.Profile.blocks[i].Count, err.Error()})
+	}
+	b.deliver(t, m.Profile.values(m.image, j.reads), now)
 }
+
+// A machine that says that it is busy is asked again after a while that is shorter than any back-off,
+// and reports a fault only when it goes on saying so.
+const (
+	busyPause    = 200 * time.Millisecond
+	busyPatience = 5
+)
 
 // deliver judges whether the machine behind the registers is the right one and alive, and gives
 // scan and health to the sink.
-func (b *Bus) deliver(m *member, values []device.Value, at time.Time) {
+func (b *Bus) deliver(t turn, values []device.Value, at time.Time) {
+	m := t.member
 	state, detail := device.Online, fmt.Sprintf("%s answers on %s", m.Profile.Name, b.link)
 	read := 0
+	t.job.alien, t.job.proved = "", true
 	for _, v := range values {
 		if point := m.Profile.decoder[m.Profile.byName[v.Tag]]; point.Constant != nil && !v.OK {
-			state, detail = device.Faulty, v.Tag+" "+v.Why
+			t.job.alien = v.Tag + " " + v.Why
 		}
 		if v.OK {
 			read++
+		}
+	}
+	for _, j := range m.jobs {
+		if j.proves && !j.proved {
+			return // which machine this is stands in registers that were not read yet
+		}
+		if j.alien != "" { // of this scan, or of registers that are read at other times
+			state, detail = device.Faulty, j.alien
 		}
 	}
 	if still := m.still(values, at); state == device.Online && still != "" {
@@ -197,7 +246,7 @@ func (b *Bus) deliver(m *member, values []device.Value, at time.Time) {
 			values[i].OK, values[i].Why = false, detail
 			values[i].Number, values[i].Text = unit.Decimal{}, ""
 		}
-	} else if read == 0 && len(m.image.gaps) > 0 {
+	} else if read == 0 && len(m.image.gaps) > 0 && t.job == &m.jobs[0] {
 		state, detail = device.Faulty, "no register can be read: "+m.image.gaps[0].why
 	}
 	b.health(m, state, detail)

@@ -32,8 +32,8 @@ type Profile struct {
 
 // Source is a document or a page that a fact was read from.
 type Source struct {
-	Doc  string `yaml:"doc"`
-	Page string `yaml:"page"`
+	Doc  string `yaml:"doc"`  // title and revision
+	Page string `yaml:"page"` // where in it; empty for a page of the web
 }
 
 // Transport is what a fitter tries first: the maker's defaults where the sources name them, else
@@ -46,7 +46,7 @@ type Transport struct {
 
 // RTU is a serial line's setting.
 type RTU struct {
-	Baud   int    `yaml:"baud"`
+	Baud   int    `yaml:"baud"`   // bits a second
 	Format string `yaml:"format"` // "8N1", "8E1", "8N2"
 }
 
@@ -57,6 +57,9 @@ type Limits struct {
 	GapMS        int `yaml:"gap_ms"`        // silence between a reply and the next request; 0 beyond 3.5 characters
 	TimeoutMS    int `yaml:"timeout_ms"`    // until the reply begins; 500 on a serial line, 1000 on TCP
 	LatencyMS    int `yaml:"latency_ms"`    // the latest that a reply ever comes; twice the time-out
+
+	OnePointPerRead bool `yaml:"one_point_per_read"` // the machine answers rightly only when each value is asked for by itself; points of one register still come together
+	CloseAfterPoll  bool `yaml:"close_after_poll"`   // on TCP the connection is closed after each poll, for machines that bear only short ones; nothing on a serial line
 }
 
 // Read is one block that is read with one request.
@@ -64,16 +67,16 @@ type Read struct {
 	FC    uint8  `yaml:"fc"`    // 3 holding, 4 input
 	From  uint32 `yaml:"from"`  // as printed in the manual
 	Count int    `yaml:"count"` // registers
-	Every string `yaml:"every"` // fast (default): each poll; slow: each tenth
+	Every string `yaml:"every"` // fast (default): each poll; slow: every tenth period, between the polls
 	Whole bool   `yaml:"whole"` // never split: the values belong to one moment
 }
 
-// Classes of reads.
+// Classes of reads. Slow ones give way to every poll of the line that is due; see Bus.
 const (
 	Fast = "fast"
 	Slow = "slow"
 
-	slowEvery = 10 // polls
+	slowEvery = 10 // periods
 )
 
 // Point is one value of the machine.
@@ -104,19 +107,19 @@ type Point struct {
 
 // BitOf is one bit of another point.
 type BitOf struct {
-	Point string `yaml:"point"`
-	Bit   int    `yaml:"bit"`
+	Point string `yaml:"point"` // name of the other point, read in the same poll
+	Bit   int    `yaml:"bit"`   // 0 is the least significant
 }
 
 // Heartbeat is a register that moves while the machine's program runs.
 type Heartbeat struct {
-	Point string        `yaml:"point"`
+	Point string        `yaml:"point"` // name of the point, read at each poll
 	Limit time.Duration `yaml:"limit"` // standing longer than this, the values are of the past
 }
 
 // Totaliser says how the register that counts tonnes counts: value modulo Modulus counts of Step.
 type Totaliser struct {
-	Point   string    `yaml:"point"`
+	Point   string    `yaml:"point"`   // name of the point, whose meaning is totaliser.mass
 	Modulus int64     `yaml:"modulus"` // counts until it wraps
 	Step    unit.Mass `yaml:"step"`    // g per count
 }
@@ -136,7 +139,8 @@ type Register struct {
 	Address uint16 // on the wire, from 0
 }
 
-// Blocks gives the reads of one full poll in the order in which they are made.
+// Blocks gives the reads in the order in which they are made: those with weights first, the slow
+// ones last.
 func (p *Profile) Blocks() []Block {
 	all := make([]Block, len(p.blocks))
 	for i, b := range p.blocks {

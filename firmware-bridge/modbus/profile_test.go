@@ -70,7 +70,7 @@ func TestNewReportsEveryMistake(t *testing.T) {
 		}
 	}
 	for _, link := range []string{"", "tcp://host", "tcp://:502", "tcp://h:0", "tcp://h:502/x", "tcp://h:502?baud=9600", "udp://h:1",
-		"rtu://dev/tty", "rtu:///dev/x?baud=x", "rtu:///dev/x?format=8X1", "rtu:///dev/x?speed=1", "rtu-over-tcp://h", "tcp://h:70000", "::"} {
+		"rtu://dev/tty", "rtu:///dev/x?baud=x", "rtu:///dev/x?format=8X1", "rtu:///dev/x?speed=1", "rtu:///dev/x?echo=2", "rtu:///dev/x?echo=1&echo=1", "tcp://h:502?echo=1", "rtu-over-tcp://h", "tcp://h:70000", "::"} {
 		if _, err := modbus.ParseLink(link); err == nil {
 			t.Errorf("link %q was taken", link)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"steelyard/internal/unit"
@@ -12,6 +13,12 @@ import (
 // compileReads makes the blocks: those of the file, exactly as they were tested, or without any
 // the planner's. Then it finds the block of each point, unless some point is broken already.
 func (p *Profile) compileReads(report fault, broken bool) {
+	if p.Limits.OnePointPerRead && len(p.Reads) > 0 {
+		report("limits.one_point_per_read", "stands beside reads, which say themselves what is read together: leave out one of the two")
+	}
+	if p.Limits.OnePointPerRead && p.Limits.Hole > 0 {
+		report("limits.one_point_per_read", "stands beside hole: a read of one point crosses no hole, leave out one of the two")
+	}
 	if len(p.Reads) == 0 && !broken {
 		p.planReads(report)
 	}
@@ -49,6 +56,68 @@ func (p *Profile) compileReads(report fault, broken bool) {
 			return cmp.Compare(p.decoder[a].first, p.decoder[b].first)
 		})
 	}
+	p.sortBlocks()
+}
+
+// sortBlocks puts the reads with weights first and the slow ones last: what money rests on is asked
+// for at the moment when the poll is due.
+func (p *Profile) sortBlocks() {
+	slices.SortStableFunc(p.blocks, func(a, b block) int { return cmp.Compare(p.rank(a), p.rank(b)) })
+	for i, b := range p.blocks {
+		for _, d := range b.points {
+			p.decoder[d].block = i
+		}
+	}
+}
+
+func (p *Profile) rank(b block) int {
+	rank := 0
+	if b.Every == Slow {
+		rank = 2
+	}
+	weighs := func(i int) bool {
+		m, _ := meaningOf(p.decoder[i].Meaning)
+		return m.Exact || strings.HasPrefix(m.Word, "weight.")
+	}
+	if !slices.ContainsFunc(b.points, weighs) {
+		rank++
+	}
+	return rank
+}
+
+// together gives the blocks that are read in one go and make one scan: all fast ones, then each slow
+// one with those that its points rest on. The first is what tells whether the machine answers.
+func (p *Profile) together() [][]int {
+	group := make([]int, len(p.blocks)) // of a block: the first block that it is read with
+	for i, b := range p.blocks {
+		if b.Every == Slow {
+			group[i] = i // the fast ones are at the front and all in group 0
+		}
+	}
+	for i := range p.decoder {
+		d := &p.decoder[i]
+		for _, on := range []int{d.sign, d.decimals, d.unitFrom} {
+			if on < 0 {
+				continue
+			}
+			a, b := group[d.block], group[p.decoder[on].block]
+			for i, g := range group {
+				if g == max(a, b) {
+					group[i] = min(a, b)
+				}
+			}
+		}
+	}
+	var all [][]int
+	at := map[int]int{}
+	for i, g := range group {
+		if _, ok := at[g]; !ok {
+			at[g] = len(all)
+			all = append(all, nil)
+		}
+		all[at[g]] = append(all[at[g]], i)
+	}
+	return all
 }
 
 // placePoint finds the one block that holds all of the point.
@@ -77,7 +146,7 @@ func (p *Profile) placePoint(i int, report fault) {
 
 // planReads writes the cheapest reads into the profile, per table and class.
 func (p *Profile) planReads(report fault) {
-	w := Wire{Baud: 9600, Latency: 10 * time.Millisecond, Max: p.Limits.MaxRegisters, Hole: p.Limits.Hole}
+	w := Wire{Baud: 9600, Latency: 10 * time.Millisecond, Max: p.Limits.MaxRegisters, Hole: p.Limits.Hole, Apart: p.Limits.OnePointPerRead}
 	if r := p.Transport.RTU; r != nil {
 		w.Baud = r.Baud
 	} else if p.Transport.Port != 0 {
@@ -192,5 +261,24 @@ func (p *Profile) checkCounting(report fault) {
 		report("totaliser.point", "%q must be a totaliser.mass in g, kg or t with a fixed factor", t.Point)
 	} else if step != t.Step {
 		report("totaliser.step", "%d g is not the point's factor, one count of which is %d g", int64(t.Step), int64(step))
+	}
+}
+
+// checkBale keeps the block of the last bale together: what is read at other times than the number
+// of the bale may be another bale's.
+func (p *Profile) checkBale(report fault) {
+	class := func(d *decoder) string { return p.blocks[d.block].Every }
+	numbered := slices.IndexFunc(p.decoder, func(d decoder) bool { return d.Meaning == "bale.sequence" && d.block >= 0 })
+	if numbered < 0 {
+		return
+	}
+	for i := range p.decoder {
+		d := &p.decoder[i]
+		if d.block < 0 || !strings.HasPrefix(d.Meaning, "bale.") || strings.HasPrefix(d.Meaning, "bale.count") {
+			continue // the counters tell of the machine, not of one bale
+		}
+		if class(d) != class(&p.decoder[numbered]) {
+			report(fmt.Sprintf("points[%d].meaning", i), "%s is read at other times than bale.sequence and may be another bale's: read both %s or both %s", d.Meaning, Fast, Slow)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,6 +29,7 @@ type rtuLine struct {
 	failed  chan error // holds the reader's last words
 	done    chan struct{}
 	baud    int
+	echo    bool      // the adapter hears itself
 	last    time.Time // last byte in either direction
 	pending []byte    // bytes of the reply under way
 	stale   *atomic.Uint64
@@ -49,7 +51,7 @@ func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (line, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := &rtuLine{port: port, baud: l.Baud, stale: stale, last: time.Now(),
+	opened := &rtuLine{port: port, baud: l.Baud, echo: l.Echo, stale: stale, last: time.Now(),
 		chunks: make(chan chunk, 64), failed: make(chan error, 1), done: make(chan struct{})}
 	go opened.listen()
 	return opened, nil
@@ -86,7 +88,8 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 	if err := l.quiet(ctx); err != nil {
 		return nil, time.Now(), err
 	}
-	if _, err := l.port.Write(ask(r)); err != nil {
+	frame := ask(r)
+	if _, err := l.port.Write(frame); err != nil {
 		return nil, time.Now(), fmt.Errorf("%w: %w", errLost, err)
 	}
 	sent := time.Now()
@@ -94,13 +97,19 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	l.pending, l.last = l.pending[:0], sent
+	// The echo of a request can be a sound reply, with the address for a value. It is taken off by
+	// what it holds, not by its length: bytes of the line's turnaround may stand before it.
+	awaited := l.echo
 	for {
 		select {
 		case c := <-l.chunks:
 			l.last = c.at
 			l.pending = append(l.pending, c.data[:c.n]...)
-			if data, found, err := answer(l.pending, r); found {
-				return data, c.at, err
+			if at := bytes.Index(l.pending, frame); awaited && at >= 0 {
+				l.pending, awaited = l.pending[at+len(frame):], false
+			}
+			if data, found, err := answer(l.pending, r); found && !awaited {
+				return bytes.Clone(data), c.at, err // the next reply takes the place of this one
 			}
 			if len(l.pending) > 4*maxFrame {
 				return nil, c.at, fmt.Errorf("%d bytes and no reply among them; is another master on the line?", len(l.pending))
@@ -112,6 +121,10 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 			return nil, time.Now(), ctx.Err()
 		case <-timer.C:
 			now := time.Now()
+			if awaited && len(l.pending) > 0 {
+				l.stale.Add(1)
+				return nil, now, fmt.Errorf("%d bytes came, but not the echo of the request; leave echo=1 out of the link, or look for another master on the line", len(l.pending))
+			}
 			if len(l.pending) == 0 {
 				return nil, now, errNoReply
 			}
@@ -156,9 +169,9 @@ func ask(r request) []byte {
 
 // answer looks for the reply to r among the bytes that came. The right unit, function and byte
 // count with a right CRC are the reply; everything else is noise, an echo or an older reply.
-func answer(bytes []byte, r request) (data []byte, found bool, err error) {
-	for i := 0; i+5 <= len(bytes); i++ {
-		rest := bytes[i:]
+func answer(came []byte, r request) (data []byte, found bool, err error) {
+	for i := 0; i+5 <= len(came); i++ {
+		rest := came[i:]
 		if rest[0] != r.unit {
 			continue
 		}

@@ -88,7 +88,7 @@ func classify(err error) error {
 	codes := map[error]uint8{
 		library.ErrIllegalFunction: illegalFunction, library.ErrIllegalDataAddress: illegalAddress,
 		library.ErrIllegalDataValue: illegalValue, library.ErrServerDeviceFailure: 0x04,
-		library.ErrAcknowledge: 0x05, library.ErrServerDeviceBusy: 0x06, library.ErrMemoryParityError: 0x08,
+		library.ErrAcknowledge: atWork, library.ErrServerDeviceBusy: busy, library.ErrMemoryParityError: memoryParity,
 		library.ErrGWPathUnavailable: noPath, library.ErrGWTargetFailedToRespond: noAnswer,
 	}
 	if word, ok := errors.AsType[library.Error](err); ok {

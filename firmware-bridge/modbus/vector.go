@@ -14,9 +14,9 @@ import (
 // Vector is a request, the machine's reply and what it means: the proof that a profile reads what
 // its sources say. Both frames are unit id, function and data, without the CRC.
 type Vector struct {
-	Request string            `yaml:"request"`
-	Reply   string            `yaml:"reply"`
-	Expect  map[string]string `yaml:"expect"` // tag: value as text; "none" when the device has no value
+	Request string            `yaml:"request"` // hexadecimal: unit id, function, first address and count
+	Reply   string            `yaml:"reply"`   // hexadecimal: unit id, function, number of bytes and the registers
+	Expect  map[string]string `yaml:"expect"`  // tag: value as text; "none" when the device has no value
 }
 
 // Registers gives the registers that the reply brings, checked as the bus checks a reply.

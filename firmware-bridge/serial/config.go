@@ -19,6 +19,12 @@ type Config struct {
 	Baud   int    `yaml:"baud"`   // 9600 if zero; a TCP line takes it for timing only
 	Format string `yaml:"format"` // data bits, parity N, E or O, stop bits; "8N1" if empty
 
+	// DTR and RTS are the two control lines of RS-232, "on" or "off"; empty leaves each as the
+	// driver raises it, which is on. Passive adapters are powered from them, and some turn their
+	// receiver off while RTS is on. A TCP line has none that could be set from here.
+	DTR string `yaml:"dtr"`
+	RTS string `yaml:"rts"`
+
 	Poll         time.Duration `yaml:"poll"`          // how long one Read waits for a byte; 100 ms if zero
 	WriteTimeout time.Duration `yaml:"write_timeout"` // how long one Write may stall; 2 s if zero
 	DialTimeout  time.Duration `yaml:"dial_timeout"`  // how long a TCP line may take to connect; 5 s if zero
@@ -78,6 +84,16 @@ func (c Config) Check() error {
 	}
 	if _, err := c.mode(); err != nil {
 		wrong = append(wrong, err)
+	}
+	for _, control := range c.controls() {
+		_, isTCP := c.tcp()
+		switch {
+		case control.level == "":
+		case control.level != on && control.level != off:
+			wrong = append(wrong, fmt.Errorf("%s %.20q: say on or off, or leave it out", control.name, control.level))
+		case isTCP:
+			wrong = append(wrong, fmt.Errorf("%s: a terminal server sets its own control lines; remove it here and set it there", control.name))
+		}
 	}
 	for _, timeout := range []struct {
 		name  string

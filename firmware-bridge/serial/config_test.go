@@ -31,6 +31,9 @@ func TestCheckNamesEveryMistake(t *testing.T) {
 		{serial.Config{Port: "/dev/x", Format: "8N11"}, []string{"format"}},
 		{serial.Config{Port: "/dev/x", Poll: -1}, []string{"poll -1ns"}},
 		{serial.Config{Port: "/dev/x", WriteTimeout: time.Hour}, []string{"write_timeout 1h0m0s"}},
+		{serial.Config{Port: "/dev/x", DTR: "on", RTS: "off"}, nil},
+		{serial.Config{Port: "/dev/x", DTR: "yes", RTS: "1"}, []string{`dtr "yes"`, `rts "1"`}},
+		{serial.Config{Port: "tcp://h:1", RTS: "off"}, []string{"rts: a terminal server sets its own"}},
 		{serial.Config{Port: "x", Baud: 7, Format: "?", DialTimeout: time.Hour},
 			[]string{"neither a device path", "baud 7", "format", "dial_timeout"}},
 	}

@@ -1,6 +1,7 @@
 // Package serial is the one door to the serial line of a machine.
 //
-// In: the bytes of a tty, or of the same line behind a raw TCP terminal server.
+// In: the bytes of a tty, or of the same line behind a raw TCP terminal server; how its characters
+// are built and its control lines set.
 // Out: those bytes, in the pieces in which they arrived; writes with a deadline.
 // It promises a raw line (no character is swallowed or translated), one owner per device, a Read
 // that ends by itself on a silent line with os.ErrDeadlineExceeded, a Write that never stalls for
@@ -118,6 +119,9 @@ func (p *Port) openTTY(c Config) error {
 	tty, err := bug.Open(device, &mode)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w; is it a serial device, and this user in the group dialout?", err), file.Close(), lock.Close())
+	}
+	if err := c.control(tty); err != nil {
+		return errors.Join(err, file.Close(), tty.Close(), lock.Close())
 	}
 	if err := tty.ResetInputBuffer(); err != nil {
 		return errors.Join(fmt.Errorf("discard old input: %w", err), file.Close(), tty.Close(), lock.Close())

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"go.uber.org/goleak"
 
 	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/sim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // end is the machine's; closing it pulls the plug.
 func plug(t *testing.T, link string) *os.File {
 	t.Helper()
-	machine, tty, err := pty.Open()
+	machine, tty, err := sim.OpenTerminal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,4 +402,15 @@ func TestALineThatIsJustBeingFreedIsNotInUse(t *testing.T) {
 	if err := errors.Join(<-freed, after.Close()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A pty has no control lines. Whoever asks for one is told so, and the device is free again.
+func TestAPtyHasNoControlLines(t *testing.T) {
+	device := link(t)
+	plug(t, device)
+	_, err := serial.Open(serial.Config{Port: device, DTR: "on", RTS: "off"})
+	if !errors.Is(err, serial.ErrNoControl) || !strings.Contains(err.Error(), "remove dtr and rts") {
+		t.Errorf("open gives %v", err)
+	}
+	open(t, serial.Config{Port: device})
 }

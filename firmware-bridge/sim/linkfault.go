@@ -18,6 +18,8 @@ type LinkFault struct {
 	Delay time.Duration
 	Code  uint8 // of an Exception
 	Times int   // so many replies; 0: until another fault is set
+
+	over <-chan struct{} // closed when another fault is set
 }
 
 // LinkFaultKind names a fault.
@@ -41,8 +43,9 @@ const (
 type faulty struct {
 	units Units
 
-	mu    sync.Mutex // guards fault
-	fault LinkFault
+	mu      sync.Mutex // guards what follows
+	fault   LinkFault
+	changed chan struct{} // closed with the next Fault
 
 	requests atomic.Int64
 }
@@ -52,6 +55,8 @@ func (f *faulty) Fault(fault LinkFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault = fault
+	close(f.changed)
+	f.changed = make(chan struct{})
 	for id, r := range f.units {
 		r.Freeze(fault.Kind == FrozenReplies && (fault.Unit == 0 || fault.Unit == id))
 	}
@@ -69,6 +74,7 @@ func (f *faulty) take(unit uint8) LinkFault {
 	if fault.Kind == LinkHealthy || fault.Unit != 0 && fault.Unit != unit {
 		return LinkFault{}
 	}
+	fault.over = f.changed
 	if fault.Times > 0 && fault.Kind != FrozenReplies {
 		if f.fault.Times--; f.fault.Times == 0 {
 			f.fault = LinkFault{}
@@ -77,4 +83,20 @@ func (f *faulty) take(unit uint8) LinkFault {
 	return fault
 }
 
-func newFaulty(units Units) faulty { return faulty{units: maps.Clone(units)} }
+func newFaulty(units Units) faulty {
+	return faulty{units: maps.Clone(units), changed: make(chan struct{})}
+}
+
+// pause lets the delay pass, not beyond the moment in which another fault is set, and says whether
+// the machine is still there.
+func (f LinkFault) pause(done <-chan struct{}) bool {
+	t := time.NewTimer(f.Delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.over:
+	case <-done:
+		return false
+	}
+	return true
+}

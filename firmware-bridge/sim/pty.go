@@ -59,7 +59,7 @@ func (p *Pty) Replug() error {
 	case p.master != nil:
 		return nil
 	}
-	master, slave, err := openTerminal()
+	master, slave, err := rawTerminal()
 	if err != nil {
 		return fmt.Errorf("pseudo-terminal for %s: %w", p.cfg.Link, err)
 	}
@@ -169,28 +169,6 @@ func (p *Pty) Write(buf []byte) (int, error) {
 	return len(buf), nil
 }
 
-func openTerminal() (master *os.File, slave string, err error) {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, "", fmt.Errorf("/dev/ptmx: %w", err)
-	}
-	master = os.NewFile(uintptr(fd), "/dev/ptmx")
-	defer func() {
-		if err != nil {
-			master.Close()
-		}
-	}()
-	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, "", err
-	}
-	n, err := unix.IoctlGetUint32(fd, unix.TIOCGPTN)
-	if err != nil {
-		return nil, "", err
-	}
-	slave = fmt.Sprintf("/dev/pts/%d", n)
-	return master, slave, onSlave(slave, makeRaw)
-}
-
 // onSlave opens the edge's side for a moment. The settings of a terminal live as long as its
 // master, so the edge finds them whenever it opens the line.
 func onSlave(slave string, do func(fd int) error) error {
@@ -199,6 +177,19 @@ func onSlave(slave string, do func(fd int) error) error {
 		return fmt.Errorf("%s: %w", slave, err)
 	}
 	return errors.Join(do(fd), unix.Close(fd))
+}
+
+// rawTerminal opens a terminal whose settings are a serial line's from the first byte.
+func rawTerminal() (master *os.File, slave string, err error) {
+	master, tty, err := OpenTerminal()
+	if err != nil {
+		return nil, "", err
+	}
+	slave = tty.Name()
+	if err := errors.Join(tty.Close(), onSlave(slave, makeRaw)); err != nil {
+		return nil, "", errors.Join(err, master.Close())
+	}
+	return master, slave, nil
 }
 
 // makeRaw stops the kernel from eating 03h (Ctrl-C), turning 0Dh into 0Ah and echoing.

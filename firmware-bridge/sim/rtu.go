@@ -117,14 +117,14 @@ func (m *ModbusRTU) serve(ctx context.Context, request []byte) {
 	case DroppedReply:
 		return
 	case LateReply:
-		pause(ctx, fault.Delay)
+		fault.pause(ctx.Done())
 	case WrongUnit:
 		unit++
 	case Exception:
 		reply = []byte{pdu[0] | exceptionFlag, fault.Code}
 	case ResetLine:
 		_ = m.line.Unplug()
-		pause(ctx, fault.Delay)
+		fault.pause(ctx.Done())
 		_ = m.line.Replug()
 		return
 	}
@@ -135,7 +135,7 @@ func (m *ModbusRTU) serve(ctx context.Context, request []byte) {
 	case GarbageReply:
 		scramble(frame, m.noise)
 	case SlowReply:
-		for len(frame) > 1 && pause(ctx, fault.Delay) {
+		for len(frame) > 1 && fault.pause(ctx.Done()) {
 			_, _ = m.line.Write(frame[:1])
 			frame = frame[1:]
 		}

@@ -218,7 +218,7 @@ func (m *ModbusTCP) reply(client net.Conn, request, reply []byte, noise *rand.Ra
 	case DroppedReply:
 		return true
 	case LateReply:
-		if !pause(m.ctx, fault.Delay) {
+		if !fault.pause(m.ctx.Done()) {
 			return false
 		}
 	case HalfReply:
@@ -236,7 +236,7 @@ func (m *ModbusTCP) reply(client net.Conn, request, reply []byte, noise *rand.Ra
 		}
 		return false
 	case SlowReply:
-		for len(reply) > 1 && pause(m.ctx, fault.Delay) {
+		for len(reply) > 1 && fault.pause(m.ctx.Done()) {
 			if _, err := client.Write(reply[:1]); err != nil {
 				return false
 			}

@@ -1,12 +1,5 @@
 package weighbridge
 
-import (
-	"bytes"
-	"errors"
-
-	"steelyard/firmware-bridge/device"
-)
-
 // The comma family. A held display ("HD") is not what lies on the scale now, so it counts as not
 // stable.
 
@@ -67,77 +60,4 @@ func ohausLayout() Layout {
 			{At: 17, Is: map[string]string{"G  ": "gross"}, Other: "ignore"},
 		},
 	}
-}
-
-// buildDiniShort reads "[address]ST,GS,   12340,kg" CR LF.
-func buildDiniShort(o Options) (codec, error) {
-	l := Layout{
-		End: crlf(), Length: 19,
-		Codes: []Code{
-			{At: 1, Is: diniHeader()}, commaAt(3),
-			{At: 4, Is: map[string]string{"GS": "gross", "NT": "net"}}, commaAt(6), commaAt(15),
-		},
-		Digits:   Digits{Span: Span{7, 14}, Signed: true, Point: true, Padded: true},
-		Unit:     UnitField{Span: Span{16, 17}},
-		Messages: diniErrors(),
-	}
-	return addressed(l, o)
-}
-
-// buildDiniExtended reads "[address]scale ST,net,PTtare,pieces,kg" CR LF. "PT" marks a preset
-// tare, two blanks any other.
-func buildDiniExtended(o Options) (codec, error) {
-	l := Layout{
-		End: crlf(), Length: 43, Means: "net",
-		Codes: []Code{
-			{At: 1, Is: map[string]string{"1": "", "2": "", "3": "", "4": ""}},
-			{At: 2, Is: diniHeader()}, commaAt(4), commaAt(15),
-			{At: 16, Is: map[string]string{"PT": "preset-tare", "  ": "measured-tare"}},
-			commaAt(28), commaAt(39),
-		},
-		Digits:   Digits{Span: Span{5, 14}, Signed: true, Point: true, Padded: true},
-		Tare:     Digits{Span: Span{18, 27}, Signed: true, Point: true, Padded: true},
-		Unit:     UnitField{Span: Span{40, 41}},
-		Messages: diniErrors(),
-	}
-	return addressed(l, o)
-}
-
-func diniHeader() map[string]string {
-	return map[string]string{"ST": "stable ok", "US": "unstable ok", "OL": "over", "UL": "under", "TL": "error"}
-}
-
-func diniErrors() map[string]string {
-	return map[string]string{"ERR01": "error", "ERR02": "error", "ERR03": "error", "ERR04": "error"}
-}
-
-// addressed wraps a line layout whose lines may begin with a two-digit address. Without a
-// configured address both forms are taken; with one, only lines that carry it.
-func addressed(l Layout, o Options) (codec, error) {
-	c, err := l.compile(o.Unit)
-	if err != nil {
-		return codec{}, err
-	}
-	if len(l.Start) != 0 {
-		return codec{}, errors.New("layout: an address stands before a line without a start")
-	}
-	plain := c.decode
-	c.take = func(b []byte, _ bool) (int, verdict) { return takeLine(b, l.End) }
-	c.decode = func(b []byte, w *device.Weight) bool {
-		rest, named := b, 0
-		if bare := len(b) == l.Length || bytes.HasPrefix(b, []byte("ERR")); !bare {
-			if len(b) < 3 || b[0] < '0' || b[0] > '9' || b[1] < '0' || b[1] > '9' {
-				return false
-			}
-			rest, named = b[2:], int(b[0]-'0')*10+int(b[1]-'0')
-		}
-		if o.Address != 0 && named != o.Address {
-			return false
-		}
-		if len(rest) != l.Length && !bytes.HasPrefix(rest, []byte("ERR")) {
-			return false
-		}
-		return plain(rest, w)
-	}
-	return c, nil
 }

@@ -197,6 +197,9 @@ func (l Layout) checkFraming(complain func(string, ...any)) {
 	case len(l.End) == 0 && l.Length == 0:
 		complain("end, length: a frame needs one of them")
 	}
+	if i := bytes.Index(l.End, l.Start); len(l.Start) > 0 && l.Length == 0 && i >= 0 && i+len(l.Start) < len(l.End) {
+		complain("start: stands inside end, so the end of a frame would look like the start of the next; give the length")
+	}
 	if l.Checksum.AfterEnd && (len(l.Start) == 0 || l.Length == 0) {
 		complain("checksum after_end: needs a start and a length")
 	}

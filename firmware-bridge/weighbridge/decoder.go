@@ -18,8 +18,9 @@ type codec struct {
 	hasStart bool
 	between  []byte // bytes that may stand between frames without being counted as discarded
 
-	// take looks at what may be the start of a frame. final says that the line has fallen
-	// silent: what is not complete now will not become so.
+	// take looks at what may be the start of a frame, at most MaxFrame bytes. What it has decided
+	// it decides again when more bytes follow. final says that the line has fallen silent: what is
+	// not complete now will not become so.
 	take func(b []byte, final bool) (n int, v verdict)
 
 	// decode reads a whole frame. False rejects it.
@@ -36,7 +37,8 @@ const (
 	junk                 // no frame begins here; drop n bytes and search again
 )
 
-// Stats counts what a Decoder has seen since it was made.
+// Stats counts what a Decoder has seen since it was made. No count depends on the pieces in which
+// the bytes arrived.
 type Stats struct {
 	Bytes     uint64 // bytes taken in
 	Frames    uint64 // frames emitted
@@ -120,7 +122,9 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 			pos += skip
 			continue
 		}
-		n, v := c.take(b, final)
+		// A verdict may depend on no more bytes than a frame can have, or it would depend on how
+		// many happened to arrive together.
+		n, v := c.take(b[:min(len(b), MaxFrame)], final)
 		if v == more {
 			if !final && len(b) < MaxFrame {
 				break
@@ -129,9 +133,6 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 			if final && !c.hasStart {
 				n, v = len(b), bad
 			}
-		}
-		if v == whole && n > MaxFrame {
-			n, v = 1, junk // as if its end had not come yet: how the bytes were split must not matter
 		}
 		switch v {
 		case whole:

@@ -1,12 +1,13 @@
 // Package weighbridge reads weighing indicators.
 //
-// In: the bytes of a serial line, in whatever pieces they arrive.
+// In: the bytes of a serial line, in whatever pieces they arrive, of one indicator or of several that
+// are asked in turn.
 // Out: one device.Weight per frame, with the digits as sent and the frame itself as evidence; the
 // health of the line; and the requests that make a polled indicator answer.
 // It promises that a frame with a wrong checksum, length, digit, unit or address is counted and
-// never becomes a weight, that a format which does not speak of stability, range or kind leaves
-// them unknown, that memory is bounded, and that no code path can send a command that zeroes,
-// tares, clears or resets.
+// never becomes a weight, that on a shared line an answer is only ever its own indicator's, that a
+// format which does not speak of stability, range or kind leaves them unknown, that memory is
+// bounded, and that no code path can send a command that zeroes, tares, clears or resets.
 // It does not judge stability over time, convert units or know vehicles, and it never guesses a
 // dialect: the profile names one and a person confirms it with a known weight.
 package weighbridge
@@ -36,7 +37,12 @@ type Dialect struct {
 	options  []string // names of the options that this dialect uses, beside device and unit
 	requests []Request
 	encode   func(Request, Options) []byte // only for requests in the list
-	build    func(Options) (codec, error)
+
+	// address is the number by which answers name their instrument on a shared line; it gives 0
+	// when the options name none. Nil: the format has no place for one.
+	address func(Options) int
+
+	build func(Options) (codec, error)
 }
 
 // Options adapt a dialect to one instrument. Zero values mean the dialect's default. An option
@@ -192,7 +198,7 @@ func Dialects() []Dialect {
 		{Name: "yaohua-cmd", Makes: "Yaohua A9+, A23p, DS3 and Keli K9 in command mode",
 			Cites:      "XK3190-A9+ manual p. 11; XK3190-A23p manual p. 24; XK3190-DS3 manual p. 7",
 			FrameBytes: 14, Poll: ReadGross, options: []string{optAddress, optTareIs},
-			requests: []Request{Handshake, ReadGross, ReadTare, ReadNet}, encode: encodeYaohua, build: buildYaohuaCommand},
+			requests: []Request{Handshake, ReadGross, ReadTare, ReadNet}, encode: encodeYaohua, address: addressOrOne, build: buildYaohuaCommand},
 		{Name: "yaohua-a12", Makes: "Yaohua A12(E) bench indicators",
 			Cites:      "XK3190-A12(E) manual pp. 12-13",
 			FrameBytes: 15, build: layoutOf(a12Layout)},
@@ -247,15 +253,19 @@ func Dialects() []Dialect {
 		{Name: "dini-short", Makes: "Dini Argeo, short string",
 			Cites:      "Dini Argeo DGT manual",
 			FrameBytes: 19, Poll: ReadWeight, options: []string{optAddress},
-			requests: []Request{ReadWeight}, encode: encodeDini("READ"), build: buildDiniShort},
+			requests: []Request{ReadWeight, Register}, encode: encodeDini("READ"), address: addressAsSet, build: buildDiniShort},
 		{Name: "dini-ext", Makes: "Dini Argeo, extended string with tare",
 			Cites:      "Dini Argeo DGT manual",
 			FrameBytes: 43, Poll: ReadWeight, options: []string{optAddress},
-			requests: []Request{ReadWeight}, encode: encodeDini("REXT"), build: buildDiniExtended},
+			requests: []Request{ReadWeight, Register}, encode: encodeDini("REXT"), address: addressAsSet, build: buildDiniExtended},
+		{Name: "dini-pid", Makes: "Dini Argeo with alibi memory, answers to registered weighing",
+			Cites:      "Dini Argeo DGT manual, command PID",
+			FrameBytes: 50, options: []string{optAddress},
+			requests: []Request{Register}, encode: encodeDini(diniStored), address: addressAsSet, build: buildDiniStored},
 		{Name: "laumas-ascii", Makes: "Laumas TLB, TLU, W100, WLIGHT, LCB on request",
 			Cites:      "Laumas TLB and WLIGHT manuals, ASCII bidirectional",
 			FrameBytes: 15, Poll: ReadGross, options: []string{optAddress},
-			requests: []Request{ReadGross, ReadNet}, encode: encodeLaumas, build: buildLaumas},
+			requests: []Request{ReadGross, ReadNet}, encode: encodeLaumas, address: addressOrOne, build: buildLaumas},
 		{Name: "laumas-tx", Makes: "Laumas continuous, 6 characters",
 			Cites:      "Laumas WLIGHT manual p. 29",
 			FrameBytes: 8, build: layoutOf(laumasTXLayout)},
@@ -277,3 +287,9 @@ func Dialects() []Dialect {
 func layoutOf(layout func() Layout) func(Options) (codec, error) {
 	return func(o Options) (codec, error) { return layout().compile(o.Unit) }
 }
+
+// addressOrOne is for instruments that leave the factory with the address 1 and always use one.
+func addressOrOne(o Options) int { return max(1, o.Address) }
+
+// addressAsSet is for those that use an address only when they are told.
+func addressAsSet(o Options) int { return o.Address }

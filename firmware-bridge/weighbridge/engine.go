@@ -20,6 +20,7 @@ func (m *machine) takeLine(b []byte, _ bool) (int, verdict) {
 
 // takeToNext frames the "=" formats: the next start proves the length.
 func (m *machine) takeToNext(b []byte, final bool) (int, verdict) {
+	b = b[:min(len(b), m.Length+1)]
 	next := bytes.IndexByte(b[1:], m.Start[0]) + 1
 	switch {
 	case next == m.Length, next == 0 && len(b) == m.Length && final:

@@ -42,9 +42,9 @@ type Layout struct {
 
 // Checksum says where a checksum stands and what it covers.
 type Checksum struct {
-	Kind     string `yaml:"kind"` // xor, sum8, neg8, mt7 or none; none if empty
-	From     int    `yaml:"from"` // first and last byte covered
-	To       int    `yaml:"to"`
+	Kind     string `yaml:"kind"`     // xor, sum8, neg8, mt7 or none; none if empty
+	From     int    `yaml:"from"`     // first byte covered
+	To       int    `yaml:"to"`       // last byte covered
 	At       int    `yaml:"at"`       // first byte of the checksum
 	Encoding string `yaml:"encoding"` // raw, nibble or hex; raw if empty
 
@@ -55,15 +55,15 @@ type Checksum struct {
 
 // Sign is a sign with its own place. A character in neither set rejects the frame.
 type Sign struct {
-	At    int    `yaml:"at"`
+	At    int    `yaml:"at"`    // byte
 	Plus  string `yaml:"plus"`  // characters that mean positive
 	Minus string `yaml:"minus"` // characters that mean negative
 }
 
 // Span is a run of bytes.
 type Span struct {
-	From int `yaml:"from"`
-	To   int `yaml:"to"`
+	From int `yaml:"from"` // first byte
+	To   int `yaml:"to"`   // last byte
 }
 
 // Digits is a field with a number.
@@ -82,10 +82,10 @@ type Digits struct {
 
 // Decimals says how many of the digits stand behind the point that is not sent.
 type Decimals struct {
-	Fixed int    `yaml:"fixed"`
-	At    int    `yaml:"at"`   // byte that says so; excludes Fixed
-	Kind  string `yaml:"kind"` // digit ('0' to '4'), bits (a number under Mask) or toledo; digit if empty
-	Mask  uint8  `yaml:"mask"`
+	Fixed int    `yaml:"fixed"` // digits behind the point, in every frame
+	At    int    `yaml:"at"`    // byte that says so; excludes Fixed
+	Kind  string `yaml:"kind"`  // digit ('0' to '4'), bits (a number under Mask) or toledo; digit if empty
+	Mask  uint8  `yaml:"mask"`  // of the kind bits: those of the byte that are the number
 
 	// MultiplyDummyZeros takes Toledo's codes XXXX00 and XXXXX0 as zeros that are shown but not
 	// sent. Sources differ, so it is off until a known weight has shown it.
@@ -95,15 +95,15 @@ type Decimals struct {
 // Code is a field whose text is one of a few. A text that is not listed rejects the frame, unless
 // Other says what it means.
 type Code struct {
-	At    int               `yaml:"at"`
+	At    int               `yaml:"at"`    // first byte
 	Is    map[string]string `yaml:"is"`    // text, all of one length → meaning
 	Other string            `yaml:"other"` // meaning of any other text; "ignore" takes it as saying nothing
 }
 
 // Bit is a statement of some bits of one byte.
 type Bit struct {
-	At   int    `yaml:"at"`
-	Mask uint8  `yaml:"mask"`
+	At   int    `yaml:"at"`   // byte
+	Mask uint8  `yaml:"mask"` // its bits that count
 	Is   uint8  `yaml:"is"`   // the value under Mask that makes Then true
 	Then string `yaml:"then"` // meaning
 	Else string `yaml:"else"` // meaning otherwise
@@ -111,7 +111,7 @@ type Bit struct {
 
 // UnitField says in which unit the digits are.
 type UnitField struct {
-	Fixed string            `yaml:"fixed"`
+	Fixed string            `yaml:"fixed"` // unit of every frame
 	Span  `yaml:",inline"`  // excludes Fixed
 	Is    map[string]string `yaml:"is"` // text without blanks → unit; the usual spellings if empty
 }

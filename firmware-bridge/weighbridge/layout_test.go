@@ -156,6 +156,7 @@ func TestLayoutMistakesAreNamedTogether(t *testing.T) {
 		"a frame needs one of them":   {Digits: weighbridge.Digits{Span: weighbridge.Span{From: 1, To: 2}}},
 		"next_start_ends: needs":      {Start: weighbridge.Bytes{'='}, NextStartEnds: true, Digits: weighbridge.Digits{Span: weighbridge.Span{From: 1, To: 2}}},
 		"or_length: 5 must be more":   {Start: weighbridge.Bytes{2}, Length: 9, OrLength: 5, Digits: weighbridge.Digits{Span: weighbridge.Span{From: 1, To: 2}}},
+		"start: stands inside end":    {Start: weighbridge.Bytes{'\r'}, End: weighbridge.Bytes("\r\n"), Digits: weighbridge.Digits{Span: weighbridge.Span{From: 2, To: -3}}},
 		"say where the weight stands": {Start: weighbridge.Bytes{2}, Length: 9},
 	} {
 		if err := dialect(t, "generic").Check(weighbridge.Options{Layout: l}); err == nil || !strings.Contains(err.Error(), name) {

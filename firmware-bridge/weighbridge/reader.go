@@ -1,12 +1,10 @@
 package weighbridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"time"
 
@@ -14,22 +12,18 @@ import (
 	"steelyard/firmware-bridge/serial"
 )
 
-// Reader owns one line with one indicator: it opens, reads, asks where the dialect must be asked,
-// reports weights and changes of health, and opens again when the line is lost.
+// Reader owns one line with one indicator, or with several that are asked in turn: it opens, asks,
+// reads, reports weights and changes of health, and opens again when the line is lost. There is
+// one request in flight, whoever it is for.
 type Reader struct {
-	Device  string // id in the site's configuration
-	Line    serial.Config
-	Dialect Dialect
-	Options Options // Options.Device is set from Device
-	Sink    device.Sink
-	Log     *slog.Logger // nil: no log
+	Line serial.Config
 
-	// Listen stops the Reader from asking, for a polled indicator that is set to send by itself.
-	Listen bool
+	// Indicators on the line. More than one must be polled or asked, each with an address of its
+	// own: what sends by itself needs a line for itself.
+	Indicators []Indicator
 
-	// Ask brings requests beside the poll, such as Register. May be nil. An unknown request is
-	// logged and dropped.
-	Ask <-chan Request
+	Sink device.Sink
+	Log  *slog.Logger // nil: no log
 
 	Gap       time.Duration // pause between an answer and the next request; 200 ms if zero, never less
 	Timeout   time.Duration // how long an answer may take; 500 ms if zero
@@ -53,8 +47,8 @@ const (
 // Check reports a configuration with which Run could never work.
 func (r Reader) Check() error {
 	var wrong []error
-	if r.Device == "" {
-		wrong = append(wrong, errors.New("no device id"))
+	if len(r.Indicators) == 0 {
+		wrong = append(wrong, errors.New("no indicator"))
 	}
 	if r.Sink == nil {
 		wrong = append(wrong, errors.New("no sink"))
@@ -65,9 +59,13 @@ func (r Reader) Check() error {
 	if r.Gap > time.Minute || r.Timeout < 0 || r.Timeout > time.Minute || r.RetryFrom < 0 || r.RetryTo < 0 {
 		wrong = append(wrong, errors.New("gap, timeout and retry times must be between 0 and 1m"))
 	}
-	wrong = append(wrong, r.Line.Check(), r.Dialect.Check(r.Options))
+	wrong = append(wrong, r.Line.Check())
+	for _, i := range r.Indicators {
+		wrong = append(wrong, i.check())
+	}
+	wrong = append(wrong, checkShared(r.Indicators)...)
 	if err := errors.Join(wrong...); err != nil {
-		return fmt.Errorf("indicator %q: %w", r.Device, err)
+		return fmt.Errorf("line %s: %w", r.Line.Port, err)
 	}
 	return nil
 }
@@ -76,8 +74,10 @@ func (r Reader) withDefaults() Reader {
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
-	r.Log = r.Log.With("device", r.Device)
-	r.Options.Device = r.Device
+	r.Indicators = slices.Clone(r.Indicators)
+	for n := range r.Indicators {
+		r.Indicators[n].Options.Device = r.Indicators[n].Device
+	}
 	for _, d := range []struct {
 		at    *time.Duration
 		value time.Duration
@@ -89,18 +89,23 @@ func (r Reader) withDefaults() Reader {
 	return r
 }
 
-// SilenceAfter is how long the line may bring no valid frame before the indicator counts as
-// silent.
+// SilenceAfter is how long an indicator of this line may bring no valid frame before it counts as
+// silent: ten frames, or three turns of everyone on the line when each takes as long as it may.
 func (r Reader) SilenceAfter() time.Duration {
 	r = r.withDefaults()
-	limit := max(leastSilence, r.Line.TimeOf(framesOfSilence*r.Dialect.FrameBytes))
-	if r.polls() {
-		limit = max(limit, pollsOfSilence*(r.Timeout+r.Gap))
+	limit := max(leastSilence, r.Line.TimeOf(framesOfSilence*r.longestFrame()))
+	if slices.ContainsFunc(r.Indicators, Indicator.polls) {
+		limit = max(limit, pollsOfSilence*time.Duration(len(r.Indicators))*(r.Timeout+r.Gap))
 	}
 	return limit
 }
 
-func (r Reader) polls() bool { return r.Dialect.Poll != "" && !r.Listen }
+func (r Reader) longestFrame() (n int) {
+	for _, i := range r.Indicators {
+		n = max(n, i.Dialect.FrameBytes)
+	}
+	return n
+}
 
 // Run reads until ctx ends, then returns nil. The only error is a configuration that Check
 // refuses: a missing adapter, a wrong speed or a dead indicator are reported to the sink and may
@@ -110,16 +115,21 @@ func (r Reader) Run(ctx context.Context) error {
 		return err
 	}
 	r = r.withDefaults()
-	h := health{device: r.Device, sink: r.Sink, log: r.Log}
+	var healths []*health
+	for _, i := range r.Indicators {
+		healths = append(healths, &health{device: i.Device, sink: r.Sink, log: r.Log.With("device", i.Device)})
+	}
 	for wait := r.RetryFrom; ctx.Err() == nil; {
-		worked, err := r.session(ctx, &h)
+		worked, err := r.session(ctx, healths)
 		if ctx.Err() != nil {
 			break
 		}
 		if worked {
 			wait = r.RetryFrom
 		}
-		h.change(device.Faulty, err.Error())
+		for _, h := range healths {
+			h.change(device.Faulty, err.Error())
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -130,7 +140,7 @@ func (r Reader) Run(ctx context.Context) error {
 }
 
 // session opens the line once and reads until it is lost. worked says that it brought a weight.
-func (r Reader) session(ctx context.Context, h *health) (worked bool, err error) {
+func (r Reader) session(ctx context.Context, healths []*health) (worked bool, err error) {
 	port, err := serial.OpenContext(ctx, r.Line)
 	if err != nil {
 		return false, err
@@ -139,124 +149,13 @@ func (r Reader) session(ctx context.Context, h *health) (worked bool, err error)
 	defer func() {
 		stop()
 		if e := port.Close(); e != nil {
-			r.Log.Warn("close", "err", e)
+			r.Log.Warn("close", "line", r.Line.Port, "err", e)
 		}
 	}()
 	if err := port.SetReadTimeout(readStep); err != nil {
 		return false, err
 	}
-	l := listening{Reader: r, port: port, health: h, decoder: NewDecoder(r.Dialect, r.Options), lastFrame: time.Now()}
-	if r.Dialect.Poll == "" && len(r.Dialect.requests) > 0 {
-		h.change(device.Online, "line open; the indicator answers when it is asked")
-		l.unjudged = true
-	}
-	l.emit = func(w device.Weight) {
-		w.Raw = bytes.Clone(w.Raw) // the sink may keep it
-		l.lastFrame = w.At
-		h.change(device.Online, "")
-		r.Sink.Weight(w)
-	}
+	l := newListening(r, port, healths)
 	err = l.run()
-	return l.decoder.Stats().Frames > 0, err
-}
-
-// listening is one session's state. It belongs to the goroutine of Run.
-type listening struct {
-	Reader
-	port      *serial.Port
-	health    *health
-	decoder   *Decoder
-	emit      func(device.Weight)
-	lastFrame time.Time // when the latest valid frame ended, or the line was opened
-	lastByte  time.Time // zero: none yet, or flushed
-	heard     time.Time // when the latest byte of any kind came
-	nextPoll  time.Time
-	unjudged  bool // silence is no fault: nobody asks by default
-}
-
-func (l *listening) run() error {
-	limit := l.SilenceAfter()
-	flushAfter := max(leastFlush, l.Line.TimeOf(framesToFlush*l.Dialect.FrameBytes))
-	buf := make([]byte, 4096)
-	for {
-		if err := l.ask(time.Now()); err != nil {
-			return err
-		}
-		n, err := l.port.Read(buf)
-		now := time.Now()
-		switch {
-		case n > 0:
-			l.heard, l.lastByte = now, now
-			before := l.lastFrame
-			l.decoder.Write(now, buf[:n], l.emit)
-			if l.lastFrame != before {
-				l.nextPoll = now.Add(l.Gap)
-			}
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
-		}
-		if !l.lastByte.IsZero() && now.Sub(l.lastByte) > flushAfter {
-			l.decoder.Flush(l.emit)
-			l.lastByte = time.Time{}
-		}
-		if now.Sub(l.lastFrame) > limit && !l.unjudged {
-			if !l.heard.IsZero() && now.Sub(l.heard) <= limit {
-				l.health.change(device.Faulty, "bytes arrive but no valid frame: wrong baud rate, format, checksum or dialect?")
-			} else {
-				l.health.change(device.Silent, fmt.Sprintf("no frame for %s: is the indicator on, its output enabled, the cable plugged?", limit))
-			}
-		}
-	}
-}
-
-// ask sends what is due: a request from outside first, else the poll.
-func (l *listening) ask(now time.Time) error {
-	if now.Before(l.nextPoll) {
-		return nil // an answer may still be on the line
-	}
-	due := Request("")
-	select {
-	case due = <-l.Ask:
-		if !slices.Contains(l.Dialect.requests, due) {
-			if due != "" { // empty: the channel was closed
-				l.Log.Warn("request dropped", "request", due)
-			} else {
-				l.Ask = nil
-			}
-			due = ""
-		}
-	default:
-	}
-	if due == "" {
-		if !l.polls() {
-			return nil
-		}
-		due = l.Dialect.Poll
-	}
-	frame, err := l.Dialect.Encode(due, l.Options)
-	if err != nil {
-		l.Log.Warn("request dropped", "request", due, "err", err)
-		return nil
-	}
-	l.nextPoll = now.Add(l.Timeout + l.Gap) // brought forward by an answer
-	_, err = l.port.Write(frame)
-	return err
-}
-
-// health reports changes of state, never the same state twice in a row.
-type health struct {
-	device string
-	sink   device.Sink
-	log    *slog.Logger
-	state  device.State
-}
-
-func (h *health) change(to device.State, detail string) {
-	if h.state == to {
-		return
-	}
-	from := h.state
-	h.state = to
-	h.log.Info("indicator "+string(to), "was", string(from), "detail", detail)
-	h.sink.Health(device.Health{Device: h.device, At: time.Now(), State: to, Detail: detail})
+	return l.worked(), err
 }

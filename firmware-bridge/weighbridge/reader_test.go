@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"go.uber.org/goleak"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
 )
 
@@ -88,7 +88,7 @@ func state(health []device.Health) device.State {
 // plug makes a pty that link leads to, and returns the machine's end.
 func plug(t *testing.T, link string) *os.File {
 	t.Helper()
-	machine, tty, err := pty.Open()
+	machine, tty, err := sim.OpenTerminal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,9 @@ func run(t *testing.T, r weighbridge.Reader) (stop func()) {
 func reader(t *testing.T, link, dialectName string, s *site) weighbridge.Reader {
 	t.Helper()
 	return weighbridge.Reader{
-		Device: "weighbridge-1", Line: serial.Config{Port: link}, Dialect: dialect(t, dialectName),
-		Sink: s, RetryFrom: 20 * time.Millisecond, RetryTo: 200 * time.Millisecond,
+		Line:       serial.Config{Port: link},
+		Indicators: []weighbridge.Indicator{{Device: "weighbridge-1", Dialect: dialect(t, dialectName)}},
+		Sink:       s, RetryFrom: 20 * time.Millisecond, RetryTo: 200 * time.Millisecond,
 	}
 }
 
@@ -333,7 +334,7 @@ func TestRegisterIsNeverPolled(t *testing.T) {
 	s := newSite()
 	ask := make(chan weighbridge.Request, 2)
 	r := reader(t, link, "systec-rn", s)
-	r.Ask = ask
+	r.Indicators[0].Ask = ask
 	run(t, r)
 	s.until(t, "an open line", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Online })
 	ask <- "zero" // not a request: dropped
@@ -368,16 +369,16 @@ func TestRegisterIsNeverPolled(t *testing.T) {
 
 func TestRunRefusesABadConfiguration(t *testing.T) {
 	s := newSite()
-	good := reader(t, "/dev/null", "yaohua-tf0", s)
 	for want, change := range map[string]func(*weighbridge.Reader){
-		"no device id":        func(r *weighbridge.Reader) { r.Device = "" },
+		"no device id":        func(r *weighbridge.Reader) { r.Indicators[0].Device = "" },
+		"no indicator":        func(r *weighbridge.Reader) { r.Indicators = nil },
 		"no sink":             func(r *weighbridge.Reader) { r.Sink = nil },
 		"gap 100ms":           func(r *weighbridge.Reader) { r.Gap = 100 * time.Millisecond },
 		"baud 7":              func(r *weighbridge.Reader) { r.Line.Baud = 7 },
-		"weighbridge dialect": func(r *weighbridge.Reader) { r.Dialect = weighbridge.Dialect{} },
-		"option address":      func(r *weighbridge.Reader) { r.Options.Address = 3 },
+		"weighbridge dialect": func(r *weighbridge.Reader) { r.Indicators[0].Dialect = weighbridge.Dialect{} },
+		"option address":      func(r *weighbridge.Reader) { r.Indicators[0].Options.Address = 3 },
 	} {
-		r := good
+		r := reader(t, "/dev/null", "yaohua-tf0", s)
 		change(&r)
 		if err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -81,8 +81,16 @@ func encode8217(Request, Options) []byte { return []byte("W") }
 
 func encodeSystec(Request, Options) []byte { return []byte("<RN>") }
 
-func encodeDini(command string) func(Request, Options) []byte {
-	return func(_ Request, o Options) []byte {
+// encodeDini writes the command that asks for the live string, or PID, which weighs and stores.
+// ALRD, which reads a stored weighing back, does not exist here: the pages that were read say
+// neither how it names the record nor how the answer is laid out, so it could be neither formed
+// nor understood. Z, ZERO, T, TARE and C act.
+func encodeDini(live string) func(Request, Options) []byte {
+	return func(r Request, o Options) []byte {
+		command := live
+		if r == Register {
+			command = diniStored
+		}
 		if o.Address == 0 {
 			return []byte(command + "\r\n")
 		}

@@ -52,6 +52,8 @@ func (v vector) options() weighbridge.Options {
 		return weighbridge.Options{Checksum: "none"}
 	case "dini-short-02":
 		return weighbridge.Options{Address: 1}
+	case "dini-pid-03":
+		return weighbridge.Options{Address: 7}
 	}
 	return weighbridge.Options{}
 }
@@ -230,12 +232,12 @@ func everyRequest(t *testing.T) [][]byte {
 // Whatever is asked for, and with whatever options, only these bytes ever leave.
 func TestNoActingCommandCanBeProduced(t *testing.T) {
 	allowed := make(map[string]bool)
-	for _, text := range []string{"S\r\n", "SI\r\n", "SIR\r\n", "TA\r\n", "\nW\r", "W", "<RN>", "READ\r\n", "REXT\r\n"} {
+	for _, text := range []string{"S\r\n", "SI\r\n", "SIR\r\n", "TA\r\n", "\nW\r", "W", "<RN>", "READ\r\n", "REXT\r\n", "PID\r\n"} {
 		allowed[text] = true
 	}
 	for n := 1; n <= 99; n++ {
 		address := string([]byte{byte('0' + n/10), byte('0' + n%10)})
-		allowed[address+"READ\r\n"], allowed[address+"REXT\r\n"] = true, true
+		allowed[address+"READ\r\n"], allowed[address+"REXT\r\n"], allowed[address+"PID\r\n"] = true, true, true
 		for _, what := range "tn" {
 			sum := byte(0)
 			for _, c := range []byte(address + string(what)) {

@@ -18,6 +18,7 @@ var upstream = map[string][]string{
 	"firmware-bridge/weighbridge": {"firmware-bridge/device", "firmware-bridge/serial"},
 	"firmware-bridge/modbus":      {"firmware-bridge/device", "firmware-bridge/serial"},
 	"firmware-bridge/catalog":     {"firmware-bridge/device", "firmware-bridge/serial", "firmware-bridge/weighbridge", "firmware-bridge/modbus"},
+	"firmware-bridge/site":        {"firmware-bridge/device", "firmware-bridge/serial", "firmware-bridge/weighbridge", "firmware-bridge/modbus", "firmware-bridge/catalog"},
 	"firmware-bridge/gateway":     {"firmware-bridge/device", "firmware-bridge/serial", "firmware-bridge/weighbridge", "firmware-bridge/modbus", "firmware-bridge/catalog"},
 	"firmware-bridge/sim":         {"firmware-bridge/..."},
 	"firmware-bridge/bench":       {"firmware-bridge/..."},
