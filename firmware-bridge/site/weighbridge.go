@@ -6,6 +6,7 @@ import (
 
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/serial"
+	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/unit"
 )
 
@@ -69,5 +70,13 @@ func (w *Weighbridge) speak(k checking, at place) {
 		w.Unit = cmp.Or(w.Unit, model.Unit)
 	case !ok && k.Has(at("indicator")):
 		w.Unit = cmp.Or(w.Unit, unit.KG) // its file might have said it: one mistake is enough
+	}
+	if d, known := weighbridge.Find(w.Dialect); known && d.Poll == "" && len(d.Requests()) > 0 {
+		key := "dialect"
+		if model != nil {
+			key = "indicator"
+		}
+		k.Fault(at(key), "an indicator in %s says nothing but the answer to a weighing that it is told to store, and nothing here tells it by itself: "+
+			"let it send its weight continuously or answer a question, and name that dialect", d.Name)
 	}
 }
