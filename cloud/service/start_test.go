@@ -15,13 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"steelyard/cloud/service"
 	"steelyard/internal/chain"
-	"steelyard/internal/config"
+	"steelyard/internal/config/configtest"
 	"steelyard/internal/program"
 )
 
@@ -46,33 +45,10 @@ func TestShippedConfigurationLoads(t *testing.T) {
 
 // TestBadConfigurations: every mistake of a file at once, each with its place.
 func TestBadConfigurations(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no files", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				text, ok := strings.CutPrefix(line, "# want: ")
-				if !ok {
-					break
-				}
-				want = append(want, file+":"+strings.TrimSpace(text))
-			}
-			_, err = service.Read(file)
-			if _, ok := errors.AsType[config.Mistakes](err); !ok {
-				t.Fatalf("got %v, want Mistakes", err)
-			}
-			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+	configtest.BadFiles(t, func(file string, _ []byte) (string, error) {
+		_, err := service.Read(file)
+		return file, err
+	})
 }
 
 // run is the program with a command line, in this process.

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,11 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"steelyard/edge/agent"
-	"steelyard/internal/config"
+	"steelyard/internal/config/configtest"
 	"steelyard/internal/program"
 )
 
@@ -37,39 +35,10 @@ func TestShippedConfigurationLoads(t *testing.T) {
 
 // TestBadConfigurations: every mistake of a file at once, each with its place.
 func TestBadConfigurations(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no files", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				text, ok := strings.CutPrefix(line, "# want: ")
-				if !ok {
-					break
-				}
-				want = append(want, file+":"+strings.TrimSpace(text))
-			}
-			_, err = agent.Read(file)
-			if _, ok := errors.AsType[config.Mistakes](err); !ok {
-				t.Fatalf("got %v, want Mistakes", err)
-			}
-			got := strings.Split(err.Error(), "\n")
-			for i := range min(len(want), len(got)) { // where lists of names follow, "…" stands for them
-				if start, open := strings.CutSuffix(want[i], "…"); open && strings.HasPrefix(got[i], start) {
-					got[i] = want[i]
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+	configtest.BadFiles(t, func(file string, _ []byte) (string, error) {
+		_, err := agent.Read(file)
+		return file, err
+	})
 }
 
 // run is the program with a command line, in this process.

@@ -19,6 +19,7 @@ import (
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/config/configtest"
 )
 
 // Load has run every frame already. Here the frames go over a terminal to the Reader that an edge
@@ -198,40 +199,11 @@ func TestFindIndicator(t *testing.T) {
 
 // Each testdata/*.bad.yaml begins with the lines that it must be answered with.
 func TestBadIndicators(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no files", err)
-	}
-	for _, file := range files {
+	configtest.BadFiles(t, func(file string, data []byte) (string, error) {
 		name := strings.TrimSuffix(filepath.Base(file), ".bad.yaml") + ".yaml"
-		t.Run(name, func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				text, ok := strings.CutPrefix(line, "# want: ")
-				if !ok {
-					break
-				}
-				want = append(want, name+":"+strings.TrimSpace(text))
-			}
-			_, err = catalog.Load(fstest.MapFS{name: {Data: data}})
-			if err == nil {
-				t.Fatal("loaded")
-			}
-			got := strings.Split(err.Error(), "\n")
-			for i := range min(len(want), len(got)) { // where lists of names follow, "…" stands for them
-				if start, open := strings.CutSuffix(want[i], "…"); open && strings.HasPrefix(got[i], start) {
-					got[i] = want[i]
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+		_, err := catalog.Load(fstest.MapFS{name: {Data: data}})
+		return name, err
+	})
 }
 
 // A wrong digit in any frame of a file or in what it should mean must not load: the control of all

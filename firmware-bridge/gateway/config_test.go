@@ -16,45 +16,16 @@ import (
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/config/configtest"
 	"steelyard/internal/program"
 	"steelyard/internal/unit"
 )
 
 func TestMistakesAllAtOnce(t *testing.T) {
-	t.Parallel()
-	names, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(names) < 3 {
-		t.Fatal(names, err)
-	}
-	for _, name := range names {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				if text, ok := strings.CutPrefix(line, "# want: "); ok {
-					want = append(want, name+":"+strings.TrimSpace(text))
-				}
-			}
-			_, err = gateway.Load(name, data)
-			if err == nil {
-				t.Fatal("loaded")
-			}
-			got := strings.Split(err.Error(), "\n")
-			for i := range max(len(got), len(want)) {
-				switch {
-				case i >= len(got):
-					t.Errorf("missing: %s", want[i])
-				case i >= len(want):
-					t.Errorf("unexpected: %s", got[i])
-				case !strings.HasPrefix(got[i], want[i]):
-					t.Errorf("got  %s\nwant %s", got[i], want[i])
-				}
-			}
-		})
-	}
+	configtest.BadFiles(t, func(file string, data []byte) (string, error) {
+		_, err := gateway.Load(file, data)
+		return file, err
+	})
 }
 
 func TestShippedConfiguration(t *testing.T) {

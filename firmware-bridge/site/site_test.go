@@ -13,44 +13,16 @@ import (
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/site"
 	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/config/configtest"
 	"steelyard/internal/unit"
 )
 
 // Each testdata/*.bad.yaml begins with the lines that it must be answered with.
 func TestMistakesAllAtOnce(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no files", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				text, ok := strings.CutPrefix(line, "# want: ")
-				if !ok {
-					break
-				}
-				want = append(want, file+":"+strings.TrimSpace(text))
-			}
-			_, err = site.Load(file, data)
-			if err == nil {
-				t.Fatal("loaded")
-			}
-			got := strings.Split(err.Error(), "\n")
-			for i := range min(len(want), len(got)) { // where lists of names follow, "…" stands for them
-				if start, open := strings.CutSuffix(want[i], " …"); open && strings.HasPrefix(got[i], start) {
-					got[i] = want[i]
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+	configtest.BadFiles(t, func(file string, data []byte) (string, error) {
+		_, err := site.Load(file, data)
+		return file, err
+	})
 }
 
 // A site with every kind of machine. The edge's half may hold anything: it is not read here.

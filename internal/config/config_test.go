@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/internal/config"
+	"steelyard/internal/config/configtest"
 	"steelyard/internal/unit"
 )
 
@@ -133,34 +134,10 @@ func TestDefaultsStayWhereTheFileIsSilent(t *testing.T) {
 
 // Each testdata/*.bad.yaml begins with the lines that it must be answered with.
 func TestBadFiles(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.bad.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no test data: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".bad.yaml"), func(t *testing.T) {
-			data, err := config.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want []string
-			for line := range strings.Lines(string(data)) {
-				text, ok := strings.CutPrefix(line, "# want: ")
-				if !ok {
-					break
-				}
-				want = append(want, "edge.yaml:"+strings.TrimSpace(text))
-			}
-			var s site
-			err = config.Load("edge.yaml", data, &s, s.check)
-			if _, ok := errors.AsType[config.Mistakes](err); !ok {
-				t.Fatalf("got %v, want Mistakes", err)
-			}
-			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
+	configtest.BadFiles(t, func(_ string, data []byte) (string, error) {
+		var s site
+		return "edge.yaml", config.Load("edge.yaml", data, &s, s.check)
+	})
 }
 
 // Texts that a file in the repository would not survive: editors and git change them.
