@@ -6,7 +6,8 @@
 // real lines, and the lines of edge.yaml that make an edge read the machine.
 // It promises that every command ends with its context, that nothing it sends can zero, tare,
 // clear or write (requests come from the packages that can only read), that a damaged frame is
-// shown as damaged, and that no dialect is called found before a person named the weight.
+// shown as damaged, and that no dialect is called found before a person named the weight, nor any
+// profile before the machine's own constants proved it.
 // It does not weigh, store records or change a site's file: what it finds, a person copies.
 package bench
 

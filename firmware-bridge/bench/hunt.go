@@ -30,11 +30,12 @@ type hunt struct {
 	reach    func(modbus.Link) modbus.Link
 	trusting bool
 
-	reached bool // somebody took a request over TCP, so a refused connection is worth another try
-	settled bool // lines holds the one setting at which somebody answered
-	living  []*living
-	once    []uint8  // units that answered once and not again
-	notes   []string // what is to be known about the answers
+	reached  bool          // somebody took a request over TCP, so a refused connection is worth another try
+	settled  bool          // lines holds the one setting at which somebody answered
+	patience time.Duration // the time-out from then on
+	living   []*living
+	once     []uint8  // units that answered once and not again
+	notes    []string // what is to be known about the answers
 }
 
 // living is a unit that answers.

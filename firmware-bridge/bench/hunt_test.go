@@ -20,7 +20,7 @@ import (
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/firmware-bridge/site"
+	plants "steelyard/firmware-bridge/site"
 	"steelyard/internal/program"
 )
 
@@ -135,13 +135,16 @@ func TestFindMachines(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, stdout, stderr)
 	}
-	golden(t, "find-modbus.golden", strings.ReplaceAll(stderr+stdout, p.Path(), "/dev/ttyUSB0"))
+	if !strings.Contains(stderr, "asking 3 unit ids at 4 settings, with functions 3 and 4: 0:09 at most") || !strings.Contains(stderr, "9600 8E1: nobody answers") {
+		t.Errorf("said on the way:\n%s", stderr)
+	}
+	golden(t, "find-modbus.golden", strings.ReplaceAll(stdout, p.Path(), "/dev/ttyUSB0"))
 	// The edge reads the lines as they stand, but for the machine whose profile a person must choose.
 	_, text, _ := strings.Cut(stdout, "For edge.yaml:\n\n")
-	if _, err := site.Load("edge.yaml", []byte(text)); err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "edge.yaml:6:9") || !strings.Contains(err.Error(), "profile") {
+	if _, err := plants.Load("edge.yaml", []byte(text)); err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "machines[1].profile") {
 		t.Errorf("an edge says %v", err)
 	}
-	plant, err := site.Load("edge.yaml", []byte(strings.Replace(text, "# profile: laumas-tlb", "profile: laumas-tlb", 1)))
+	plant, err := plants.Load("edge.yaml", []byte(strings.Replace(text, "# profile: laumas-tlb", "profile: laumas-tlb", 1)))
 	if err != nil {
 		t.Fatalf("after a choice: %v", err)
 	}
@@ -171,7 +174,7 @@ func TestFindMachinesOverTCP(t *testing.T) {
 			t.Errorf("unit %v: %v", id, unit)
 		}
 	}
-	plant, err := site.Load("edge.yaml", []byte(got["yaml"].(string)))
+	plant, err := plants.Load("edge.yaml", []byte(got["yaml"].(string)))
 	if err != nil || len(plant.Buses) != 1 || len(plant.Buses[0].Machines) != 2 || plant.Buses[0].Machines[1].Unit != 7 {
 		t.Errorf("an edge says %v of\n%s", err, got["yaml"])
 	}
@@ -268,33 +271,60 @@ func TestFindMachineThatRefuses(t *testing.T) {
 	}{{"every address", 2}, {"being busy", 6}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := handmade(t, func(request []byte) []byte { return refusal(request, test.code) })
+			asked := 0
+			p := handmade(t, func(request []byte) []byte {
+				asked++
+				return refusal(request, test.code)
+			})
 			stdout, stderr, err := hunt(t, itself, false, "-port", p.Path(), "-baud", "9600", "-format", "8E1", "-units", "9", "-timeout", "500ms", "-listen", "100ms")
 			for _, want := range []string{fmt.Sprintf("unit 9 answers at 9600 8E1 with function 3: exception %02X", test.code), "no profile of the catalogue fits", "# profile: none of the catalogue", "unit: 9"} {
 				if err != nil || !strings.Contains(stdout, want) {
 					t.Errorf("%q is missing: %v\n%s%s", want, err, stdout, stderr)
 				}
 			}
+			if p.Close(); asked > 60 {
+				t.Errorf("it was asked %d times, again and again for each profile", asked)
+			}
 		})
 	}
 }
 
-// A machine that is silent about registers that it does not have is asked again what it knows, and
-// is not taken for dead. One that dies meanwhile is.
+// A machine may know function 4 only and be silent about the other.
+func TestFindMachineOfInputRegisters(t *testing.T) {
+	t.Parallel()
+	p := handmade(t, func(request []byte) []byte {
+		if request[1] != 4 {
+			return nil
+		}
+		return zeros(request)
+	})
+	stdout, stderr, err := hunt(t, itself, false, "-port", p.Path(), "-baud", "2400", "-format", "8O1", "-units", "247", "-timeout", "100ms", "-listen", "50ms", "-json")
+	if err != nil || !strings.Contains(stdout, `"unit":247,"function":4,"refused":"","examined":true`) || !strings.Contains(stdout, `"profile":"eastron-sdm630"`) || strings.Contains(stdout, "laumas") {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+}
+
+// A machine that is silent about single registers that it does not have is asked again what it knows,
+// and is not taken for dead. One that dies meanwhile is.
 func TestFindMachineThatIsSilentAboutSome(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		t.Run(fmt.Sprint("dies ", dies), func(t *testing.T) {
 			t.Parallel()
 			dead := false
 			p := handmade(t, func(request []byte) []byte {
-				if from, n := binary.BigEndian.Uint16(request[2:]), binary.BigEndian.Uint16(request[4:]); request[1] != 3 || int(from+n) > 2 {
-					dead = dies
-				} else if !dead {
+				from, n := binary.BigEndian.Uint16(request[2:]), binary.BigEndian.Uint16(request[4:])
+				switch known := request[1] == 3 && int(from+n) <= 2; {
+				case dead:
+				case known:
 					return zeros(request)
+				case n == 1 || n == 17:
+					dead = dies
+				default:
+					return refusal(request, 2)
 				}
 				return nil
 			})
-			stdout, stderr, err := hunt(t, itself, false, "-port", p.Path(), "-baud", "9600", "-format", "8E1", "-units", "1", "-timeout", "60ms", "-listen", "50ms")
+			stdout, stderr, err := hunt(t, itself, false, "-port", p.Path(), "-baud", "9600", "-format", "8E1", "-units", "1", "-timeout", "100ms", "-listen", "50ms")
 			want := "generic-pulse     1 block answered"
 			if dies {
 				want = "Unit 1 stopped answering"
@@ -311,36 +341,44 @@ func TestFindMachineThatIsSilentAboutSome(t *testing.T) {
 func TestFindSlowMachine(t *testing.T) {
 	t.Parallel()
 	p, machine := onTerminal(t, sim.Units{1: registersOf(t, "ssc-baler-v1")})
-	machine.Fault(sim.LinkFault{Kind: sim.LateReply, Delay: 450 * time.Millisecond})
-	stdout, stderr, err := hunt(t, only(t, 9600, "8N1"), false, "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-units", "1", "-timeout", "300ms", "-listen", "50ms")
-	if err != nil || !strings.Contains(stderr, "unit 1 comes late") || !strings.Contains(stdout, "unit 1 answers at 9600 8N1") {
+	// Two questions until it is heard, two until it is believed, and the first of its profile.
+	machine.Fault(sim.LinkFault{Kind: sim.LateReply, Delay: 640 * time.Millisecond, Times: 5})
+	stdout, stderr, err := hunt(t, itself, false, "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-units", "1", "-timeout", "200ms", "-listen", "50ms")
+	if err != nil || !strings.Contains(stderr, "unit 1 comes late") || !strings.Contains(stdout, "unit 1 answers at 9600 8N1\n  ssc-baler-v1 fits") || !strings.Contains(stdout, "abb-acs") {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 }
 
-// The answer to what was asked at one setting comes when the same is asked at the next, at which the
-// machine hears nothing. It proves neither that setting nor, when it comes later still, another unit.
-// Negative control: where the first answer is believed, the wrong setting is found.
+// The answer to what was asked at one setting comes when the same is asked at the next. It proves
+// neither that setting nor another unit, be it that the machine hears nothing at the next setting, or
+// that it is always one answer behind. Negative control: where the first answer is believed, the wrong
+// setting is found.
 func TestLateAnswerProvesNoSetting(t *testing.T) {
-	replies := map[string]func([]byte) []byte{"register": zeros, "exception": func(request []byte) []byte { return refusal(request, 2) }}
-	for name, reply := range replies {
+	for _, test := range []struct {
+		name   string
+		reply  func([]byte) []byte
+		behind bool // it goes on so
+	}{
+		{"register", zeros, false},
+		{"exception", func(request []byte) []byte { return refusal(request, 2) }, false},
+		{"always behind", zeros, true},
+	} {
 		for _, trusting := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, " trusting ", trusting), func(t *testing.T) {
+			t.Run(fmt.Sprint(test.name, " trusting ", trusting), func(t *testing.T) {
 				t.Parallel()
 				var held []byte
-				given := false
+				given := 0
 				p := handmade(t, func(request []byte) []byte {
-					switch {
-					case request[1] != 3 || given:
-					case held == nil:
-						held = reply(request)
-					default:
-						given = true
-						return held
+					if request[1] != 3 || given > 0 && !test.behind {
+						return nil
 					}
-					return nil
+					late := held
+					if held = test.reply(request); late != nil {
+						given++
+					}
+					return late
 				})
-				stdout, stderr, err := hunt(t, itself, trusting, "-port", p.Path(), "-baud", "9600", "-format", "8N1,8N2", "-units", "1", "-timeout", "100ms", "-listen", "50ms")
+				stdout, stderr, err := hunt(t, itself, trusting, "-port", p.Path(), "-baud", "9600", "-format", "8N1,8N2", "-units", "1", "-timeout", "200ms", "-listen", "50ms")
 				wrong := strings.Contains(stdout, "unit 1 answers at 9600 8N2")
 				if wrong != trusting {
 					t.Errorf("the wrong setting is found: %t, want %t: %v\n%s%s", wrong, trusting, err, stdout, stderr)
@@ -413,7 +451,7 @@ func TestFindMachinesStopped(t *testing.T) {
 	t.Parallel()
 	p, _ := onTerminal(t, sim.Units{1: registersOf(t, "ssc-baler-v1")})
 	r := start(t, "find", "-modbus", "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-listen", "100ms", "-timeout", "5s")
-	r.err.has(t, "asking 15 other unit ids at 9600 8N1: ")
+	r.err.has(t, "unit 1 answers")
 	if code := r.stop(); code != program.Done {
 		t.Errorf("code %d: %s", code, &r.err)
 	}
@@ -421,6 +459,17 @@ func TestFindMachinesStopped(t *testing.T) {
 		if !strings.Contains(r.out.String(), want) {
 			t.Errorf("%q is missing:\n%s", want, &r.out)
 		}
+	}
+}
+
+// At a terminal the time that is left stands at the foot, and an interrupt leaves only what was found.
+func TestFindMachinesOnAScreen(t *testing.T) {
+	p, _ := onTerminal(t, sim.Units{1: registersOf(t, "ssc-baler-v1")})
+	d := sit(t, "find", "-modbus", "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-units", "1-3", "-listen", "100ms", "-timeout", "10s")
+	d.sees("9600 8N1: unit 1 answers", "[#", " left  unit 2 at 9600 8N1")
+	d.types("C-c")
+	if screen := d.sees("device: machine-1", "unit: 1", "code 0."); strings.Contains(screen, " left") || strings.Contains(screen, "stopping") {
+		t.Errorf("an interrupted search shows\n%s", screen)
 	}
 }
 

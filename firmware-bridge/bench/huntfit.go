@@ -26,17 +26,13 @@ func (h *hunt) examine(ctx context.Context) error {
 	if len(h.living) == 0 {
 		return nil
 	}
-	h.oneForAll()
-	line, patience := h.lines[0], h.timeout
-	if h.serial() {
-		patience *= 2
-	}
-	m, err := h.master(line, patience)
+	
+	m, err := h.master(h.lines[0], h.patience)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	h.done, h.all = 0, time.Duration(len(h.living)*len(h.profiles))
+	h.done, h.all = 0, time.Duration(len(h.living)*len(h.profiles))*aboutProfile
 	for _, l := range h.living {
 		if err := h.compare(ctx, m, l); err != nil {
 			return err
@@ -44,6 +40,9 @@ func (h *hunt) examine(ctx context.Context) error {
 	}
 	return nil
 }
+
+// aboutProfile is what comparing a unit with a profile takes where it answers, for the progress.
+const aboutProfile = 100 * time.Millisecond
 
 // oneForAll keeps one of the units where all that were asked answer over TCP: a machine on the
 // network itself need not look at the id.
@@ -70,7 +69,7 @@ func (h *hunt) compare(ctx context.Context, m *modbus.Master, l *living) error {
 	r := examined{unit: l, blocks: map[modbus.Question]reply{}, tries: busyTries}
 	for _, p := range h.profiles {
 		h.bar.show(h.done, h.all, fmt.Sprintf("unit %d: does %s fit?", l.Unit, p.Name))
-		h.done++
+		h.done += aboutProfile
 		f, ok, err := h.fits(ctx, m, &r, p)
 		switch {
 		case err != nil:
@@ -158,8 +157,12 @@ func (h *hunt) block(ctx context.Context, m *modbus.Master, r *examined, q modbu
 		r.tries = 0 // it was busy for so long that it will be so for the others
 	}
 	if err == nil && !read.came {
+		known := r.unit.hail
+		if q.Count == known.Count {
+			known.Count = 2 // as in hail: another length than that of the answer that did not come
+		}
 		var there reply
-		there, err = h.ask(ctx, m, r.unit.hail)
+		there, err = h.ask(ctx, m, known)
 		r.silence = err == nil && !there.came
 	}
 	if err == nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // walk asks every unit at every setting until somebody answers, which makes the setting certain,
-// and then the others at that setting with twice the patience.
+// and then the others at that setting with more patience.
 //
 // A late answer must not be credited to what is asked when it comes. To another unit or function it
 // can't be: a modbus.Master takes no such reply. To another setting it could, where the same unit is
@@ -55,6 +55,7 @@ func (h *hunt) estimate(passes [][]uint8) {
 		where = "at " + count(len(h.lines), "setting")
 	}
 	h.say("asking %s %s, with functions 3 and 4: %s at most, less when somebody answers", count(len(h.units), "unit id"), where, minutes(h.all+time.Second-1))
+	h.say("nothing is written; but a drive that is set to watch its line may stop when the asking ends, so have drives at rest")
 }
 
 // cost is what a question takes that nobody answers.
@@ -94,6 +95,10 @@ func (h *hunt) visit(ctx context.Context, line modbus.Link, units []uint8) error
 	if len(late) == 0 {
 		return nil
 	}
+	// The answers to what was asked already come first, and each takes its time.
+	if _, err := h.hear(ctx, line, 2*h.settleTime()); err != nil {
+		return err
+	}
 	return h.round(ctx, line, late, 4*h.timeout)
 }
 
@@ -109,9 +114,9 @@ func (h *hunt) askOthers(ctx context.Context) error {
 	if len(others) == 0 || !h.serial() {
 		return nil // over TCP all were asked, and with time enough
 	}
-	h.done, h.all = 0, time.Duration(len(others)*len(h.hails))*h.cost(line, 2*h.timeout)
+	h.done, h.all = 0, time.Duration(len(others)*len(h.hails))*h.cost(line, h.patience)
 	h.say("asking %s at %s: %s at most", count(len(others), "other unit id"), at(line), minutes(h.all+time.Second-1))
-	return h.round(ctx, line, others, 2*h.timeout)
+	return h.round(ctx, line, others, h.patience)
 }
 
 // master opens the line at a setting. A reply that comes after its time is that of another unit or
@@ -132,7 +137,7 @@ func (h *hunt) round(ctx context.Context, line modbus.Link, units []uint8, patie
 		for _, id := range units {
 			h.bar.show(h.done, h.all, fmt.Sprintf("unit %d at %s", id, at(line)))
 			hail.Unit = id
-			alive, err := h.hail(ctx, m, line, hail)
+			alive, err := h.hail(ctx, m, line, patience, hail)
 			if err != nil {
 				return err
 			}
@@ -146,7 +151,7 @@ func (h *hunt) round(ctx context.Context, line modbus.Link, units []uint8, patie
 }
 
 // hail asks one unit whether it is there.
-func (h *hunt) hail(ctx context.Context, m *modbus.Master, line modbus.Link, q modbus.Question) (alive bool, err error) {
+func (h *hunt) hail(ctx context.Context, m *modbus.Master, line modbus.Link, patience time.Duration, q modbus.Question) (alive bool, err error) {
 	first, err := h.ask(ctx, m, q)
 	if err != nil || !first.came {
 		return false, err
@@ -163,7 +168,9 @@ func (h *hunt) hail(ctx context.Context, m *modbus.Master, line modbus.Link, q m
 			return false, nil
 		}
 	}
-	h.lines, h.settled = []modbus.Link{line}, true
+	if !h.settled {
+		h.lines, h.settled, h.patience = []modbus.Link{line}, true, max(patience, 2*h.timeout)
+	}
 	h.living = append(h.living, &living{Unit: q.Unit, Function: q.FC, Refused: first.refused, Profiles: []fit{}, hail: q})
 	answers := "answers"
 	if first.refused != "" {
@@ -240,8 +247,8 @@ func (h *hunt) hear(ctx context.Context, line modbus.Link, length time.Duration)
 		}
 	}()
 	buf := make([]byte, 4096)
-	for end := time.Now().Add(length); time.Now().Before(end) && len(came) < enoughHeard; {
-		h.bar.show(h.done, h.all, "listening at "+at(line))
+	for began := time.Now(); time.Since(began) < length && len(came) < enoughHeard; {
+		h.bar.show(h.done+time.Since(began), h.all, "listening at "+at(line))
 		n, err := port.Read(buf)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
