@@ -26,9 +26,9 @@ type hunt struct {
 	timeout  time.Duration // until a reply begins
 	gap      time.Duration // the longest that a profile wants between a reply and the next request
 	profiles []*modbus.Profile
-	hails    []modbus.Question // what is asked to find out who is there, without the unit
-	reach    func(modbus.Link) modbus.Link
-	trusting bool
+	hails    []modbus.Question             // what is asked to find out who is there, without the unit
+	reach    func(modbus.Link) modbus.Link // of seams
+	trusting bool                          // believes a first answer; only negative controls set it
 
 	reached  bool          // somebody took a request over TCP, so a refused connection is worth another try
 	settled  bool          // lines holds the one setting at which somebody answered

@@ -26,7 +26,7 @@ func (h *hunt) examine(ctx context.Context) error {
 	if len(h.living) == 0 {
 		return nil
 	}
-	
+	h.oneForAll()
 	m, err := h.master(h.lines[0], h.patience)
 	if err != nil {
 		return err
