@@ -256,7 +256,8 @@ func telegraf(b *testing.B, addresses []string) {
 	}
 	// Ours goes on meanwhile and is taken off by what it did in the same time before.
 	cmd := exec.Command(program, "--config", config)
-	cmd.Stderr = os.Stderr
+	var said strings.Builder // beside the line of figures, not in it
+	cmd.Stderr = &said
 	before, begun := counted(), time.Now()
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -265,6 +266,7 @@ func telegraf(b *testing.B, addresses []string) {
 	spent, requests := time.Since(begun), counted()-before
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Wait()
+	b.Log(strings.TrimSpace(said.String()))
 	ours := float64(plantMachines) * float64(spent) / float64(plantEvery)
 	theirs := float64(requests) - ours
 	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
