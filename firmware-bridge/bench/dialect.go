@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,23 +87,12 @@ func (c call) speaks(dialect, indicator string, flags *dialectFlags) (s spoken, 
 		}
 		own := s.options
 		s.dialect, s.options = s.model.Speaks()
-		s.options, s.given = over(s.options, own), true
+		s.options, s.given = own.Over(s.options, own.Keys()...), true
 	}
 	if err == nil {
 		err = s.dialect.Check(s.options)
 	}
 	return s, err
-}
-
-// over lays what is said for this one instrument over its model's options.
-func over(model, own weighbridge.Options) weighbridge.Options {
-	merged, said := reflect.ValueOf(&model).Elem(), reflect.ValueOf(own)
-	for i := range said.NumField() {
-		if !said.Field(i).IsZero() {
-			merged.Field(i).Set(said.Field(i))
-		}
-	}
-	return model
 }
 
 // findDialect names all there are when the name is wrong.

@@ -58,9 +58,9 @@ func (o *Output) settleModel(line *serial.Config, known *Catalog, k *config.Chec
 	// reported at its own line; only what is left is a mistake of them together.
 	ok := true
 	for _, key := range given(k, at) {
-		ok = k.Faults(at("options", key), d.Check(o.over(model.Options, []string{key}))) && ok
+		ok = k.Faults(at("options", key), d.Check(o.Options.Over(model.Options, key))) && ok
 	}
-	merged := o.over(model.Options, given(k, at))
+	merged := o.Options.Over(model.Options, given(k, at)...)
 	if ok {
 		ok = k.Faults(at("options"), d.Check(merged))
 	}
@@ -78,19 +78,6 @@ func given(k *config.Checker, at func(...any) string) []string {
 		}
 	}
 	return keys
-}
-
-// over lays those options of o that keys name over the model's.
-func (o *Output) over(model weighbridge.Options, keys []string) weighbridge.Options {
-	own, merged := reflect.ValueOf(o.Options), reflect.ValueOf(&model).Elem()
-	for i := range merged.NumField() {
-		for _, key := range keys {
-			if merged.Type().Field(i).Tag.Get("yaml") == key {
-				merged.Field(i).Set(own.Field(i))
-			}
-		}
-	}
-	return model
 }
 
 // dialects names all there are.

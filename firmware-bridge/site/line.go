@@ -42,20 +42,9 @@ func (l Line) Indicators() []weighbridge.Indicator {
 	return all
 }
 
-// pause is what the reader of a line leaves between an answer and the next request.
-const pause = 200 * time.Millisecond
-
-// Turn is how long it takes to ask everyone on the line once when all answer at once: the time
-// between two frames of one indicator. It is 0 where the indicator sends by itself.
-func (l Line) Turn() (all time.Duration) {
-	for _, i := range l.Indicators() {
-		if i.Dialect.Poll == "" {
-			continue
-		}
-		request, _ := i.Dialect.Encode(i.Dialect.Poll, i.Options) // wrong options are a mistake of their own
-		all += pause + l.Config.TimeOf(len(request)+i.Dialect.FrameBytes)
-	}
-	return all
+// Turn is the time between two frames of one indicator of the line, as its reader reckons it.
+func (l Line) Turn() time.Duration {
+	return weighbridge.Reader{Line: l.Config, Indicators: l.Indicators()}.Turn()
 }
 
 // The silence that a healthy line may have between two frames of one indicator.
@@ -111,7 +100,7 @@ func (k checking) claim(c claim) {
 // apart says why two weighbridges can't be on one line, but for equal addresses; "" when they can.
 func (w *Weighbridge) apart(other *Weighbridge) string {
 	for _, x := range []*Weighbridge{w, other} {
-		if d, ok := weighbridge.Find(x.Dialect); !ok || !addressed(d) {
+		if d, ok := weighbridge.Find(x.Dialect); !ok || !d.Addressed() {
 			return "weighbridges share a line only where each is asked by an address of its own, in one of the dialects " + addressedDialects()
 		}
 	}
@@ -126,16 +115,10 @@ func (w *Weighbridge) apart(other *Weighbridge) string {
 	return ""
 }
 
-// addressed says whether an indicator of this dialect is asked, and by its address. Only Check
-// knows which options a dialect has.
-func addressed(d weighbridge.Dialect) bool {
-	return d.Poll != "" && d.Check(weighbridge.Options{Address: 1}) == nil
-}
-
 func addressedDialects() string {
 	var names []string
 	for _, d := range weighbridge.Dialects() {
-		if addressed(d) {
+		if d.Addressed() {
 			names = append(names, d.Name)
 		}
 	}

@@ -15,6 +15,7 @@ package weighbridge
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"steelyard/internal/unit"
@@ -72,6 +73,27 @@ type Options struct {
 	Layout     Layout `yaml:"layout"`     // of the dialect "generic"
 }
 
+// Over lays those options of o that keys name over a model's. A layout is laid over as a whole.
+func (o Options) Over(model Options, keys ...string) Options {
+	own, merged := reflect.ValueOf(o), reflect.ValueOf(&model).Elem()
+	for i := range merged.NumField() {
+		if slices.Contains(keys, merged.Type().Field(i).Tag.Get("yaml")) {
+			merged.Field(i).Set(own.Field(i))
+		}
+	}
+	return model
+}
+
+// Keys names the options, the unit among them, that are not zero.
+func (o Options) Keys() (keys []string) {
+	for field, value := range reflect.ValueOf(o).Fields() {
+		if key := field.Tag.Get("yaml"); key != "-" && !value.IsZero() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // Names of options, for the lists in the dialects.
 const (
 	optChecksum   = "checksum"
@@ -110,6 +132,10 @@ func Find(name string) (Dialect, bool) {
 	}
 	return Dialect{}, false
 }
+
+// Addressed says whether an indicator of this dialect can be asked among others on its line: only
+// then, and its answers name it.
+func (d Dialect) Addressed() bool { return d.Poll != "" && d.address != nil }
 
 // Check reports every mistake in the options at once.
 func (d Dialect) Check(o Options) error {

@@ -100,6 +100,20 @@ func (r Reader) SilenceAfter() time.Duration {
 	return limit
 }
 
+// Turn is how long it takes to ask everyone on the line once when all answer at once: the time
+// between two frames of one indicator. It is 0 where the indicator sends by itself.
+func (r Reader) Turn() (all time.Duration) {
+	r = r.withDefaults()
+	for _, i := range r.Indicators {
+		if !i.polls() {
+			continue
+		}
+		request, _ := i.Dialect.Encode(i.Dialect.Poll, i.Options) // wrong options are Check's to report
+		all += r.Gap + r.Line.TimeOf(len(request)+i.Dialect.FrameBytes)
+	}
+	return all
+}
+
 func (r Reader) longestFrame() (n int) {
 	for _, i := range r.Indicators {
 		n = max(n, i.Dialect.FrameBytes)
