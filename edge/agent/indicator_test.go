@@ -23,20 +23,9 @@ func TestWeighbridgeByItsIndicator(t *testing.T) {
 		}
 		return path
 	}
-	if err := os.Mkdir(filepath.Join(dir, "own"), 0o700); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "own"), os.DirFS("../../firmware-bridge/catalog/testdata/own")); err != nil {
 		t.Fatal(err)
 	}
-	write("own/acme-1.yaml", `indicator: acme-1
-maker: Acme
-model: "1"
-status: manual
-sources: [{doc: Acme 1 manual}]
-dialect: generic
-options: {layout: {start: "02", end: "03", length: 8, digits: {from: 2, to: 7}}}
-line: {baud: 4800, format: 7E1}
-unit: t
-tests: [{frame: "02 31 32 33 34 35 36 03", expect: {value: 123456, unit: t}}]
-`)
 	c, err := agent.Read(write("edge.yaml", `site: xinhua-1
 profiles: own
 cloud: {broker: "tcp://127.0.0.1:1883", key: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,13 +16,18 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 )
 
-var update = flag.Bool("update", false, "write docs/devices.md")
+var update = flag.Bool("update", false, "write docs/devices.md and docs/profiles.md")
 
 // The list of machines in the documentation is written from the catalogue and from the dialects,
 // so it cannot promise a machine that the programs do not know.
 func TestDevicesDocumentIsCurrent(t *testing.T) {
-	const path = "../../docs/devices.md"
-	got := devicesDocument(shipped(t))
+	current(t, "devices.md", devicesDocument(shipped(t)))
+}
+
+// current compares a text with a page of the documentation, or writes the page with -update.
+func current(t *testing.T, page, got string) {
+	t.Helper()
+	path := filepath.Join("../../docs", page)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -32,7 +38,7 @@ func TestDevicesDocumentIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("docs/devices.md is not current; run: go test ./firmware-bridge/catalog -run Document -update\n%s", diff)
+		t.Errorf("docs/%s is not current; run: go test ./firmware-bridge/catalog -run Document -update\n%s", page, diff)
 	}
 }
 

@@ -32,20 +32,7 @@ const schemaExamples = "testdata/schema"
 // page is written from those comments, so it can't speak of a key that is not there, nor keep
 // silent about one that is.
 func TestSchemaDocumentIsCurrent(t *testing.T) {
-	const path = "../../docs/profiles.md"
-	got := schemaDocument(t)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := gocmp.Diff(string(want), got); diff != "" {
-		t.Errorf("docs/profiles.md is not current; run: go test ./firmware-bridge/catalog -run Document -update\n%s", diff)
-	}
+	current(t, "profiles.md", schemaDocument(t))
 }
 
 // Every key is explained: at its field, or above the struct that it is one of the few keys of.

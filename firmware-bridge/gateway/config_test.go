@@ -63,20 +63,7 @@ func TestShippedConfiguration(t *testing.T) {
 func TestLineByItsIndicator(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "own"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "own", "acme-1.yaml"), []byte(`indicator: acme-1
-maker: Acme
-model: "1"
-status: manual
-sources: [{doc: Acme 1 manual}]
-dialect: generic
-options: {layout: {start: "02", end: "03", length: 8, digits: {from: 2, to: 7}}}
-line: {baud: 4800, format: 7E1}
-unit: t
-tests: [{frame: "02 31 32 33 34 35 36 03", expect: {value: 123456, unit: t}}]
-`), 0o600); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "own"), os.DirFS("../catalog/testdata/own")); err != nil {
 		t.Fatal(err)
 	}
 	c, err := gateway.Load(filepath.Join(dir, "gateway.yaml"), []byte(`profiles: own

@@ -187,17 +187,7 @@ func libraryAlone(b *testing.B, baud, count int) *contestant {
 
 // BenchmarkTCP is one machine of 60 registers on loopback.
 func BenchmarkTCP(b *testing.B) {
-	address := listen(b, func(conn net.Conn) {
-		request := make([]byte, 12)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
-				return
-			}
-		}
-	})
+	address := listen(b, func(conn net.Conn) { serve(conn, respond) })
 	// A hundred units behind one gateway, each due every millisecond: the bus never waits.
 	var units []modbus.Unit
 	profile := wide(b, 60)

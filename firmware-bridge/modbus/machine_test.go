@@ -291,3 +291,16 @@ func listen(t testing.TB, serve func(net.Conn)) (address string) {
 	})
 	return l.Addr().String()
 }
+
+// serve answers a Modbus TCP connection until it ends.
+func serve(conn net.Conn, answer func(request []byte) []byte) {
+	request := make([]byte, 12)
+	for {
+		if _, err := io.ReadFull(conn, request); err != nil {
+			return
+		}
+		if _, err := conn.Write(mbap(request, answer(request[6:]))); err != nil {
+			return
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -151,17 +150,7 @@ func TestMasterReadsBits(t *testing.T) {
 		answer := []byte{request[0], request[1], byte(n), 0xB5, 0x3A ^ request[1], 0x05}
 		return answer[:3+n]
 	}
-	address := listen(t, func(conn net.Conn) {
-		request := make([]byte, 12)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(mbap(request, bits(request[6:]))); err != nil {
-				return
-			}
-		}
-	})
+	address := listen(t, func(conn net.Conn) { serve(conn, bits) })
 	path := onPty(t, &slave{reply: func(_ uint8, request, _ []byte) []byte { return withCRC(bits(request)) }})
 	for _, link := range []string{"tcp://" + address, "rtu://" + path + "?baud=115200"} {
 		m := newMaster(t, modbus.MasterConfig{Link: link})
@@ -178,17 +167,7 @@ func TestMasterReadsBits(t *testing.T) {
 // a serial line the next answer was once written over it.
 func TestAnAnswerWasOverwrittenByTheNext(t *testing.T) {
 	t.Parallel()
-	tcp := listen(t, func(conn net.Conn) {
-		request := make([]byte, 12)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
-				return
-			}
-		}
-	})
+	tcp := listen(t, func(conn net.Conn) { serve(conn, respond) })
 	for _, link := range []string{"rtu://" + onPty(t, &slave{}) + "?baud=115200", "tcp://" + tcp} {
 		m := newMaster(t, modbus.MasterConfig{Link: link})
 		var kept [][]byte

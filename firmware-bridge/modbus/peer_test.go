@@ -131,17 +131,7 @@ func TestPymodbusOnTCP(t *testing.T) {
 // protocol, so that what the bus reads from it counts.
 func TestMbpollReadsTheTestMachine(t *testing.T) {
 	t.Parallel()
-	address := listen(t, func(conn net.Conn) {
-		request := make([]byte, 12)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
-				return
-			}
-		}
-	})
+	address := listen(t, func(conn net.Conn) { serve(conn, respond) })
 	host, port, _ := net.SplitHostPort(address)
 	out, err := exec.Command("mbpoll", "-m", "tcp", "-p", port, "-a", "1", "-0", "-r", "100", "-c", "5", "-t", "4", "-1", host).CombinedOutput()
 	if err != nil {

@@ -162,15 +162,7 @@ func gatewayForOne(t *testing.T) (address string) {
 			return
 		}
 		defer taken.Store(false)
-		request := make([]byte, 12)
-		for {
-			if _, err := io.ReadFull(conn, request); err != nil {
-				return
-			}
-			if _, err := conn.Write(mbap(request, respond(request[6:]))); err != nil {
-				return
-			}
-		}
+		serve(conn, respond)
 	})
 }
 

@@ -32,7 +32,7 @@ journal:
 weighbridges:
   - {device: weighbridge-1, line: {port: /dev/ttyS1}, indicator: mettler-toledo-continuous, options: {checksum: none}, unit: kg, division: 20 kg, max: 60 t}
   - {device: weighbridge-2, line: {port: /dev/ttyS2, baud: 4800}, indicator: yaohua-xk3190-a9-command, unit: kg, division: 20 kg, min: 200 kg, max: 60 t}
-  - {device: weighbridge-3, line: {port: /dev/ttyS3, baud: 1200}, indicator: own-1, options: {layout: {end: "03", length: 8, start: "01", digits: {from: 2, to: 7}}}, division: 20 kg, max: 60 t, window: 5s}
+  - {device: weighbridge-3, line: {port: /dev/ttyS3, baud: 1200}, indicator: acme-1, options: {layout: {end: "03", length: 8, start: "01", digits: {from: 2, to: 7}}}, division: 20 kg, max: 60 t, window: 5s}
   - {device: weighbridge-4, line: {port: /dev/ttyS2, baud: 4800}, indicator: yaohua-xk3190-a9-command, options: {address: 26}, unit: t, division: 20 kg, max: 60 t}
 profiles: own
 buses:
@@ -50,17 +50,15 @@ const behindAGateway = `  - link: tcp://192.168.10.21:502
     machines: [{device: baler-1, profile: ssc-baler-v1, unit: 1}]
 `
 
-const ownIndicator = `indicator: own-1
-maker: Acme
-model: "1"
-status: manual
-sources: [{doc: Acme 1 manual}]
-dialect: generic
-options: {layout: {start: "02", end: "03", length: 8, digits: {from: 2, to: 7}}}
-line: {baud: 4800, format: 7E1}
-unit: t
-tests: [{frame: "02 31 32 33 34 35 36 03", expect: {value: 123456, unit: t}}]
-`
+// ownIndicator is a model file as an operator writes one.
+func ownIndicator(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../catalog/testdata/own/acme-1.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 // write puts files into a folder and gives its path.
 func write(t *testing.T, files map[string]string) string {
@@ -80,7 +78,7 @@ func write(t *testing.T, files map[string]string) string {
 
 // What a model's file says, the site's may say otherwise, option by option; the rest are defaults.
 func TestPlant(t *testing.T) {
-	dir := write(t, map[string]string{"own/own-1.yaml": ownIndicator})
+	dir := write(t, map[string]string{"own/acme-1.yaml": ownIndicator(t)})
 	p, err := site.Load(filepath.Join(dir, "edge.yaml"), []byte(plant+behindAGateway))
 	if err != nil {
 		t.Fatal(err)
@@ -150,8 +148,8 @@ func TestPlant(t *testing.T) {
 
 // An option that the file gives as nothing is given: it takes the model's away.
 func TestOptionGivenAsNothing(t *testing.T) {
-	short := strings.NewReplacer("own-1", "own-2", "dialect: generic", "dialect: wi120", "{layout: {start: \"02\", end: \"03\", length: 8, digits: {from: 2, to: 7}}}",
-		"{no_point: true, digits: 6}").Replace(ownIndicator)
+	short := strings.NewReplacer("acme-1", "own-2", "dialect: generic", "dialect: wi120", "{layout: {start: \"02\", end: \"03\", length: 8, digits: {from: 2, to: 7}}}",
+		"{no_point: true, digits: 6}").Replace(ownIndicator(t))
 	short = short[:strings.Index(short, "tests:")] + "tests: [{frame: \"02 31 32 33 34 35 36 03\", expect: {valid: no}}]\n"
 	dir := write(t, map[string]string{"own/own-2.yaml": short})
 	for options, want := range map[string]weighbridge.Options{
@@ -171,12 +169,12 @@ func TestOptionGivenAsNothing(t *testing.T) {
 
 // A model file that is broken is named with its own line, beside the mistakes of the site's file.
 func TestBrokenModelOfTheSite(t *testing.T) {
-	dir := write(t, map[string]string{"own/own-1.yaml": strings.Replace(ownIndicator, "maker:", "makker:", 1)})
+	dir := write(t, map[string]string{"own/acme-1.yaml": strings.Replace(ownIndicator(t), "maker:", "makker:", 1)})
 	_, err := site.Load(filepath.Join(dir, "edge.yaml"), []byte(plant+"bus: 1\n"))
 	if err == nil {
 		t.Fatal("loaded")
 	}
-	for _, want := range []string{"own-1.yaml:2:1: makker: unknown key", "edge.yaml:18:1: bus: unknown key"} {
+	for _, want := range []string{"acme-1.yaml:2:1: makker: unknown key", "edge.yaml:18:1: bus: unknown key"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in\n%v", want, err)
 		}
