@@ -189,19 +189,19 @@ func (s *slave) advance(tag string, by, modulus int64) {
 		}
 	}
 	s.mu.Lock()
-	now, err := unit.ParseDecimal(s.values[tag])
+	value, err := unit.ParseDecimal(s.values[tag])
 	s.mu.Unlock()
 	if err != nil {
-		now = unit.Decimal{Scale: count.Scale}
+		value = unit.Decimal{Scale: count.Scale}
 	}
-	for now.Scale < count.Scale {
-		now.Coef, now.Scale = now.Coef*10, now.Scale+1
+	for value.Scale < count.Scale {
+		value.Coef, value.Scale = value.Coef*10, value.Scale+1
 	}
-	now.Coef += by * count.Coef
+	value.Coef += by * count.Coef
 	if modulus > 0 && count.Coef > 0 {
-		now.Coef %= modulus * count.Coef
+		value.Coef %= modulus * count.Coef
 	}
-	if s.set(tag+"="+now.String()) != nil {
+	if s.set(tag+"="+value.String()) != nil {
 		_ = s.set(tag + "=" + unit.Decimal{Scale: count.Scale}.String()) // zero fits every register
 	}
 }

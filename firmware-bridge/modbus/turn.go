@@ -87,7 +87,7 @@ func (t turn) before(o turn) bool {
 	return a.Before(b) || a.Equal(b) && t.job.served < o.job.served
 }
 
-// next is the turn that the line is for now, or that it will be for at its ready moment.
+// next is the turn that has the line: at once, or at its ready moment.
 func (b *Bus) next(now time.Time) turn {
 	var poll, slow turn
 	for _, m := range b.units {

@@ -26,14 +26,14 @@ func polledTurns(t *testing.T, n int) *turns {
 
 // lineMinute plays a minute of a line: a turn with an answer takes 250 ms, one without 700 ms. It
 // returns how often each was asked, and the longest that the first one had to wait.
-func lineMinute(all *turns, answers func(n int, at time.Duration) bool, tell bool) (asked []int, longest time.Duration) {
+func lineMinute(all *turns, answers func(n int, since time.Duration) bool, tell bool) (asked []int, longest time.Duration) {
 	begin := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	asked = make([]int, len(all.members))
 	latest := begin
-	for now := begin; now.Sub(begin) < time.Minute; {
-		m, _ := all.next(now)
+	for at := begin; at.Sub(begin) < time.Minute; {
+		m, _ := all.next(at)
 		if m == nil {
-			now = now.Add(50 * time.Millisecond)
+			at = at.Add(50 * time.Millisecond)
 			continue
 		}
 		for n := range all.members {
@@ -42,16 +42,16 @@ func lineMinute(all *turns, answers func(n int, at time.Duration) bool, tell boo
 			}
 			asked[n]++
 			if n == 0 {
-				longest, latest = max(longest, now.Sub(latest)), now
+				longest, latest = max(longest, at.Sub(latest)), at
 			}
-			if answers(n, now.Sub(begin)) {
+			if answers(n, at.Sub(begin)) {
 				m.answered()
-				now = now.Add(250 * time.Millisecond)
+				at = at.Add(250 * time.Millisecond)
 				break
 			}
-			now = now.Add(700 * time.Millisecond)
+			at = at.Add(700 * time.Millisecond)
 			if tell {
-				all.missed(m, now)
+				all.missed(m, at)
 			}
 		}
 	}
