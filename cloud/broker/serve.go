@@ -103,8 +103,9 @@ func (b *Broker) serve(conn net.Conn) {
 	defer b.seats.leave(g)
 	defer func() {
 		if r := recover(); r != nil {
-			b.forget(g)
+			// Counted first: to forget the client closes its connection, and who sees that may read the count.
 			b.refusals.panicked(remote, r, debug.Stack())
+			b.forget(g)
 		}
 	}()
 	err := b.establish(g)
