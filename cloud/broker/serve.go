@@ -103,9 +103,8 @@ func (b *Broker) serve(conn net.Conn) {
 	defer b.seats.leave(g)
 	defer func() {
 		if r := recover(); r != nil {
-			// Counted first: to forget the client closes its connection, and who sees that may read the count.
-			b.refusals.panicked(remote, r, debug.Stack())
 			b.forget(g)
+			b.refusals.panicked(remote, r, debug.Stack())
 		}
 	}()
 	err := b.establish(g)
