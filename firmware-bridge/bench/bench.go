@@ -23,25 +23,45 @@ import (
 
 // command is one word behind the program's name.
 type command struct {
-	name string
-	what string
-	run  func(context.Context, call) error
+	name     string
+	what     string
+	examples string // a line each, without the program's name
+	run      func(context.Context, call) error
 }
 
 // commands in the order in which a fitter needs them.
 func commands() []command {
 	return []command{
-		{"find", "try every speed: name the dialect of an indicator, or the machines on Modbus", find},
-		{"show", "watch a line: bytes, frames, values, rates and errors", show},
-		{"order", "find type and word order of a register beside the machine's display", order},
-		{"decode", "decode frames that are given as hexadecimal", decode},
-		{"check", "check profiles, indicators, a site's or a gateway's file and print every mistake", check},
-		{"plan", "what polling a profile costs on the wire", plan},
-		{"record", "keep the bytes of a line with their times", record},
-		{"replay", "send a recording again with the same times", replay},
-		{"simulate", "be a machine: a profile's registers, an indicator's or a dialect's frames", simulate},
-		{"serve", "share lines and buses with other masters, as gateway.yaml says", serve},
+		{"find", "try every speed: name the dialect of an indicator, or the machines on Modbus",
+			"-port /dev/ttyUSB0 -known 12340\n-port /dev/ttyUSB0 -ask\n-modbus -port /dev/ttyUSB0\n-modbus -link tcp://192.168.10.21:502", find},
+		{"show", "watch a line: bytes, frames, values, rates and errors",
+			"-port /dev/ttyUSB0\n-port /dev/ttyUSB0 -dialect yaohua-tf0\n-port tcp://192.168.10.30:4001 -indicator toledo-8217 -json\n-link tcp://192.168.10.21:502 -profile ssc-baler-v1 -unit 1", show},
+		{"order", "find type and word order of a register beside the machine's display",
+			"-hex \"4640 D000\" -display 12340\n-link tcp://192.168.10.21:502 -unit 1 -at 40008 -base 40001 -count 4 -display 12340", order},
+		{"decode", "decode frames that are given as hexadecimal",
+			"-dialect yaohua-tf0 frames.txt\n-indicator mettler-sics -recording recording.txt\n-profile laumas-tlb < replies.txt", decode},
+		{"check", "check profiles, indicators, a site's or a gateway's file and print every mistake",
+			"edge.yaml\nown/acme-b100.yaml own/acme-w200.yaml", check},
+		{"plan", "what polling a profile costs on the wire",
+			"-profile eastron-sdm630 -units 8 -every 2s", plan},
+		{"record", "keep the bytes of a line with their times",
+			"-port /dev/ttyUSB0 -for 1m recording.txt", record},
+		{"replay", "send a recording again with the same times",
+			"recording.txt -pty /tmp/scale -loop\nrecording.txt -listen tcp://127.0.0.1:4001 -after 5s", replay},
+		{"simulate", "be a machine: a profile's registers, an indicator's or a dialect's frames",
+			"-dialect yaohua-tf0 -pty /tmp/scale -weight 23960\n-indicator toledo-8217 -listen tcp://127.0.0.1:4001\n-profile ssc-baler-v1 -listen tcp://127.0.0.1:1502", simulate},
+		{"serve", "share lines and buses with other masters, as gateway.yaml says", "", serve},
 	}
+}
+
+// about is what stands in a command's help between its usage and its flags.
+func (c command) about() string {
+	var b strings.Builder
+	b.WriteString("\n" + c.what + "\n\n")
+	for line := range strings.SplitSeq(c.examples, "\n") {
+		b.WriteString("  firmware-bridge " + c.name + " " + line + "\n")
+	}
+	return b.String()
 }
 
 // serve is the gateway, a program of its own that lives behind the same name.
@@ -59,6 +79,10 @@ func Run(ctx context.Context, env program.Env) error {
 	name := env.Args[0]
 	switch name {
 	case "-h", "-help", "--help", "help":
+		if len(env.Args) > 1 && name == "help" {
+			env.Args = []string{env.Args[1], "-h"}
+			return Run(ctx, env)
+		}
 		_, err := fmt.Fprint(env.Stdout, help())
 		return err
 	}
@@ -67,7 +91,9 @@ func Run(ctx context.Context, env program.Env) error {
 			if env.Level != nil && name != "serve" {
 				env.Level.Set(slog.LevelWarn) // whoever stops a command need not be told that it stops
 			}
-			return c.run(ctx, newCall(c.name, env))
+			one := newCall(c.name, env)
+			one.about = c.about()
+			return c.run(ctx, one)
 		}
 	}
 	return &program.UsageError{Err: fmt.Errorf("command %.40q: there is no such command", name), Help: help()}

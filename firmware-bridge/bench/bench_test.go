@@ -11,15 +11,17 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"steelyard/firmware-bridge/bench"
+	"steelyard/internal/leak"
 	"steelyard/internal/program"
 )
 
@@ -30,8 +32,15 @@ func TestMain(m *testing.M) {
 	if os.Getenv("STEELYARD_BENCH") == "1" {
 		program.Main("firmware-bridge", bench.Run)
 	}
+	// These tests wait for lines and hardly compute: more of them than processors can run at a time.
+	flag.Parse()
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "test.parallel") }) {
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
+	if err := leak.Left(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -223,10 +232,66 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"record", "-port", "/dev/null"}, "name of a file"},
 		{[]string{"replay", "x"}, "one of -pty, -listen and -port"},
 		{[]string{"replay", "x", "-pty", "y", "-port", "/z"}, "one of -pty, -listen and -port"},
+		{[]string{"find", "-port", "ttyUSB0"}, "a device path that starts"},
+		{[]string{"find", "-modbus", "-port", "ttyUSB0"}, "a device path that starts"},
+		{[]string{"show", "-port", "ttyUSB0"}, "a device path that starts"},
+		{[]string{"record", "-port", "ttyUSB0", "x"}, "a device path that starts"},
+		{[]string{"replay", "x", "-port", "ttyUSB0"}, "a device path that starts"},
+		{[]string{"show", "-port", "/dev/null", "-baud", "9601"}, "baud 9601"},
+		{[]string{"show", "-port", "/dev/null", "-for", "5"}, `flag -for: "5" cannot be read; write a time with its unit, like 5s or 250ms`},
+		{[]string{"show", "-port", "/dev/null", "-count", "x"}, `flag -count: "x" cannot be read; write a number`},
+		{[]string{"show", "-link", "foo", "-profile", "laumas-tlb"}, "begins with none of"},
+		{[]string{"order", "-link", "foo"}, "begins with none of"},
+		{[]string{"order", "-hex", "12"}, "1 byte: registers have two bytes each"},
+		{[]string{"order", "-hex", "1234", "-display", "12 340"}, "without blanks or commas"},
+		{[]string{"record", "-port", "/dev/null", "-for", "-1s", "x"}, "for -1s: must not be negative"},
+		{[]string{"plan", "-profile", "laumas-tlb", "-baud", "9601"}, "baud 9601"},
+		{[]string{"decode", "-dialect", "yaohua"}, "modbus-crc, modbus-tcp"},
+		{[]string{"simulate", "-dialect", "generic", "-pty", "x"}, "simulate that with -indicator FILE"},
+		{[]string{"simulate", "-dialect", "mt-cont", "-pty", "x", "-weight", "heavy"}, "write kilograms"},
+		{[]string{"simulate", "-profile", "laumas-tlb", "-pty", "x", "-set", "gross"}, "tag=value"},
 	} {
 		stdout, stderr, code := run(t, "", test.args...)
 		if code != program.WrongCall || !strings.Contains(stderr, test.want) || stdout != "" {
 			t.Errorf("%q: code %d, stdout %q, stderr %q; want %d and %q", test.args, code, stdout, stderr, program.WrongCall, test.want)
+		}
+	}
+}
+
+// A flag that would have no effect is refused, because whoever gives it believes that it has.
+func TestFlagsWithoutEffect(t *testing.T) {
+	for _, test := range []struct{ args, flag string }{
+		{"show -port /dev/null -every 5s", "every"},
+		{"show -port /dev/null -checksum none", "checksum"},
+		{"show -port /dev/null -unit kg", "unit"},
+		{"show -link tcp://127.0.0.1:1 -profile laumas-tlb -baud 19200", "baud"},
+		{"show -link tcp://127.0.0.1:1 -profile laumas-tlb -address 2", "address"},
+		{"decode -profile laumas-tlb -unit kg", "unit"},
+		{"decode -profile laumas-tlb -stream", "stream"},
+		{"decode -dialect modbus-crc -checksum none", "checksum"},
+		{"order -hex 1234 -count 3", "count"},
+		{"replay x -pty y -baud 9600", "baud"},
+		{"replay x -listen tcp://127.0.0.1:0 -rts on", "rts"},
+		{"simulate -profile laumas-tlb -pty x -weight 5", "weight"},
+		{"simulate -dialect mt-cont -pty x -set gross=5", "set"},
+		{"simulate -dialect mt-cont -pty x -unit 5", "unit"},
+		{"simulate -dialect yaohua-tf0 -pty x -checksum none", "checksum"},
+		{"simulate -indicator toledo-8217 -pty x -max 5t", "max"},
+		{"simulate -dialect mt-cont -listen tcp://127.0.0.1:0 -baud 1200", "baud"},
+	} {
+		stdout, stderr, code := run(t, "", strings.Fields(test.args)...)
+		if code != program.WrongCall || !strings.Contains(stderr, "flag -"+test.flag+": ") || !strings.Contains(stderr, "leave it out") && !strings.Contains(stderr, "name the indicator") || stdout != "" {
+			t.Errorf("%s: code %d: %s%s", test.args, code, stdout, stderr)
+		}
+	}
+}
+
+// A mistake stays on the screen: not all flags are printed below it.
+func TestWrongFlagIsSeen(t *testing.T) {
+	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
+		_, stderr, code := run(t, "", command, "-bogus")
+		if code != program.WrongCall || !strings.Contains(stderr, "-bogus") || !strings.Contains(stderr, command+" -h shows the flags") || strings.Count(stderr, "\n") > 3 {
+			t.Errorf("%s: code %d: %s", command, code, stderr)
 		}
 	}
 }
@@ -244,5 +309,65 @@ func TestHelp(t *testing.T) {
 		if code != program.Done || !strings.Contains(own, "usage: firmware-bridge "+command) {
 			t.Errorf("%s -h: code %d, %s", command, code, own)
 		}
+		if other, _, code := run(t, "", "help", command); code != program.Done || other != own {
+			t.Errorf("help %s: code %d, %s", command, code, other)
+		}
+		examples := 0
+		for line := range strings.Lines(own) {
+			example, ok := strings.CutPrefix(line, "  firmware-bridge "+command+" ")
+			if !ok {
+				continue
+			}
+			examples++
+			for word := range strings.FieldsSeq(example) {
+				if name, isFlag := strings.CutPrefix(word, "-"); isFlag && !strings.Contains(own, "\n  -"+name) {
+					t.Errorf("%s -h: the example has a flag that is not there: %s", command, line)
+				}
+			}
+		}
+		if examples == 0 {
+			t.Errorf("%s -h: no example:\n%s", command, own)
+		}
 	}
 }
+
+// The manual names every flag that a command has, and none that it has not.
+func TestDocumentNamesEveryFlag(t *testing.T) {
+	data, err := os.ReadFile("../../docs/commissioning.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(data), "## Every flag")
+	rows := map[string][]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 {
+			continue
+		}
+		for _, flag := range flagInText.FindAllStringSubmatch(cells[2], -1) {
+			name := strings.Trim(strings.TrimSpace(cells[1]), "`")
+			rows[name] = append(rows[name], flag[1])
+		}
+	}
+	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate", "serve"} {
+		own, _, _ := run(t, "", command, "-h")
+		var has []string
+		for _, flag := range flagInHelp.FindAllStringSubmatch(own, -1) {
+			has = append(has, flag[1])
+		}
+		named := rows[command]
+		if command == "show" || command == "decode" {
+			named = slices.Concat(named, rows["options of a dialect"])
+		}
+		slices.Sort(has)
+		slices.Sort(named)
+		if diff := cmp.Diff(has, slices.Compact(named)); diff != "" {
+			t.Errorf("%s: -has +docs/commissioning.md\n%s", command, diff)
+		}
+	}
+}
+
+var (
+	flagInText = regexp.MustCompile("`-([a-z-]+)[^`]*`")
+	flagInHelp = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
+)

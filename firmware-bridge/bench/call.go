@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"bufio"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -11,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +25,7 @@ import (
 // call is one run of one command: its flags and what it has of the world.
 type call struct {
 	name     string
+	about    string // what stands in the command's help above its flags
 	env      program.Env
 	flags    *flag.FlagSet
 	profiles *string
@@ -40,7 +41,11 @@ func (c call) parse(synopsis string, arguments int) ([]string, error) {
 	var given []string
 	rest := c.env.Args[1:]
 	for len(rest) > 0 {
-		behind, err := c.env.Parse(c.flags, synopsis, rest)
+		behind, err := c.env.Parse(c.flags, synopsis+c.about, rest)
+		if wrong, ok := errors.AsType[*program.UsageError](err); ok {
+			// All flags would push the mistake off the screen.
+			return nil, wrongCall("usage: "+synopsis+"\nfirmware-bridge "+c.name+" -h shows the flags.", "%w", c.misread(wrong.Err))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -56,6 +61,41 @@ func (c call) parse(synopsis string, arguments int) ([]string, error) {
 		return nil, wrongCall("usage: "+synopsis, "%.60q: nothing was expected here", given[arguments])
 	}
 	return given, nil
+}
+
+// misread says what a flag wants whose value could not be read.
+func (c call) misread(err error) error {
+	parts := unreadFlag.FindStringSubmatch(err.Error())
+	if parts == nil {
+		return err
+	}
+	given := c.flags.Lookup(parts[2])
+	if given == nil {
+		return err
+	}
+	value, _ := given.Value.(flag.Getter)
+	if value == nil {
+		return err
+	}
+	remedy := "write a number"
+	if _, ok := value.Get().(time.Duration); ok {
+		remedy = "write a time with its unit, like 5s or 250ms"
+	}
+	return fmt.Errorf("flag -%s: %s cannot be read; %s", parts[2], parts[1], remedy)
+}
+
+// unreadFlag is what the standard library says of such a value.
+var unreadFlag = regexp.MustCompile(`^invalid value (".*") for flag -(\S+): (?:parse error|value out of range)$`)
+
+// refuse is a wrong call when one of these flags was given: a flag that is silently without effect
+// lets a person believe in what was never done.
+func (c call) refuse(why string, names ...string) (err error) {
+	c.flags.Visit(func(given *flag.Flag) {
+		if err == nil && slices.Contains(names, given.Name) {
+			err = wrongCall("", "flag -%s: %s", given.Name, why)
+		}
+	})
+	return err
 }
 
 // wrongCall is a usage error with one line of help, or none.
@@ -173,80 +213,15 @@ func (o *output) failed() error {
 	return nil
 }
 
-// terminal says whether w is one, by the settings that only a terminal has.
+// terminal says whether w is one that pictures can be drawn on: it has the settings that only a
+// terminal has, and knows control sequences.
 func terminal(w any) (fd int, ok bool) {
 	f, isFile := w.(*os.File)
-	if !isFile {
+	if kind := os.Getenv("TERM"); !isFile || kind == "" || kind == "dumb" {
 		return 0, false
 	}
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return int(f.Fd()), err == nil
-}
-
-// longestLine is more than any line of a capture; a recording's longest has 8 KiB.
-const longestLine = 64 << 10
-
-// errNoMoreLines says that the input is at its end.
-var errNoMoreLines = errors.New("no more lines")
-
-// lines are read from r by a goroutine of their own, because a read of a terminal or a pipe cannot
-// be interrupted: when the command ends before its input does, that goroutine ends with the input
-// or with the process.
-type lines struct {
-	next chan string
-	err  error // of the input; set before next is closed
-}
-
-func readLines(ctx context.Context, r io.Reader) *lines {
-	l := &lines{next: make(chan string)}
-	if r == nil {
-		close(l.next)
-		return l
-	}
-	go func() {
-		defer close(l.next)
-		s := bufio.NewScanner(r)
-		s.Buffer(make([]byte, 0, 4096), longestLine)
-		for s.Scan() {
-			select {
-			case l.next <- s.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-		l.err = s.Err()
-	}()
-	return l
-}
-
-// line gives the next line, errNoMoreLines, or why there is none.
-func (l *lines) line(ctx context.Context) (string, error) {
-	select {
-	case text, ok := <-l.next:
-		switch {
-		case ok:
-			return text, nil
-		case errors.Is(l.err, bufio.ErrTooLong):
-			return "", fmt.Errorf("input: a line is longer than %d characters", longestLine)
-		case l.err != nil:
-			return "", fmt.Errorf("input: %w", l.err)
-		}
-		return "", errNoMoreLines
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
-}
-
-// parseHex reads hexadecimal digits; blanks and colons between them are free, and '#' begins a
-// comment.
-func parseHex(text string) ([]byte, error) {
-	text, _, _ = strings.Cut(text, "#")
-	text = strings.NewReplacer(" ", "", "\t", "", ":", "", "\r", "").Replace(text)
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		return nil, fmt.Errorf("%.40q is not hexadecimal: %w", text, err)
-	}
-	return b, nil
 }
 
 // spaced writes bytes as a manual prints them: "02 2B 30".
@@ -263,8 +238,12 @@ func printable(b []byte) string {
 	return string(text)
 }
 
-// wait lets time pass, or says that the context ended.
+// wait lets time pass, or says that the context ended. What is due already gets no timer: within a
+// bubble of a test the runtime runs such a one on the spot, and the race detector has crashed on that.
 func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -12,6 +12,7 @@ import (
 
 // What check says about files of each kind that are in order.
 func TestCheckSaysWhatIsThere(t *testing.T) {
+	t.Parallel()
 	var all strings.Builder
 	for _, args := range [][]string{
 		{"../../configs/edge.yaml", "../../configs/gateway.yaml", devices + "laumas-tlb.yaml", devices + "cas-ci400.yaml"},
@@ -31,6 +32,7 @@ func TestCheckSaysWhatIsThere(t *testing.T) {
 // Every mistake of every file at once, in the words of the programs that the files are for. The
 // files begin with the lines that they must be answered with.
 func TestCheckOfSitesAndGateways(t *testing.T) {
+	t.Parallel()
 	var files []string
 	for _, folder := range []string{"../site", "../gateway"} {
 		names, err := filepath.Glob(folder + "/testdata/*.bad.yaml")
@@ -95,6 +97,7 @@ func TestCheckOfBrokenModels(t *testing.T) {
 }
 
 func TestKindsOfFiles(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"indicator: a\n": "indicator",
 		"# a comment\n---\n\"profile\" : a\nlines: []\n":     "profile",
@@ -124,6 +127,7 @@ func TestKindsOfFiles(t *testing.T) {
 // A model of the wrong kind is told from one that is not there, by its name and by its file, and
 // the remedy is one that the command has.
 func TestModelOfTheOtherKind(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ args, want string }{
 		{"decode -profile " + devices + "cas-ci400.yaml", "cas-ci400.yaml: is an indicator on a serial line, and no profile; use -indicator"},
 		{"decode -profile cas-ci400", "cas-ci400: is an indicator on a serial line, and no profile; use -indicator"},

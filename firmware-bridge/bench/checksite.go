@@ -36,6 +36,7 @@ type scaleWords struct {
 	Indicator string `json:"indicator"` // its model; empty: a dialect was named
 	Dialect   string `json:"dialect"`   // empty: nobody needs to know
 	Options   string `json:"options"`   // of the dialect, without a layout
+	Register  bool   `json:"register"`  // it is told to store each weighing, and its stored weight counts
 }
 
 type busWords struct {
@@ -67,7 +68,7 @@ func (n *installation) loadSite(name string, data []byte) error {
 		line := lineOf(l.Config)
 		line.TurnMS = l.Turn().Milliseconds()
 		for _, w := range l.Weighbridges {
-			line.Devices = append(line.Devices, scaleWords{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options)})
+			line.Devices = append(line.Devices, scaleWords{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options), w.Register})
 		}
 		n.Lines = append(n.Lines, line)
 	}
@@ -117,7 +118,7 @@ func (n *installation) loadGateway(name string, data []byte) error {
 	}
 	for _, l := range c.Lines {
 		line := lineOf(l.Line)
-		line.Devices = append(line.Devices, scaleWords{l.Device, l.Indicator, l.Dialect, describeOptions(l.Options)})
+		line.Devices = append(line.Devices, scaleWords{l.Device, l.Indicator, l.Dialect, describeOptions(l.Options), false})
 		if l.Raw != nil {
 			line.Doors = append(line.Doors, "bytes at "+l.Raw.Listen)
 		}
@@ -190,6 +191,9 @@ func (s scaleWords) speech() string {
 		if part != "" {
 			said = append(said, part)
 		}
+	}
+	if s.Register {
+		said = append(said, "register: true")
 	}
 	return strings.Join(said, ", ")
 }

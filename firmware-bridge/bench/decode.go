@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -35,48 +33,62 @@ func decode(ctx context.Context, c call) error {
 	if one(*name, *profile, *indicator) != 1 {
 		return wrongCall("usage: firmware-bridge decode "+decodeSynopsis, "decode needs a dialect, an indicator or a profile, and one of them only")
 	}
+	if *profile != "" || isModbus(*name) {
+		if err := c.refuse("is about an indicator's frames, and these are of Modbus; leave it out", append(optionFlags(), "unit", "stream")...); err != nil {
+			return err
+		}
+	}
 	out := c.output()
-	take, end, err := c.taker(*name, *indicator, *profile, adapt, *stream || *recording, out)
+	t, err := c.taker(*name, *indicator, *profile, adapt, *stream || *recording, out)
 	if err != nil {
 		return err
 	}
 	input := c.env.Stdin
 	if len(given) == 1 && given[0] != "-" {
-		file, err := os.Open(given[0])
+		file, err := openInput(given[0])
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		input = io.LimitReader(file, largestRecording)
+		input = file
 	}
-	in, unread := readLines(ctx, input), 0
+	return t.all(ctx, readLines(ctx, input), *recording, out)
+}
+
+// taker is what is done with each line of the input.
+type taker struct {
+	take   func(n int, b []byte)
+	unread func(n int, why string) // one that holds no bytes to decode
+	end    func()
+}
+
+// all takes all lines. One that can't be read does not take the others with it.
+func (t taker) all(ctx context.Context, in *lines, recording bool, out *output) error {
+	unread, first := 0, ""
 	for n := 1; ; n++ {
 		text, err := in.line(ctx)
-		if errors.Is(err, errNoMoreLines) {
-			end()
+		switch {
+		case errors.Is(err, errNoMoreLines):
+			t.end()
 			if err := out.failed(); err != nil || unread == 0 {
 				return err
 			}
-			return fmt.Errorf("%s of %d could not be read", count(unread, "line"), n-1)
-		}
-		if err != nil {
+			return fmt.Errorf("%s of %d could not be read; the first is %s", count(unread, "line"), n-1, first)
+		case err != nil && !errors.Is(err, errLongLine):
 			return err
 		}
 		var b []byte
-		if *recording {
-			var chunk Chunk
-			if chunk, err = parseChunk(text); err == nil {
-				b = chunk.Bytes
-			}
-		} else {
-			b, err = parseHex(text)
+		if err == nil {
+			b, err = bytesOf(text, recording)
 		}
 		switch {
 		case err != nil:
-			unread++ // one bad line does not take the others with it
-			out.json(unreadable{Line: n, Why: err.Error()})
+			if unread++; unread == 1 {
+				first = fmt.Sprintf("line %d: %v", n, err)
+			}
+			t.unread(n, err.Error())
 		case len(b) > 0:
-			take(b)
+			t.take(n, b)
 		}
 		if out.err != nil {
 			return out.failed()
@@ -84,46 +96,61 @@ func decode(ctx context.Context, c call) error {
 	}
 }
 
-// unreadable stands for a line that holds no bytes to decode.
-type unreadable struct {
-	Valid bool   `json:"valid"` // always false
-	Line  int    `json:"line"`
-	Why   string `json:"why"`
+// bytesOf reads a line of hexadecimal or of a recording.
+func bytesOf(text string, recording bool) ([]byte, error) {
+	if recording {
+		chunk, err := parseChunk(text)
+		return chunk.Bytes, err
+	}
+	return parseHex(text)
 }
 
-// taker gives what is done with each line, and at the end.
-func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (take func([]byte), end func(), err error) {
-	nothing := func() {}
+func isModbus(dialect string) bool { return dialect == rtuFrames || dialect == tcpFrames }
+
+// taker makes the one for what is decoded.
+func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (taker, error) {
+	t := taker{end: func() {}}
 	switch {
 	case profile != "":
 		p, err := c.profile(profile)
-		if err != nil {
-			return nil, nil, err
-		}
 		r := replies{profile: p}
-		return func(b []byte) { out.json(r.take(b)) }, nothing, nil
-	case name == rtuFrames || name == tcpFrames:
-		return func(b []byte) { out.json(takeApart(b, name == tcpFrames)) }, nothing, nil
+		t.take = func(n int, b []byte) { w := r.take(b); w.Line = n; out.json(w) }
+		t.unread = func(n int, why string) { out.json(replyWords{Line: n, Why: why}) }
+		return t, err
+	case isModbus(name):
+		t.take = func(n int, b []byte) { w := takeApart(b, name == tcpFrames); w.Line = n; out.json(w) }
+		t.unread = func(n int, why string) { out.json(modbusWords{Line: n, Why: why, Registers: []uint16{}}) }
+		return t, nil
+	}
+	if _, known := weighbridge.Find(name); indicator == "" && !known {
+		_, err := findDialect(name)
+		return t, wrongCall("", "%w; or of Modbus: %s, %s", err, rtuFrames, tcpFrames)
 	}
 	s, err := c.speaks(name, indicator, adapt)
 	if err != nil {
-		return nil, nil, err
+		return t, err
 	}
+	t.unread = func(n int, why string) { out.json(frameWords{Line: n, Why: why}) }
 	if stream {
-		decoder := weighbridge.NewDecoder(s.dialect, s.options)
-		emit := func(w device.Weight) { out.json(weighbridge.Describe(w)) }
-		return func(b []byte) { decoder.Write(time.Now(), b, emit) }, func() { decoder.Flush(emit) }, nil
+		decoder, line := weighbridge.NewDecoder(s.dialect, s.options), 0
+		emit := func(w device.Weight) { out.json(frameWords{Description: weighbridge.Describe(w), Line: line}) }
+		t.take = func(n int, b []byte) { line = n; decoder.Write(time.Now(), b, emit) }
+		t.end = func() { decoder.Flush(emit) }
+		return t, nil
 	}
-	return func(b []byte) {
+	t.take = func(n int, b []byte) {
 		for _, f := range decodeLine(s.dialect, s.options, s.given, b) {
+			f.Line = n
 			out.json(f)
 		}
-	}, nothing, nil
+	}
+	return t, nil
 }
 
 // frameWords is a frame in words, as decode prints it.
 type frameWords struct {
 	weighbridge.Description
+	Line    int    `json:"line"`              // of the input, on which the frame ends
 	Request string `json:"request,omitempty"` // the frame is not an answer but this request of a host
 	Options string `json:"options,omitempty"` // of the variant that explains the line, when none was given
 	Why     string `json:"why,omitempty"`     // why the line is no frame
@@ -136,7 +163,7 @@ func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []by
 	weights, stats := frames(d, o, time.Now(), b)
 	used := ""
 	if !given && (len(weights) == 0 || stats.Discarded > 0) && d.Name != "generic" {
-		for _, v := range variants(d)[1:] {
+		for _, v := range lineVariants(d) {
 			v.Unit = o.Unit
 			if other, s := frames(d, v, time.Now(), b); len(other) == 1 && s.Discarded == 0 {
 				weights, used = other, describeOptions(v)
@@ -160,6 +187,21 @@ func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []by
 	return []frameWords{none}
 }
 
+// lineVariants are the variants of one line whose ends are known, the usual one excepted. Which of the
+// two commands C and D of a Yaohua indicator reads its tare cannot be seen; on a line that is weighed
+// by it must be proven with a known tare. Here C is taken for it, as in half of the documents, and the
+// object says so in its options.
+func lineVariants(d weighbridge.Dialect) []weighbridge.Options {
+	usual := variants(d)
+	all := usual[1:]
+	for _, o := range usual {
+		if o.TareIs = "C"; d.Check(o) == nil {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
 // replies decodes what a machine with a profile answered.
 type replies struct {
 	profile *modbus.Profile
@@ -169,6 +211,7 @@ type replies struct {
 // replyWords is a reply in words.
 type replyWords struct {
 	Valid   bool              `json:"valid"`
+	Line    int               `json:"line"` // of the input
 	Unit    uint8             `json:"unit"`
 	Request string            `json:"request,omitempty"` // the frame is a request
 	Values  map[string]string `json:"values,omitempty"`  // as in a profile's tests: tag to text, "none" for no value

@@ -212,6 +212,83 @@ func TestDecodeBadInput(t *testing.T) {
 	}
 }
 
+// One line that is too long takes no other with it, however long it is: a capture is not refused as
+// a whole because of a piece of rubbish in it.
+func TestDecodePassesOverALongLine(t *testing.T) {
+	for _, long := range []int{65_536, 65_537, 1 << 20, 20 << 20} {
+		in := strings.Repeat("0", long) + "\n02 2B 30 30 31 35 36 30 30 31 39 03"
+		stdout, stderr, code := run(t, in, "decode", "-dialect", "yaohua-tf0")
+		got := objects(t, stdout)
+		if long == 65_536 {
+			if len(got) != 2 || got[0]["raw"] == "" || got[1]["value"] != "1560" || code != program.Done {
+				t.Errorf("a line of %d characters: code %d: %d objects, %s", long, code, len(got), stderr)
+			}
+			continue
+		}
+		if code != program.Failed || len(got) != 2 || got[0]["line"] != 1.0 || got[1]["line"] != 2.0 || got[1]["value"] != "1560" ||
+			!strings.Contains(stderr, "1 line of 2 could not be read; the first is line 1: too long") {
+			t.Errorf("a line of %d characters: code %d: %s%s", long, code, stdout, stderr)
+		}
+	}
+}
+
+// A capture tool that leaves out leading zeros must not make other bytes of the same digits.
+func TestDecodeJoinsNoDigitsOverABlank(t *testing.T) {
+	stdout, _, code := run(t, "2 2B 30 3\n022B 3031\n\ufeff02:2b\t30\r\n", "decode", "-dialect", "yaohua-tf0")
+	got := objects(t, stdout)
+	if code != program.Failed || len(got) != 3 || got[0]["raw"] != "" || !strings.Contains(got[0]["why"].(string), "two digits") || got[1]["raw"] != "022b3031" {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+	// The mark at the beginning of a file is no part of it.
+	stdout, _, _ = run(t, "\ufeff02:2b\t30\r\n", "decode", "-dialect", "yaohua-tf0")
+	if got := objects(t, stdout)[0]; got["raw"] != "022b30" {
+		t.Errorf("%v", got)
+	}
+}
+
+// Whatever stands in a line, its object has the same keys, so that a script needs no question.
+func TestDecodeAlwaysHasItsKeys(t *testing.T) {
+	const frame = "02 2B 30 30 31 35 36 30 30 31 39 03"
+	for _, test := range []struct{ args, lines, keys string }{
+		{"-dialect yaohua-tf0", frame + "\n02 2B\nxyz\n00 0\n", "value unit stable range kind tare tare_kind center_zero error valid raw line"},
+		{"-dialect yaohua-tf0 -stream", frame + "\nxyz\n", "value unit stable range kind tare tare_kind center_zero error valid raw line"},
+		{"-dialect yaohua-cmd", "02 41 42 30 33 03\n", "value unit stable range kind tare tare_kind center_zero error valid raw line"},
+		{"-profile laumas-tlb", "01 83 02 C0 F1\nxyz\n01\n", "valid line unit raw"},
+		{"-dialect modbus-crc", "01 83 02 C0 F1\nxyz\n01\n", "valid line unit function exception registers meaning raw"},
+	} {
+		stdout, _, _ := run(t, test.lines, append([]string{"decode"}, strings.Fields(test.args)...)...)
+		all := objects(t, stdout)
+		if len(all) != strings.Count(test.lines, "\n") {
+			t.Errorf("%s: %d objects: %s", test.args, len(all), stdout)
+		}
+		for i, o := range all {
+			for key := range strings.FieldsSeq(test.keys) {
+				if _, ok := o[key]; !ok {
+					t.Errorf("%s: object %d has no %s: %v", test.args, i, key, o)
+				}
+			}
+		}
+	}
+}
+
+// What is said on the command line is over what a file of options says, and both count.
+func TestDecodeOptionsOverTheirFile(t *testing.T) {
+	path := t.TempDir() + "/options.yaml"
+	if err := os.WriteFile(path, []byte("address: 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const answer = "02 42 42 2B 30 31 32 33 34 30 30 31 46 03" // of address 2
+	for _, test := range []struct {
+		flags string
+		valid bool
+	}{{"", false}, {"-address 2", true}} {
+		stdout, stderr, _ := run(t, answer, append([]string{"decode", "-dialect", "yaohua-cmd", "-options", path}, strings.Fields(test.flags)...)...)
+		if got := objects(t, stdout); stderr != "" || got[0]["valid"] != test.valid {
+			t.Errorf("%q: %s%s", test.flags, stdout, stderr)
+		}
+	}
+}
+
 // What is said on the command line is this one instrument's, over what its model's file says.
 func TestDecodeInstrumentOfAModel(t *testing.T) {
 	const answer = "02 42 42 2B 30 31 32 33 34 30 30 31 46 03" // of address 2

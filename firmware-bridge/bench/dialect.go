@@ -39,11 +39,14 @@ func (c call) dialectFlags() *dialectFlags {
 	return d
 }
 
+// optionFlags are the names of those flags, without -unit.
+func optionFlags() []string {
+	return []string{"checksum", "dummy-zeros", "no-point", "short", "mask", "characters", "digits", "address", "tare-is", "options"}
+}
+
 // options are those of the file with the flags over them. given is false when nothing was said.
 func (d *dialectFlags) options() (o weighbridge.Options, given bool, err error) {
-	o = d.o
 	if d.file != "" {
-		o = weighbridge.Options{}
 		data, err := config.ReadFile(d.file)
 		if err != nil {
 			return o, false, err
@@ -52,6 +55,7 @@ func (d *dialectFlags) options() (o weighbridge.Options, given bool, err error) 
 			return o, false, err
 		}
 	}
+	o = d.o.Over(o, d.o.Keys()...)
 	if d.mask < 0 || d.mask > 0xFF {
 		return o, false, wrongCall("", "mask %#x: not 0x7F or 0xFF", d.mask)
 	}

@@ -47,9 +47,9 @@ type search struct {
 type openFunc func(context.Context, serial.Config) (io.ReadWriteCloser, error)
 
 func openSerial(ctx context.Context, c serial.Config) (io.ReadWriteCloser, error) {
-	port, err := serial.OpenContext(ctx, c)
+	port, err := openPort(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, err // and not a nil *Port in an interface
 	}
 	return port, nil
 }
@@ -64,18 +64,34 @@ type found struct {
 const findSynopsis = "-port P [-known WEIGHT] [flags] | -modbus -port P | -link L [flags]"
 
 // seams is where tests put a line of their own in place of one with speeds, formats and control
-// lines, of which a pseudo-terminal has none.
+// lines, of which a pseudo-terminal has none, and end a silence that they know of before its time.
 type seams struct {
 	open     openFunc
 	reach    func(modbus.Link) modbus.Link // what is really opened for a setting
-	trusting bool                          // of hunt; for a negative control
+	master   func(modbus.MasterConfig) (asker, error)
+	trusting bool // hunt believes a first answer; for a negative control
+}
+
+// asker is a modbus.Master, or one of which a test decides how long it waits.
+type asker interface {
+	Read(context.Context, modbus.Question) ([]byte, time.Time, error)
+	Close()
+}
+
+// newMaster is the master of a real line.
+func newMaster(c modbus.MasterConfig) (asker, error) {
+	m, err := modbus.NewMaster(c)
+	if err != nil {
+		return nil, err // and not a nil *Master in an interface
+	}
+	return m, nil
 }
 
 // find walks through speeds and formats until a dialect explains what the line brings, and asks a
 // person for the weight on the display: several formats can't be told apart by their bytes. With
 // -modbus it looks for machines: see hunt.
 func find(ctx context.Context, c call) error {
-	return findOver(ctx, c, seams{open: openSerial, reach: func(l modbus.Link) modbus.Link { return l }})
+	return findOver(ctx, c, seams{open: openSerial, master: newMaster, reach: func(l modbus.Link) modbus.Link { return l }})
 }
 
 func findOver(ctx context.Context, c call, way seams) error {
@@ -164,7 +180,7 @@ func (s *search) at(baud int, format string) serial.Config {
 
 func (s *search) check(bauds, formats string) error {
 	if s.port == "" {
-		return errors.New("find needs a port")
+		return errors.New("find needs a port" + whichPort())
 	}
 	if s.listen < 50*time.Millisecond || s.listen > time.Minute {
 		return fmt.Errorf("listen %s: must be between 50ms and 1m", s.listen)
@@ -195,11 +211,13 @@ func (s *search) check(bauds, formats string) error {
 	for text := range strings.SplitSeq(bauds, ",") {
 		baud, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil {
-			return fmt.Errorf("baud %.20q: is no number", text)
+			return fmt.Errorf("baud %.20q: is no number; write speeds like 9600,4800", text)
 		}
 		s.bauds = append(s.bauds, baud)
 	}
-	s.formats = strings.Split(formats, ",")
+	for format := range strings.SplitSeq(formats, ",") {
+		s.formats = append(s.formats, strings.TrimSpace(format))
+	}
 	if strings.HasPrefix(s.port, "tcp://") {
 		s.bauds, s.formats = s.bauds[:1], s.formats[:1] // the terminal server has set the line
 	}
@@ -215,10 +233,11 @@ func (s *search) check(bauds, formats string) error {
 
 // displayed reads the number that a person reads off, with or without its unit.
 func displayed(text string) (unit.Decimal, error) {
-	number := strings.TrimSpace(strings.TrimRight(strings.TrimSpace(text), "abcdefghijklmnopqrstuvwxyz"))
+	const letters = "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	number := strings.TrimSpace(strings.TrimRight(strings.TrimSpace(text), letters))
 	d, err := unit.ParseDecimal(number)
 	if err != nil {
-		return d, fmt.Errorf("weight %.40q: write the number on the display, like 23960", text)
+		return d, fmt.Errorf("weight %.40q: write the number on the display without blanks or commas, like 23960 or 12.50", text)
 	}
 	return d, nil
 }

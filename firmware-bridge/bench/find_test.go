@@ -73,6 +73,7 @@ func read(t testing.TB, path string) []byte {
 }
 
 func TestFind(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		sends   []string // to simulate
@@ -122,11 +123,15 @@ func TestFind(t *testing.T) {
 }
 
 func TestFindInScripts(t *testing.T) {
+	t.Parallel()
 	path := link(t)
 	r := start(t, "simulate", "-pty", path, "-dialect", "yaohua-tf0", "-weight", "23960", "-rate", "40")
 	r.at()
 	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-listen", "400ms"}
 	stdout, stderr, code := run(t, "", append(args, "-known", "23960", "-json")...)
+	if code != program.Done {
+		t.Fatalf("code %d: %s%s", code, stdout, stderr)
+	}
 	got := objects(t, stdout)[0]
 	first := got["candidates"].([]any)[0].(map[string]any)
 	if code != program.Done || got["confirmed"] == nil || first["dialect"] != "yaohua-tf0" || first["checked"] != true ||
@@ -151,7 +156,7 @@ func TestFindNamesModels(t *testing.T) {
 	r.at()
 	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "23960"}
 	stdout, stderr, code := run(t, "", args...)
-	for _, want := range []string{"spoken by keli-xk3118-k9, yaohua-xk3190-a23p", "    dialect: yaohua-tf0\n", "    # indicator: yaohua-xk3190-a9\n"} {
+	for _, want := range []string{"   spoken by ", "keli-xk3118-k9, yaohua-xk3190-a23p", "    dialect: yaohua-tf0\n", "    # indicator: yaohua-xk3190-a9\n"} {
 		if code != program.Done || !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing: code %d: %s%s", want, code, stdout, stderr)
 		}
@@ -229,6 +234,7 @@ func (d deaf) Read(b []byte) (int, error) {
 // Where nothing is heard the control lines are tried before anything is asked, and what was found
 // with one state of them carries it into the lines for edge.yaml.
 func TestFindTriesControlLines(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		is    adapter
@@ -277,8 +283,22 @@ func TestFindTriesControlLines(t *testing.T) {
 	}
 }
 
+// An indicator that sends seldom is listened to for longer, at the one speed at which its frames are
+// frames; where nothing is a frame nobody waits longer than for noise.
+func TestFindWaitsForAnIndicatorThatSendsSeldom(t *testing.T) {
+	t.Parallel()
+	path := link(t)
+	start(t, "simulate", "-pty", path, "-dialect", "yaohua-tf0", "-weight", "23960", "-rate", "5").at()
+	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-known", "23960", "-listen"}
+	stdout, stderr, code := run(t, "", append(args, "500ms")...) // 2 or 3 frames at once
+	if code != program.Done || !strings.Contains(stdout, "dialect: yaohua-tf0") {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+}
+
 // An empty bridge reads zero in either direction: two dialects are right, and none is chosen.
 func TestFindDoesNotGuess(t *testing.T) {
+	t.Parallel()
 	p := terminalOf(t)
 	babble(t, p, 20*time.Millisecond, func(int) []byte { return []byte("=00000000") })
 	args := []string{"find", "-port", p.Path(), "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "0"}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/serial"
 )
 
 // hunt is one run of find -modbus: which units answer on a line, at which of its settings, and which
@@ -26,13 +27,14 @@ type hunt struct {
 	timeout  time.Duration // until a reply begins
 	gap      time.Duration // the longest that a profile wants between a reply and the next request
 	profiles []*modbus.Profile
-	hails    []modbus.Question             // what is asked to find out who is there, without the unit
-	reach    func(modbus.Link) modbus.Link // of seams
-	trusting bool                          // believes a first answer; only negative controls set it
+	hails    []modbus.Question // what is asked to find out who is there, without the unit
+	way      seams
 
 	reached  bool          // somebody took a request over TCP, so a refused connection is worth another try
 	settled  bool          // lines holds the one setting at which somebody answered
 	patience time.Duration // the time-out from then on
+	strayed  int           // at so many settings came what is no answer
+	strays   []byte        // what it was
 	living   []*living
 	once     []uint8  // units that answered once and not again
 	notes    []string // what is to be known about the answers
@@ -59,7 +61,7 @@ type huntFlags struct {
 
 func (f *huntFlags) add(flags *flag.FlagSet) {
 	flags.BoolVar(&f.modbus, "modbus", false, "find machines on Modbus, and no indicator: asks with functions 3 and 4 at every setting")
-	flags.StringVar(&f.link, "link", "", "with -modbus, in place of -port: tcp://host:port, rtu-over-tcp://host:port, or rtu:///dev/…?echo=1 for an adapter that hears itself")
+	flags.StringVar(&f.link, "link", "", "with -modbus, in place of -port: tcp://host:port, rtu-over-tcp://host:port, or rtu:///dev/… with echo=1 for an adapter that hears itself, dtr=on, dtr=off, rts=on, rts=off for one that needs its control lines so")
 	flags.StringVar(&f.units, "units", "", "with -modbus: unit ids to ask, like 1-247 (default: those that profiles name, and 1-16; over tcp:// also 0 and 255)")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with -modbus: how long to wait until a reply begins (default 500ms on a serial line, 1s over tcp://)")
 }
@@ -87,7 +89,7 @@ func (f huntFlags) checkKind(flags *flag.FlagSet) (err error) {
 
 // findMachines is find with -modbus.
 func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats string, way seams) error {
-	h := &hunt{search: s, timeout: f.timeout, reach: way.reach, trusting: way.trusting}
+	h := &hunt{search: s, timeout: f.timeout, way: way}
 	given := map[string]bool{}
 	s.flags.Visit(func(g *flag.Flag) { given[g.Name] = true })
 	if !given["baud"] {
@@ -130,7 +132,7 @@ func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats s
 func (h *hunt) plan(link, bauds, formats string, narrowed bool) error {
 	switch {
 	case (h.port == "") == (link == ""):
-		return errors.New("find -modbus needs either a port or a link")
+		return errors.New("find -modbus needs either a port or a link" + whichPort())
 	case strings.Contains(h.port, "://"):
 		return fmt.Errorf("port %.80q: say -link tcp://… for Modbus TCP, or -link rtu-over-tcp://… for a terminal server", h.port)
 	case h.listen < 50*time.Millisecond || h.listen > time.Minute:
@@ -139,6 +141,9 @@ func (h *hunt) plan(link, bauds, formats string, narrowed bool) error {
 		return fmt.Errorf("timeout %s: must be between 10ms and 15s", h.timeout)
 	}
 	if h.port != "" {
+		if err := (serial.Config{Port: h.port}).Check(); err != nil {
+			return err
+		}
 		link = (&url.URL{Scheme: modbus.Serial, Path: h.port}).String()
 	}
 	line, err := modbus.ParseLink(link)
@@ -168,7 +173,7 @@ func (h *hunt) plan(link, bauds, formats string, narrowed bool) error {
 		for text := range strings.SplitSeq(bauds, ",") {
 			next := line
 			if next.Baud, err = strconv.Atoi(strings.TrimSpace(text)); err != nil {
-				return fmt.Errorf("baud %.20q: is no number", text)
+				return fmt.Errorf("baud %.20q: is no number; write speeds like 9600,19200", text)
 			}
 			next.Format = strings.TrimSpace(format)
 			if _, err := modbus.ParseLink(linkText(next)); err != nil {
@@ -294,6 +299,12 @@ func linkText(l modbus.Link) string {
 	}
 	if l.Echo {
 		query = append(query, "echo=1")
+	}
+	if l.DTR != "" {
+		query = append(query, "dtr="+l.DTR)
+	}
+	if l.RTS != "" {
+		query = append(query, "rts="+l.RTS)
 	}
 	u.RawQuery = strings.Join(query, "&")
 	return u.String()

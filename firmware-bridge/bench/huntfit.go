@@ -65,7 +65,7 @@ type examined struct {
 
 // compare reads what each profile would read and keeps the profiles that fit. Blocks that several
 // profiles have are read once.
-func (h *hunt) compare(ctx context.Context, m *modbus.Master, l *living) error {
+func (h *hunt) compare(ctx context.Context, m asker, l *living) error {
 	r := examined{unit: l, blocks: map[modbus.Question]reply{}, tries: busyTries}
 	for _, p := range h.profiles {
 		h.bar.show(h.done, h.all, fmt.Sprintf("unit %d: does %s fit?", l.Unit, p.Name))
@@ -92,7 +92,7 @@ func (h *hunt) compare(ctx context.Context, m *modbus.Master, l *living) error {
 
 // fits says whether nothing contradicts a profile: each constant holds, or where it has none, each
 // block is answered.
-func (h *hunt) fits(ctx context.Context, m *modbus.Master, r *examined, p *modbus.Profile) (f fit, ok bool, err error) {
+func (h *hunt) fits(ctx context.Context, m asker, r *examined, p *modbus.Profile) (f fit, ok bool, err error) {
 	f = fit{Profile: p.Name, Makes: p.Maker + " " + p.Model}
 	constants := map[string]bool{}
 	for _, point := range p.Points {
@@ -140,7 +140,7 @@ const (
 
 // block reads one block. After silence it asks what the unit has answered before: either it is
 // silent about these registers, or it is gone.
-func (h *hunt) block(ctx context.Context, m *modbus.Master, r *examined, q modbus.Question) (read reply, err error) {
+func (h *hunt) block(ctx context.Context, m asker, r *examined, q modbus.Question) (read reply, err error) {
 	if known, ok := r.blocks[q]; ok {
 		return known, nil
 	}

@@ -78,8 +78,12 @@ func (l *living) print(out *output, line modbus.Link) {
 		out.printf("  not contradicted, and proven by nothing: %s\n", strings.Join(names, ", "))
 	case len(others) > 0:
 		out.printf("  not contradicted, and proven by nothing:\n")
+		widest := 17
 		for _, f := range others {
-			out.printf("    %-17s %s answered: %s\n", f.Profile, count(f.Answered, "block"), f.Makes)
+			widest = max(widest, len(f.Profile))
+		}
+		for _, f := range others {
+			out.printf("    %-*s %s answered: %s\n", widest, f.Profile, count(f.Answered, "block"), f.Makes)
 		}
 		out.printf("  compare with its display: firmware-bridge show -link %q -unit %d -profile %s\n", linkText(line), l.Unit, others[0].Profile)
 	case !l.proven():

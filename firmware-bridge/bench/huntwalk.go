@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func (h *hunt) visit(ctx context.Context, line modbus.Link, units []uint8) error
 	if err := h.round(ctx, line, units, h.timeout); err != nil || h.settled || !h.serial() {
 		return err
 	}
-	came, err := h.hear(ctx, line, h.settleTime())
+	came, err := h.hear(ctx, line, h.settleTime(), 1)
 	if h.done += h.settleTime(); err != nil {
 		return err
 	}
@@ -93,10 +92,22 @@ func (h *hunt) visit(ctx context.Context, line modbus.Link, units []uint8) error
 	}
 	h.say("%s: %s", at(line), said)
 	if len(late) == 0 {
-		return nil
+		if len(came) < silent {
+			return nil
+		}
+		// One stray answer may be so; who sends at every setting sends unasked, and was only silent
+		// while the line was listened to.
+		h.strays = append(h.strays, came...)
+		if h.strayed++; h.strayed < mostStrayed {
+			return nil
+		}
+		if err := h.recognised(line, h.strays); err != nil {
+			return err
+		}
+		return h.unknown(len(h.strays))
 	}
 	// The answers to what was asked already come first, and each takes its time.
-	if _, err := h.hear(ctx, line, 2*h.settleTime()); err != nil {
+	if _, err := h.hear(ctx, line, 2*h.settleTime(), 1); err != nil {
 		return err
 	}
 	return h.round(ctx, line, late, 4*h.timeout)
@@ -121,8 +132,8 @@ func (h *hunt) askOthers(ctx context.Context) error {
 
 // master opens the line at a setting. A reply that comes after its time is that of another unit or
 // function or has another length, so nothing is gained by leaving the unit alone for longer.
-func (h *hunt) master(line modbus.Link, patience time.Duration) (*modbus.Master, error) {
-	return modbus.NewMaster(modbus.MasterConfig{Link: linkText(h.reach(line)), Timeout: patience, Latency: patience, Gap: h.gap})
+func (h *hunt) master(line modbus.Link, patience time.Duration) (asker, error) {
+	return h.way.master(modbus.MasterConfig{Link: linkText(h.way.reach(line)), Timeout: patience, Latency: patience, Gap: h.gap})
 }
 
 // round asks all units with the one function, then those that were silent with the other.
@@ -151,12 +162,12 @@ func (h *hunt) round(ctx context.Context, line modbus.Link, units []uint8, patie
 }
 
 // hail asks one unit whether it is there.
-func (h *hunt) hail(ctx context.Context, m *modbus.Master, line modbus.Link, patience time.Duration, q modbus.Question) (alive bool, err error) {
+func (h *hunt) hail(ctx context.Context, m asker, line modbus.Link, patience time.Duration, q modbus.Question) (alive bool, err error) {
 	first, err := h.ask(ctx, m, q)
 	if err != nil || !first.came {
 		return false, err
 	}
-	if !h.trusting {
+	if !h.way.trusting {
 		again := q
 		again.Count = 2
 		confirmed, err := h.ask(ctx, m, again)
@@ -196,16 +207,17 @@ const (
 )
 
 // ask makes one request. Silence is no error; a line that is gone is one.
-func (h *hunt) ask(ctx context.Context, m *modbus.Master, q modbus.Question) (r reply, err error) {
+func (h *hunt) ask(ctx context.Context, m asker, q modbus.Question) (r reply, err error) {
 	for try := 0; ; try++ {
 		if ctx.Err() != nil {
 			return r, context.Cause(ctx)
 		}
 		r.words, _, err = m.Read(ctx, q)
-		if dialled, ok := errors.AsType[*net.OpError](err); !ok || dialled.Op != "dial" {
+		if _, closed := errors.AsType[*modbus.OpenError](err); !closed {
 			break
 		}
-		// Some gateways need a while between two connections; one that never took any is not there.
+		// Some gateways need a while between two connections, and an adapter may come back; one that was
+		// never open is not there.
 		if !h.reached || try == 3 {
 			return r, fmt.Errorf("%s: %w", h.target, err)
 		}
@@ -222,16 +234,17 @@ func (h *hunt) ask(ctx context.Context, m *modbus.Master, q modbus.Question) (r 
 		r.came, r.refused, r.final = true, refusal.Error(), refusal.Code <= 3
 	case ctx.Err() != nil:
 		return r, context.Cause(ctx)
-	case errors.Is(err, serial.ErrUnplugged):
+	case h.serial() && errors.Is(err, modbus.ErrLost):
 		return r, err
 	}
 	return r, nil
 }
 
-// hear takes what a line brings by itself.
-func (h *hunt) hear(ctx context.Context, line modbus.Link, length time.Duration) (came []byte, err error) {
-	line = h.reach(line)
-	config := serial.Config{Port: line.Address, Baud: line.Baud, Format: line.Format, Poll: 50 * time.Millisecond}
+// hear takes what a line brings by itself in so long a time, and in at most so many of them where it
+// is too little to be judged.
+func (h *hunt) hear(ctx context.Context, line modbus.Link, length time.Duration, periods int) (came []byte, err error) {
+	line = h.way.reach(line)
+	config := serial.Config{Port: line.Address, Baud: line.Baud, Format: line.Format, DTR: line.DTR, RTS: line.RTS, Poll: 50 * time.Millisecond}
 	if line.Scheme == modbus.RTUOverTCP {
 		config.Port = "tcp://" + line.Address
 	}
@@ -247,7 +260,13 @@ func (h *hunt) hear(ctx context.Context, line modbus.Link, length time.Duration)
 		}
 	}()
 	buf := make([]byte, 4096)
-	for began := time.Now(); time.Since(began) < length && len(came) < enoughHeard; {
+	for began, end := time.Now(), time.Now().Add(length); len(came) < enoughHeard; {
+		if now := time.Now(); !now.Before(end) {
+			if periods--; periods < 1 || !h.undecided([][]byte{came}) {
+				break
+			}
+			end = now.Add(length)
+		}
 		h.bar.show(h.done+time.Since(began), h.all, "listening at "+at(line))
 		n, err := port.Read(buf)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -272,7 +291,7 @@ func (h *hunt) chatter(ctx context.Context) error {
 		if line.Format != h.lines[0].Format {
 			break
 		}
-		came, err := h.hear(ctx, line, h.listen)
+		came, err := h.hear(ctx, line, h.listen, mostPeriods)
 		if err != nil {
 			return err
 		}
@@ -280,16 +299,32 @@ func (h *hunt) chatter(ctx context.Context) error {
 			return nil // a port hears bytes at any speed, only wrong ones: here nobody sends
 		}
 		h.say("%s: %s unasked", at(line), count(len(came), "byte"))
-		switch candidates := h.rank([][]byte{came}); {
-		case len(requests(came)) > 1:
-			return fmt.Errorf("%s: another master asks on this line at %s, and a line has only one: stop it, or share the line with firmware-bridge serve", h.target, at(line))
-		case len(candidates) > 0:
-			return fmt.Errorf("%s: %d bytes came unasked, and they are no Modbus: this looks like an indicator (%s): try find without -modbus", h.target, len(came), candidates[0].Dialect)
-		case isText(came):
-			return fmt.Errorf("%s: %d bytes came unasked, and they are text and no Modbus: this looks like an indicator: try find without -modbus", h.target, len(came))
+		if err := h.recognised(line, came); err != nil {
+			return err
 		}
 	}
+	return h.unknown(heard)
+}
+
+// unknown is what is said of bytes that nobody knows.
+func (h *hunt) unknown(heard int) error {
 	return fmt.Errorf("%s: %d bytes came unasked, and they are no Modbus: is it an indicator (try find without -modbus), or another master at a speed that was not tried?", h.target, heard)
+}
+
+// mostStrayed is at how many settings something may come that is no answer.
+const mostStrayed = 4
+
+// recognised says who sends unasked, as far as the bytes tell.
+func (h *hunt) recognised(line modbus.Link, came []byte) error {
+	switch candidates := h.rank([][]byte{came}); {
+	case len(requests(came)) > 1:
+		return fmt.Errorf("%s: another master asks on this line at %s, and a line has only one: stop it, or share the line with firmware-bridge serve", h.target, at(line))
+	case len(candidates) > 0:
+		return fmt.Errorf("%s: %d bytes came unasked, and they are no Modbus: this looks like an indicator (%s): try find without -modbus", h.target, len(came), candidates[0].Dialect)
+	case isText(came):
+		return fmt.Errorf("%s: %d bytes came unasked, and they are text and no Modbus: this looks like an indicator: try find without -modbus", h.target, len(came))
+	}
+	return nil
 }
 
 // isText says whether nearly all bytes are those of a display, with or without a parity bit.

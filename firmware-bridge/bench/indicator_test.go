@@ -12,6 +12,7 @@ import (
 // What simulate sends by an indicator's name, show reads by the same name: one that sends by
 // itself, one that is asked, and one that no dialect knows.
 func TestSimulateAndShowAnIndicator(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		simulate []string
 		count    string
@@ -43,6 +44,7 @@ func TestSimulateAndShowAnIndicator(t *testing.T) {
 }
 
 func TestDecodeByIndicator(t *testing.T) {
+	t.Parallel()
 	const plain = "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D\n"
 	stdout, stderr, code := run(t, plain, "decode", "-indicator", "mettler-toledo-continuous-plain")
 	if code != program.Done || !strings.Contains(stdout, `"value":"12340"`) || strings.Contains(stdout, `"options"`) {

@@ -91,6 +91,7 @@ func readWords(body []byte) string {
 // modbusWords is a Modbus frame in words.
 type modbusWords struct {
 	Valid     bool     `json:"valid"` // the CRC, or the length of the TCP header, held
+	Line      int      `json:"line"`  // of the input
 	Unit      uint8    `json:"unit"`
 	Function  uint8    `json:"function"`
 	Exception *uint8   `json:"exception"`

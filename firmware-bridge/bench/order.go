@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"steelyard/firmware-bridge/modbus"
 	"steelyard/internal/unit"
 )
 
@@ -47,22 +48,30 @@ func order(ctx context.Context, c call) error {
 	}
 	var shown *unit.Decimal
 	if *display != "" {
-		d, err := unit.ParseDecimal(strings.TrimSpace(*display))
+		d, err := displayed(*display)
 		if err != nil {
 			return wrongCall(usage, "display: %w", err)
 		}
 		shown = &d
 	}
 	if *base > *at || *at-*base > 65535 {
-		return wrongCall(usage, "at %d: the first register is called %d", *at, *base)
+		return wrongCall(usage, "at %d: the first register is called %d and the last %d; correct -at or -base", *at, *base, *base+65535)
 	}
 	var registers []uint16
 	var err error
 	if *words != "" {
-		registers, err = parseWords(*words)
+		if err := c.refuse("is about a read over a link, and -hex brings the registers; leave it out", "unit", "count", "fc"); err != nil {
+			return err
+		}
+		if registers, err = parseWords(*words); err != nil {
+			return wrongCall(usage, "hex: %w", err)
+		}
 	} else {
+		if _, err := modbus.ParseLink(*link); err != nil {
+			return wrongCall(usage, "%w", err)
+		}
 		if *id > 255 || *fc != 3 && *fc != 4 || *number < 1 || *number > 125 || int(*at-*base)+*number > 65536 {
-			return wrongCall(usage, "unit %d, fc %d, count %d: unit is at most 255, fc is 3 or 4, count 1 to 125", *id, *fc, *number)
+			return wrongCall(usage, "unit %d, fc %d, at %d, count %d: unit is at most 255, fc is 3 or 4, count 1 to 125 and not beyond the last register", *id, *fc, *at, *number)
 		}
 		registers, err = readOnce(ctx, *link, uint8(*id), uint8(*fc), uint16(*at-*base), *number)
 	}
@@ -85,7 +94,7 @@ func parseWords(text string) ([]uint16, error) {
 		return nil, err
 	}
 	if len(b) == 0 || len(b)%2 == 1 || len(b) > 250 {
-		return nil, fmt.Errorf("%d bytes: registers have two bytes each, and a read brings at most 125", len(b))
+		return nil, fmt.Errorf("%s: registers have two bytes each, and a read brings at most 125 of them", count(len(b), "byte"))
 	}
 	words := make([]uint16, len(b)/2)
 	for i := range words {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/serial"
 )
 
 // planWords is what polling a machine costs.
@@ -61,8 +62,9 @@ func plan(_ context.Context, c call) error {
 		return wrongCall(usage, "every %s: must be between 10ms and 24h", *every)
 	case *latency < 0 || *latency > time.Minute:
 		return wrongCall(usage, "latency %s: must be between 0s and 1m", *latency)
-	case *baud != 0 && (*baud < 300 || *baud > 230400):
-		return wrongCall(usage, "baud %d: must be between 300 and 230400", *baud)
+	}
+	if err := (serial.Config{Port: "/", Baud: *baud}).Check(); err != nil {
+		return wrongCall(usage, "%w", err)
 	}
 	p, err := c.profile(*name)
 	if err != nil {
@@ -101,7 +103,7 @@ func makePlan(p *modbus.Profile, baud, units int, every, latency time.Duration) 
 	w.PollUS, w.FastUS = all.Microseconds(), fast.Microseconds()
 	if baud > 0 {
 		perPoll := fast + (all-fast)/slowPolls
-		w.LoadPermille = int64(time.Duration(units) * perPoll * 1000 / every)
+		w.LoadPermille = int64((time.Duration(units)*perPoll*1000 + every/2) / every)
 		switch {
 		case w.LoadPermille > 1000:
 			w.Warning = "the line cannot carry it: polls will be left out; poll less often, raise the baud or use a second line"
@@ -140,4 +142,8 @@ func (w planWords) print(out *output, p *modbus.Profile, every time.Duration) {
 	}
 }
 
-func milliseconds(us int64) string { return fmt.Sprintf("%d.%d ms", us/1000, us%1000/100) }
+// milliseconds rounds to a tenth, so that what is the same does not differ by a digit.
+func milliseconds(us int64) string {
+	tenths := (us + 50) / 100
+	return fmt.Sprintf("%d.%d ms", tenths/10, tenths%10)
+}

@@ -21,6 +21,7 @@ func shipped(t testing.TB) []string {
 }
 
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	files := shipped(t)
 	stdout, stderr, code := run(t, "", append([]string{"check"}, files...)...)
 	if code != program.Done || strings.Count(stdout, "in order") != len(files) || stderr != "" {
@@ -58,6 +59,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	var all strings.Builder
 	for _, args := range [][]string{
 		{"-profile", "laumas-tlb"},
@@ -80,6 +82,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestOwnProfiles(t *testing.T) {
+	t.Parallel()
 	good, err := os.ReadFile(devices + "laumas-tlb.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +100,7 @@ func TestOwnProfiles(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	var all strings.Builder
 	for _, args := range [][]string{
 		{"-hex", "0000 3034", "-display", "12340"},
@@ -119,6 +123,7 @@ func TestOrder(t *testing.T) {
 // The word orders of one number of each kind, as Modbus machines send them: the right form must be
 // marked, and each wrong order must not.
 func TestOrderFindsEveryOrder(t *testing.T) {
+	t.Parallel()
 	orders := []string{"ABCD", "CDAB", "BADC", "DCBA"}
 	for _, test := range []struct {
 		kind, display string

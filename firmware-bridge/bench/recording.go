@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -58,15 +59,31 @@ func parseChunk(line string) (Chunk, error) {
 	return Chunk{time.Duration(us) * time.Microsecond, b}, err
 }
 
-// ReadRecording reads all chunks. Their times must not run backwards.
+// ReadRecording reads all chunks. Their times must not run backwards. A last line without its end
+// that cannot be read is what a power cut left of it, and is no mistake.
 func ReadRecording(r io.Reader) ([]Chunk, error) {
-	s := bufio.NewScanner(io.LimitReader(r, largestRecording))
-	s.Buffer(make([]byte, 0, 4096), longestLine)
+	limited := &io.LimitedReader{R: r, N: largestRecording + 1}
+	in := lineReader{bufio.NewReader(limited)}
 	var all []Chunk
-	for n := 1; s.Scan(); n++ {
-		c, err := parseChunk(s.Text())
-		if err == nil && len(all) > 0 && len(c.Bytes) > 0 && c.At < all[len(all)-1].At {
-			err = errors.New("the time runs backwards")
+	for n := 1; ; n++ {
+		line, err := in.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if limited.N <= 0 {
+			return nil, fmt.Errorf("is larger than %d MiB; cut it into pieces at line ends", largestRecording>>20)
+		}
+		c, err := parseChunk(line.text)
+		switch {
+		case line.long:
+			err = errLongLine
+		case err != nil && !line.ended && len(all) > 0:
+			return all, nil
+		case err == nil && len(all) > 0 && len(c.Bytes) > 0 && c.At < all[len(all)-1].At:
+			err = errors.New("the time runs backwards; is it made of two recordings?")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
@@ -75,11 +92,8 @@ func ReadRecording(r io.Reader) ([]Chunk, error) {
 			all = append(all, c)
 		}
 	}
-	if err := s.Err(); err != nil {
-		return nil, err
-	}
 	if len(all) == 0 {
-		return nil, errors.New("holds no bytes")
+		return nil, errors.New("holds no bytes; record again while the line sends")
 	}
 	return all, nil
 }
@@ -105,80 +119,140 @@ func record(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	if line.Port == "" || len(given) != 1 || *length < 0 {
-		return wrongCall("usage: firmware-bridge record "+synopsis, "record needs a port and the name of a file that is not there yet")
+	const usage = "usage: firmware-bridge record " + synopsis
+	switch {
+	case line.Port == "":
+		return wrongCall(usage, "record needs a port%s", whichPort())
+	case len(given) != 1:
+		return wrongCall(usage, "record needs the name of a file that is not there yet")
+	case *length < 0:
+		return wrongCall(usage, "for %s: must not be negative", *length)
 	}
-	file, err := os.OpenFile(given[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return fmt.Errorf("%w; a recording is never overwritten", err)
+	if err := line.Check(); err != nil {
+		return wrongCall(usage, "%w", err)
 	}
-	port, err := serial.OpenContext(ctx, *line)
+	name := given[0]
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s: is there already, and a recording is never overwritten; choose another name", name)
+	case err != nil:
+		return fmt.Errorf("%s: %w; check that the folder is there and can be written", name, pathless(err))
+	}
+	port, err := openPort(ctx, *line)
 	if err != nil {
-		return errors.Join(err, file.Close(), os.Remove(given[0]))
+		return errors.Join(err, file.Close(), os.Remove(name))
 	}
 	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read
 	defer stop()
-	k := keeper{port: port, line: *line, length: *length, bar: c.progress(*asJSON)}
-	err = k.keep(ctx, file)
+	k := keeper{port: port, line: *line, length: *length, file: file, bar: c.progress(*asJSON)}
+	err = k.keep(ctx)
 	k.bar.clear()
 	if errors.Is(err, os.ErrClosed) && ctx.Err() != nil {
 		err = nil // stopped by a signal, as is usual
 	}
 	err = errors.Join(err, file.Sync(), file.Close(), port.Close())
+	if k.pieces == 0 {
+		err = errors.Join(err, os.Remove(name)) // it would only be in the way of the next attempt
+		if err == nil && ctx.Err() == nil {
+			err = fmt.Errorf("%s: nothing came in %s, and %s is not kept: is the machine on, its output enabled, the cable plugged?", line.Port, *length, name)
+		}
+	}
 	switch out := c.output(); {
 	case *asJSON:
-		out.json(map[string]any{"file": given[0], "bytes": k.bytes, "pieces": k.pieces, "lost": err != nil})
+		out.json(map[string]any{"file": name, "bytes": k.bytes, "pieces": k.pieces, "lost": err != nil})
 		return errors.Join(err, out.failed())
-	case k.bytes == 0:
-		fmt.Fprintf(c.env.Stderr, "%s: nothing came\n", given[0])
+	case k.pieces == 0:
+		if err == nil {
+			fmt.Fprintf(c.env.Stderr, "nothing came, and %s is not kept\n", name)
+		}
 	default:
-		fmt.Fprintf(c.env.Stderr, "%s: %s in %s\n", given[0], count(int(k.bytes), "byte"), count(k.pieces, "piece"))
+		fmt.Fprintf(c.env.Stderr, "%s: %s in %s\n", name, count(int(k.bytes), "byte"), count(k.pieces, "piece"))
 	}
 	return err
 }
 
 // keeper writes one recording.
 type keeper struct {
-	port   *serial.Port
+	port   io.Reader
 	line   serial.Config
 	length time.Duration // 0: until it is interrupted
+	file   recordingFile
 	bar    *progress
 
-	pieces int
-	bytes  int64
+	waiting []byte // whole lines that are not in the file yet
+	sizes   []int  // of the pieces in waiting, in bytes of the line
+	written int64  // of the file, up to the end of a line
+	pieces  int    // in the file
+	bytes   int64  // in the file
 }
+
+// recordingFile is what keeper needs of a file.
+type recordingFile interface {
+	io.Writer
+	Truncate(size int64) error
+}
+
+// mostWaiting is how much is lost at most when the process is killed.
+const mostWaiting = 4096
 
 // keep writes pieces until the time is over, the line is lost or the file is full. What came
 // before a failure stays in the file.
-func (k *keeper) keep(ctx context.Context, file io.Writer) (err error) {
-	w := bufio.NewWriter(file)
-	defer func() { err = errors.Join(err, w.Flush()) }()
+func (k *keeper) keep(ctx context.Context) (err error) {
 	start := time.Now()
-	fmt.Fprintf(w, "%s\n# %s %d %s, %s\n", recordingHead, k.line.Port, k.line.Baud, k.line.Format, start.UTC().Format(time.RFC3339))
+	k.waiting = fmt.Appendf(nil, "%s\n# %s %d %s, %s\n", recordingHead, k.line.Port, k.line.Baud, k.line.Format, start.UTC().Format(time.RFC3339))
+	full := false
+	defer func() {
+		if !full {
+			err = errors.Join(err, k.flush())
+		}
+	}()
 	var buf [4096]byte
 	var text []byte
-	written := 0
+	came := int64(0)
 	for ctx.Err() == nil && (k.length == 0 || time.Since(start) < k.length) {
-		k.bar.show(time.Since(start), k.length, fmt.Sprintf("%s in %s", count(int(k.bytes), "byte"), count(k.pieces, "piece")))
+		k.bar.show(time.Since(start), k.length, fmt.Sprintf("%s in %s", count(int(came), "byte"), count(k.pieces+len(k.sizes), "piece")))
 		n, err := k.port.Read(buf[:])
 		at := time.Since(start)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if err := w.Flush(); err != nil { // the line is silent: a good moment
+		silent := errors.Is(err, os.ErrDeadlineExceeded)
+		if err != nil && !silent {
+			return err
+		}
+		if n > 0 {
+			text = Chunk{at, buf[:n]}.append(text[:0])
+			if k.written+int64(len(k.waiting)+len(text)) > largestRecording {
+				return fmt.Errorf("the recording would be larger than %d MiB: begin a new one", largestRecording>>20)
+			}
+			came += int64(n)
+			k.waiting, k.sizes = append(k.waiting, text...), append(k.sizes, n)
+		}
+		if silent || len(k.waiting) > mostWaiting { // a silent line is a good moment
+			if err := k.flush(); err != nil {
+				full = true
 				return err
 			}
-			continue
 		}
-		if err != nil {
-			return err
-		}
-		text = Chunk{at, bytes.Clone(buf[:n])}.append(text[:0])
-		if written += len(text); written > largestRecording {
-			return fmt.Errorf("the recording would be larger than %d MiB: begin a new one", largestRecording>>20)
-		}
-		if _, err := w.Write(text); err != nil {
-			return err
-		}
-		k.pieces, k.bytes = k.pieces+1, k.bytes+int64(n)
 	}
 	return nil
+}
+
+// flush writes what is waiting. Of a line that has no room on the disk nothing stays: a torn one
+// would hold fewer bytes than came, and nothing would say so.
+func (k *keeper) flush() error {
+	n, err := k.file.Write(k.waiting)
+	whole := bytes.LastIndexByte(k.waiting[:n], '\n') + 1
+	k.written += int64(whole)
+	if err != nil {
+		err = fmt.Errorf("%w; what came before is kept: make room, or record to another disk", err)
+		if cut := k.file.Truncate(k.written); cut != nil {
+			err = errors.Join(err, cut)
+		}
+	}
+	for line := range bytes.Lines(k.waiting[:whole]) {
+		if line[0] != '#' {
+			k.pieces, k.bytes, k.sizes = k.pieces+1, k.bytes+int64(k.sizes[0]), k.sizes[1:]
+		}
+	}
+	k.waiting, k.sizes = k.waiting[:0], k.sizes[:0]
+	return err
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +82,24 @@ func TestReplayEnds(t *testing.T) {
 	})
 }
 
+// What is due already is not waited for, and an ended context is never passed over for it.
+func TestWaitForWhatIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		for _, d := range []time.Duration{0, -time.Second} {
+			if err := bench.Wait(ctx, d); err != nil {
+				t.Errorf("%s: %v", d, err)
+			}
+		}
+		cancel(errBroken)
+		for range 100 { // a timer that is due would be chosen every other time
+			if err := bench.Wait(ctx, 0); !errors.Is(err, errBroken) {
+				t.Fatalf("ended: %v", err)
+			}
+		}
+	})
+}
+
 func TestReadRecording(t *testing.T) {
 	got, err := bench.ReadRecording(strings.NewReader("# steelyard recording 1\n\n0 022b\n1041 03 # the end\n1041 04\n7000001 05\n"))
 	if diff := cmp.Diff(capture(), got); diff != "" || err != nil {
@@ -98,6 +119,103 @@ func TestReadRecording(t *testing.T) {
 		if _, err := bench.ReadRecording(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30q: %v, want %q", text, err, want)
 		}
+	}
+}
+
+// pieces is a line that brings some and is lost then.
+type pieces [][]byte
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(*p) == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n := copy(b, (*p)[0])
+	*p = (*p)[1:]
+	return n, nil
+}
+
+// disk is a file on a disk that has no more room than this.
+type disk struct {
+	bytes.Buffer
+	room int
+}
+
+func (d *disk) Write(b []byte) (int, error) {
+	if fits := d.room - d.Len(); fits < len(b) {
+		n, _ := d.Buffer.Write(b[:max(fits, 0)])
+		return n, syscall.ENOSPC
+	}
+	return d.Buffer.Write(b)
+}
+
+func (d *disk) Truncate(size int64) error { d.Buffer.Truncate(int(size)); return nil }
+
+// A disk that is full, with room for any number of bytes: what is kept can be replayed, is what came
+// first, and is as much as record says; the error comes once and says what to do.
+func TestRecordOnAFullDisk(t *testing.T) {
+	line := func() (all pieces) {
+		for i := range 400 {
+			all = append(all, fmt.Appendf(nil, "\x02+%06d015\x03", i))
+		}
+		return all
+	}
+	var whole []byte
+	for _, p := range line() {
+		whole = append(whole, p...)
+	}
+	for room := 0; room < 11_000; room += 97 {
+		came, file := line(), &disk{room: room}
+		kept, n, err := bench.Keep(t.Context(), &came, file)
+		if !errors.Is(err, syscall.ENOSPC) || strings.Count(err.Error(), "no space left") != 1 || !strings.Contains(err.Error(), "make room") {
+			t.Fatalf("room for %d bytes: %v", room, err)
+		}
+		chunks, err := bench.ReadRecording(&file.Buffer)
+		if kept == 0 && len(chunks) == 0 {
+			continue
+		}
+		var got []byte
+		for _, c := range chunks {
+			got = append(got, c.Bytes...)
+		}
+		if err != nil || len(chunks) != kept || int64(len(got)) != n || !bytes.HasPrefix(whole, got) || room > 9000 && kept == 0 {
+			t.Fatalf("room for %d bytes: %d of %d pieces can be read, %d of %d bytes: %v", room, len(chunks), kept, len(got), n, err)
+		}
+	}
+}
+
+// A power cut leaves the last line torn, wherever it was cut: what came before it can be replayed.
+func TestReadRecordingAfterAPowerCut(t *testing.T) {
+	const whole = "# steelyard recording 1\n0 022b\n1041 0304\n7000001 0506\n"
+	first := strings.Index(whole, "\n1041") + 1
+	for cut := first; cut <= len(whole); cut++ {
+		got, err := bench.ReadRecording(strings.NewReader(whole[:cut]))
+		if err != nil || len(got) < 1 || !bytes.Equal(got[0].Bytes, []byte{2, 0x2B}) || len(got) > 1 && got[1].At != 1041*time.Microsecond {
+			t.Errorf("cut behind %q: %v, %v", whole[:cut], got, err)
+		}
+	}
+	// The same line with its end is no torn one, but a mistake.
+	if _, err := bench.ReadRecording(strings.NewReader("0 022b\n1041 030\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a line that is wrong is passed over: %v", err)
+	}
+}
+
+// A line that is silent leaves no file behind, which would only be in the way of the next attempt,
+// and a script is told by the exit code.
+func TestRecordOfSilence(t *testing.T) {
+	t.Parallel()
+	silent, file := terminalOf(t), filepath.Join(t.TempDir(), "recording.txt")
+	for range 2 {
+		stdout, stderr, code := run(t, "", "record", "-port", silent.Path(), "-for", "50ms", file)
+		if code != program.Failed || stdout != "" || !strings.Contains(stderr, "nothing came in 50ms") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("code %d: %s%s", code, stdout, stderr)
+		}
+	}
+	stdout, _, code := run(t, "", "record", "-port", silent.Path(), "-for", "50ms", "-json", file)
+	if got := objects(t, stdout); code != program.Failed || len(got) != 1 || got[0]["pieces"] != 0.0 {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a recording of nothing is left behind")
 	}
 }
 

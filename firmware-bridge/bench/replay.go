@@ -5,12 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
-
-	"steelyard/firmware-bridge/serial"
-	"steelyard/firmware-bridge/sim"
 )
 
 // replay sends a recording with the times at which it came.
@@ -32,13 +27,20 @@ func replay(ctx context.Context, c call) error {
 	case len(given) != 1:
 		return wrongCall(usage, "replay needs a recording")
 	case one(line.Port, *pty, *listen) != 1:
-		return wrongCall(usage, "replay needs one of -pty, -listen and -port")
+		return wrongCall(usage, "replay needs one of -pty, -listen and -port, and only one")
 	case !(*speed >= 0.01 && *speed <= 1000):
 		return wrongCall(usage, "speed %g: must be between 0.01 and 1000", *speed)
 	case *after < 0 || *after > time.Hour:
 		return wrongCall(usage, "after %s: must be between 0s and 1h", *after)
 	}
-	file, err := os.Open(given[0])
+	if *pty != "" || *listen != "" {
+		if err := c.refuse("sets a real line, which -port names; leave it out", "baud", "format", "dtr", "rts"); err != nil {
+			return err
+		}
+	} else if err := line.Check(); err != nil {
+		return wrongCall(usage, "%w", err)
+	}
+	file, err := openInput(given[0])
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func replay(ctx context.Context, c call) error {
 	}
 	var to io.WriteCloser
 	if line.Port != "" {
-		to, err = serial.OpenContext(ctx, *line)
+		to, err = openPort(ctx, *line)
 	} else {
 		to, err = openLine(*pty, *listen, 0)
 	}
@@ -135,16 +137,4 @@ func one(texts ...string) (n int) {
 		}
 	}
 	return n
-}
-
-// openLine makes a line whose far end somebody else opens.
-func openLine(pty, listen string, baud int) (sim.Line, error) {
-	if pty != "" {
-		return sim.OpenPty(sim.PtyConfig{Link: pty, Baud: baud})
-	}
-	address, ok := strings.CutPrefix(listen, "tcp://")
-	if !ok {
-		return nil, wrongCall("", "listen %.80q: write tcp://host:port", listen)
-	}
-	return sim.ListenTCP(address)
 }

@@ -40,6 +40,7 @@ type candidate struct {
 const (
 	leastFrames    = 5
 	leastExplained = 900 // permille
+	worthHearing   = 500 // permille: with frames among so few bytes, two that were torn weigh too much
 	checkedFrame   = 3
 	plainFrame     = 1
 	strayByte      = -2
@@ -83,6 +84,37 @@ func (s *search) rank(pieces [][]byte) []candidate {
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.Score, a.Score) })
 	return all
+}
+
+// fewBytes are too few to say that no dialect explains them.
+const fewBytes = 12 * leastFrames
+
+// undecided says whether the bytes of a line allow no judgement yet: they are few, or a dialect
+// explains them and has only not shown enough frames.
+func (s *search) undecided(pieces [][]byte) bool {
+	came := 0
+	for _, p := range pieces {
+		came += len(p)
+	}
+	if came == 0 || len(s.rank(pieces)) > 0 {
+		return false
+	}
+	if came < fewBytes {
+		return true
+	}
+	explains := func(d weighbridge.Dialect, o weighbridge.Options) bool {
+		c, _ := score(d, o, pieces)
+		return c.Frames > 0 && c.Frames < leastFrames && c.Explained >= worthHearing
+	}
+	for _, m := range s.models {
+		if d, _ := m.Speaks(); (d.Name == "generic" || s.model != nil) && explains(d, m.Options) {
+			return true
+		}
+	}
+	return s.model == nil && slices.ContainsFunc(weighbridge.Dialects(), func(d weighbridge.Dialect) bool {
+		return d.Name != "generic" && (s.only == "" || s.only == d.Name) &&
+			slices.ContainsFunc(variants(d), func(o weighbridge.Options) bool { return explains(d, o) })
+	})
 }
 
 // layouts scores the models whose frames their own files describe. One that reads the same as a

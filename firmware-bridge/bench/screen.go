@@ -32,30 +32,78 @@ type screen struct {
 // due says whether a picture may be drawn.
 func (s *screen) due(now time.Time) bool { return now.Sub(s.drawn) >= leastRedraw }
 
-// draw shows the lines, cut to the terminal's size as it is now.
+// draw shows the lines, folded to the terminal's size as it is now. Each picture is one write that
+// hides the cursor and shows it again, so that the terminal is in order whatever ends or stops the
+// program between two of them.
 func (s *screen) draw(now time.Time, lines []string) {
 	width, height := sizeOf(s.fd)
 	var b strings.Builder
+	b.WriteString(hideCursor)
 	if s.drawn.IsZero() {
-		b.WriteString(hideCursor + "\x1b[2J")
+		b.WriteString("\x1b[2J")
 	}
 	s.drawn = now
 	b.WriteString(home)
-	for i, line := range lines[:min(len(lines), height-1)] {
-		strong := strings.HasPrefix(line, bold)
-		cut := []rune(strings.TrimPrefix(line, bold))
-		if cut = cut[:min(len(cut), width)]; strong {
-			fmt.Fprintf(&b, "%s%s%s", bold, string(cut), plain)
-		} else {
-			b.WriteString(string(cut))
+	rows := fitted(lines, width, height-1)
+	for i, row := range rows {
+		if text, strong := strings.CutPrefix(row, bold); strong {
+			row = bold + text + plain
 		}
-		b.WriteString(clearLine)
-		if i < height-2 {
+		b.WriteString(row + clearLine)
+		if i < len(rows)-1 || len(rows) < height-1 {
 			b.WriteString("\r\n")
 		}
 	}
-	b.WriteString(clearBelow)
+	b.WriteString(clearBelow + showCursor)
 	s.out.printf("%s", b.String())
+}
+
+// width of the terminal as it is now.
+func (s *screen) width() int {
+	width, _ := sizeOf(s.fd)
+	return width
+}
+
+// fitted folds lines to a width, and says below how many rows a height has no place for: what is
+// not seen must not be taken for what is not there.
+func fitted(lines []string, width, height int) []string {
+	var rows []string
+	for _, line := range lines {
+		text, strong := strings.CutPrefix(line, bold)
+		for _, row := range fold(text, width, 2) {
+			if strong {
+				row = bold + row
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) > height && height > 0 {
+		hidden := len(rows) - height + 1
+		rows = append(rows[:height-1], fold(fmt.Sprintf("… %s more: make the window larger", count(hidden, "row")), width, 0)[0])
+	}
+	return rows
+}
+
+// fold breaks a line at its blanks into rows of at most width characters; all but the first are
+// indented. One word that is longer is broken anywhere.
+func fold(line string, width, indent int) (rows []string) {
+	rest := []rune(line)
+	for len(rest) > width && width > 2*indent {
+		first := indent
+		if len(rows) == 0 {
+			first = len(rest) - len([]rune(strings.TrimLeft(line, " ")))
+		}
+		at := width
+		for at > first && rest[at] != ' ' {
+			at--
+		}
+		if at <= first {
+			at = width
+		}
+		rows = append(rows, strings.TrimRight(string(rest[:at]), " "))
+		rest = []rune(strings.Repeat(" ", indent) + strings.TrimLeft(string(rest[at:]), " "))
+	}
+	return append(rows, string(rest[:min(len(rest), max(width, 0))]))
 }
 
 // sizeOf is a terminal's size as it is now.
@@ -69,7 +117,7 @@ func sizeOf(fd int) (width, height int) {
 // leave gives the terminal back with the last picture on it.
 func (s *screen) leave() {
 	if !s.drawn.IsZero() {
-		s.out.printf("%s\r\n", showCursor)
+		s.out.printf("\r\n")
 	}
 }
 
@@ -78,6 +126,7 @@ type rate struct {
 	since  time.Time
 	before uint64
 	tenths uint64 // in ten seconds
+	known  bool   // a second is over
 }
 
 // update takes the total so far.
@@ -87,11 +136,16 @@ func (r *rate) update(now time.Time, total uint64) {
 		r.since, r.before = now, total
 	case passed >= time.Second:
 		r.tenths = (total - r.before) * uint64(10*time.Second/time.Millisecond) / uint64(passed.Milliseconds())
-		r.since, r.before = now, total
+		r.since, r.before, r.known = now, total, true
 	}
 }
 
-func (r rate) String() string { return fmt.Sprintf("%d.%d/s", r.tenths/10, r.tenths%10) }
+func (r rate) String() string {
+	if !r.known {
+		return "-/s"
+	}
+	return fmt.Sprintf("%d.%d/s", r.tenths/10, r.tenths%10)
+}
 
 // recent keeps the last few lines.
 type recent struct {
@@ -105,20 +159,12 @@ func (r *recent) add(line string) {
 	}
 }
 
-// folded gives the lines in pieces that fit a screen of 80 characters.
-func (r *recent) folded() []string {
-	const width, indent = 78, "              "
+// folded gives the lines in rows that fit a screen, and are not longer than a person likes to read.
+func (r *recent) folded(width int) []string {
+	const widest, indent = 78, len("15:04:05.000  ")
 	var all []string
 	for _, line := range r.lines {
-		for len(line) > width {
-			cut := strings.LastIndexByte(line[:width], ' ')
-			if cut <= len(indent) {
-				break // one word is that long
-			}
-			all = append(all, line[:cut])
-			line = indent + line[cut+1:]
-		}
-		all = append(all, line)
+		all = append(all, fold(line, min(width, widest), min(indent, width/4))...)
 	}
 	return all
 }

@@ -6,10 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"steelyard/firmware-bridge/bench"
 	"steelyard/internal/program"
 )
 
@@ -25,6 +29,12 @@ type desk struct {
 // sit starts a tmux server on its own socket, with the program as its only window.
 func sit(t *testing.T, args ...string) *desk {
 	t.Helper()
+	return sitAt(t, 100, 30, "", args...)
+}
+
+// sitAt is sit at a terminal of another size or, where it is named, kind.
+func sitAt(t *testing.T, width, height int, kind string, args ...string) *desk {
+	t.Helper()
 	d := &desk{t: t, socket: filepath.Join(t.TempDir(), "tmux")}
 	self, err := os.Executable()
 	if err != nil {
@@ -35,8 +45,11 @@ func sit(t *testing.T, args ...string) *desk {
 		quoted = append(quoted, "'"+a+"'")
 	}
 	// The interrupt key reaches the shell as well, which must outlive it. A shell of a known kind waits behind the program, so that its last picture can be looked at.
-	command := fmt.Sprintf("trap : INT; STEELYARD_BENCH=1 %s; echo \"code $?.\"; exec sleep 300", strings.Join(quoted, " "))
-	d.tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "/bin/sh", "-c", command)
+	if kind != "" {
+		kind = "TERM=" + kind + " "
+	}
+	command := fmt.Sprintf("trap : INT; STEELYARD_BENCH=1 %s%s; echo \"code $?.\"; exec sleep 300", kind, strings.Join(quoted, " "))
+	d.tmux("-f", "/dev/null", "new-session", "-d", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height), "/bin/sh", "-c", command)
 	t.Cleanup(func() { d.tmux("kill-server") })
 	return d
 }
@@ -70,14 +83,34 @@ func (d *desk) sees(want ...string) string {
 	return ""
 }
 
+// matches waits until the screen does.
+func (d *desk) matches(want *regexp.Regexp) {
+	d.t.Helper()
+	var screen string
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if screen = d.tmux("capture-pane", "-p"); want.MatchString(screen) {
+			return
+		}
+	}
+	d.t.Fatalf("%s is not on the screen:\n%s", want, screen)
+}
+
 func (d *desk) types(keys ...string) { d.t.Helper(); d.tmux(append([]string{"send-keys"}, keys...)...) }
+
+// frameRate is any: how fast a simulated machine sends depends on the computer.
+var frameRate = regexp.MustCompile(`frames +\d+ +\d+\.\d/s   rejected 0`)
 
 func TestShowOnAScreen(t *testing.T) {
 	path := link(t)
 	machine := start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960")
 	machine.at()
 	d := sit(t, "show", "-port", path, "-dialect", "yaohua-tf0", "-unit", "kg")
-	screen := d.sees("    23960 kg", "listening for", "last frames", "last bytes", "02 2B 30 32 33 39 36 30 30 31 35 03", "10.0/s")
+	screen := d.sees("    23960 kg", "listening for", "last frames", "last bytes", "02 2B 30 32 33 39 36 30 30 31 35 03", "rejected 0")
+	for end := time.Now().Add(patience); !frameRate.MatchString(screen); screen = d.sees("rejected 0") {
+		if time.Now().After(end) {
+			t.Fatalf("no rate of frames is shown:\n%s", screen)
+		}
+	}
 	if strings.Count(screen, "last frames") != 1 || strings.Contains(screen, "errors") {
 		t.Errorf("the picture is not drawn over the one before, or shows errors:\n%s", screen)
 	}
@@ -128,40 +161,153 @@ func TestShowInAPipe(t *testing.T) {
 	if code != program.Done || strings.Count(stdout, "12.34 kg  net  stable") != 3 || strings.Contains(stdout, "\x1b") {
 		t.Errorf("code %d: %q%s", code, stdout, stderr)
 	}
-	stdout, _, code = run(t, "", "show", "-port", path, "-for", "300ms")
-	if code != program.Done || !strings.Contains(stdout, "ST,") || !strings.Contains(stdout, "67 0D 0A") {
+	stdout, _, code = run(t, "", "show", "-port", path, "-count", "30")
+	var all strings.Builder // where the pieces of a line end, nobody knows
+	for line := range strings.Lines(stdout) {
+		all.WriteString(strings.ReplaceAll(strings.Split(line, "  ")[1], " ", ""))
+	}
+	if code != program.Done || strings.Count(stdout, "\n") != 30 || !strings.Contains(all.String(), "53542C4E542C2B303031322E33346B670D0A") {
 		t.Errorf("bytes only: code %d: %q", code, stdout)
 	}
 }
 
-// Work that takes long shows how far it is at the foot of a terminal, and leaves nothing of it
-// there.
-func TestLongWorkShowsProgress(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "line")
+// On a screen that is too small nothing is cut off unsaid: what is wide is folded, and what has no
+// place below is counted. The state of the line is the last thing that may be missing.
+func TestShowOnASmallScreen(t *testing.T) {
+	path := link(t)
 	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960").at()
-	recording := filepath.Join(dir, "recording.txt")
-	d := sit(t, "record", "-port", path, "-for", "3s", recording)
-	d.sees("[", " %  0:0", " left  ", "pieces")
-	if screen := d.sees("bytes in", "code 0."); strings.Contains(screen, " left") {
-		t.Errorf("record leaves its bar behind:\n%s", screen)
-	}
-	d = sit(t, "replay", recording, "-pty", filepath.Join(dir, "again"))
-	d.sees("[###", " %  0:0", " left  ", "pieces sent")
-	if screen := d.sees(" sent\n", "code 0."); strings.Contains(screen, " left") {
-		t.Errorf("replay leaves its bar behind:\n%s", screen)
-	}
-	d = sit(t, "replay", recording, "-loop", "-pty", filepath.Join(dir, "again"))
-	d.sees("0:01  ", "pieces sent") // with no end in sight the time that has passed
+	d := sitAt(t, 40, 12, "", "show", "-port", path, "-dialect", "yaohua-tf0")
+	d.sees("listening", "    23960", "rejected 0", "… ", "more: make the window larger")
 	d.types("C-c")
 	d.sees("code 0.")
-	d = sit(t, "find", "-port", filepath.Join(dir, "line"), "-baud", "600,9600", "-format", "8N1", "-listen", "1s", "-known", "23960")
-	d.sees("[", " %  0:0", " left  listening at 600 8N1")
-	if screen := d.sees("600 8N1: ", "For edge.yaml", "code 0."); strings.Contains(screen, " left") {
+}
+
+// The terminal is in order at every moment between two pictures, so also when the program is stopped
+// and not ended, and when it is killed.
+func TestShowLeavesTheCursor(t *testing.T) {
+	path := link(t)
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960").at()
+	for _, signal := range []string{"-STOP", "-KILL"} {
+		d := sit(t, "show", "-port", path, "-dialect", "yaohua-tf0")
+		d.sees("    23960", "last bytes")
+		child := strings.TrimSpace(d.shell("pgrep -P " + strings.TrimSpace(d.tmux("display", "-p", "#{pane_pid}"))))
+		d.shell("kill " + signal + " " + child)
+		if signal == "-KILL" {
+			d.sees("code 137.")
+		} else {
+			d.stopped(child)
+		}
+		var state string // what was written before is drawn a little later
+		for end := time.Now().Add(patience / 3); state != "1 0" && time.Now().Before(end); {
+			state = strings.TrimSpace(d.tmux("display", "-p", "#{cursor_flag} #{alternate_on}"))
+		}
+		if state != "1 0" {
+			t.Errorf("behind kill %s the cursor and the other screen are %q, want 1 0", signal, state)
+		}
+		if signal == "-STOP" {
+			d.shell("kill -CONT " + child)
+			d.types("C-c")
+			d.sees("code 0.")
+		}
+	}
+}
+
+// shell runs a command beside the terminal.
+func (d *desk) shell(command string) string {
+	d.t.Helper()
+	out, err := exec.Command("/bin/sh", "-c", command).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+// stopped waits until a process is.
+func (d *desk) stopped(pid string) {
+	d.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		data, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if _, behind, _ := strings.Cut(string(data), ") "); strings.HasPrefix(behind, "T") {
+			return
+		}
+	}
+	d.t.Fatalf("process %s does not stop", pid)
+}
+
+// A terminal that knows no control sequences gets lines.
+func TestShowOnADumbTerminal(t *testing.T) {
+	path := link(t)
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960").at()
+	d := sitAt(t, 100, 30, "dumb", "show", "-port", path, "-dialect", "yaohua-tf0", "-count", "3")
+	if screen := d.sees("code 0."); strings.Count(screen, "  02 2B 30 32 33 39 36 30 30 31 35 03\n") != 3 || strings.Contains(screen, "last") {
+		t.Errorf("three frames are shown as\n%s", screen)
+	}
+}
+
+// Lines are folded at blanks to any width, without a character lost, and to any height.
+func TestFitted(t *testing.T) {
+	const bold = "\x1b[1m"
+	lines := []string{"    23960 kg  stable", "", bold + "a word-that-is-longer-than-any-screen b c", "12:00:00  ünïcödé bytes ünïcödé bytes"}
+	for width := 1; width < 60; width++ {
+		rows := bench.Fitted(lines, width, 1000)
+		var got, want []string
+		for _, row := range rows {
+			if n := utf8.RuneCountInString(strings.TrimPrefix(row, bold)); n > width {
+				t.Fatalf("width %d: %q has %d", width, row, n)
+			}
+			got = append(got, strings.Fields(strings.TrimPrefix(row, bold))...)
+		}
+		for _, line := range lines {
+			want = append(want, strings.Fields(strings.TrimPrefix(line, bold))...)
+		}
+		if width > 10 && strings.Join(got, "") != strings.Join(want, "") {
+			t.Errorf("width %d: %q", width, rows)
+		}
+	}
+	for height := 1; height < 8; height++ {
+		rows := bench.Fitted(lines, 80, height)
+		if len(rows) > height || height < 4 && !strings.Contains(rows[len(rows)-1], fmt.Sprintf("… %d row", 4-height+1)) || height >= 4 && len(rows) != 4 {
+			t.Errorf("height %d: %q", height, rows)
+		}
+	}
+}
+
+// Work that takes long shows how far it is at the foot of a terminal, and leaves nothing of it
+// there. Each would take an hour; it is interrupted as soon as the bar was seen.
+func TestLongWorkShowsProgress(t *testing.T) {
+	dir := t.TempDir()
+	path, recording := filepath.Join(dir, "line"), filepath.Join(dir, "recording.txt")
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960", "-rate", "40").at()
+	long := filepath.Join(dir, "long.txt")
+	if err := os.WriteFile(long, []byte("0 0203\n30000000 0203\n30000001 0203\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, work := range []struct {
+		args []string
+		bar  string // a pattern, wide enough for a screen that is looked at seldom
+		ends []string
+	}{
+		{[]string{"record", "-port", path, "-for", "1h", recording}, `\[---.* %  59:[0-5]\d left  .*pieces`, []string{"bytes in", "code 0."}},
+		{[]string{"replay", long, "-pty", filepath.Join(dir, "again")}, `\[#.* %  0:[0-2]\d left  1 piece sent`, []string{"2 bytes in 1 piece sent", "code 0."}},
+		{[]string{"replay", long, "-loop", "-speed", "1000", "-pty", filepath.Join(dir, "again")}, `(?m)^0:(0[1-9]|[1-5]\d)  \d+ pieces sent`, []string{" sent\n", "code 0."}}, // with no end in sight the time that has passed
+		{[]string{"find", "-port", path, "-baud", "600,9600", "-format", "8N1", "-listen", "1m"}, `\[.* %  2:[0-5]\d left  listening at 600 8N1`, []string{"code 0."}},
+	} {
+		d := sit(t, work.args...)
+		d.matches(regexp.MustCompile(work.bar))
+		d.types("C-c")
+		if screen := d.sees(work.ends...); strings.Contains(screen, " left") {
+			t.Errorf("%s leaves its bar behind:\n%s", work.args[0], screen)
+		}
+	}
+	// Where the computer is busy and few frames come in this time, find listens for longer by itself.
+	args := []string{"find", "-port", path, "-baud", "9600", "-format", "8N1", "-listen", "1s", "-known", "23960"}
+	if screen := sit(t, args...).sees("9600 8N1: ", "For edge.yaml", "code 0."); strings.Contains(screen, " left") {
 		t.Errorf("find leaves its bar behind:\n%s", screen)
 	}
-	d = sit(t, "find", "-port", filepath.Join(dir, "line"), "-baud", "9600", "-format", "8N1", "-listen", "500ms", "-known", "23960", "-json")
-	if screen := d.sees(`"confirmed"`, "code 0."); strings.Contains(screen, "listening") || strings.Contains(screen, "8N1: ") {
+	if screen := sit(t, append(args, "-json")...).sees(`"confirmed"`, "code 0."); strings.Contains(screen, "listening") || strings.Contains(screen, "8N1: ") {
 		t.Errorf("with -json there is more than JSON:\n%s", screen)
 	}
 }

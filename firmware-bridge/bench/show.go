@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/weighbridge"
 )
@@ -38,7 +39,7 @@ func show(ctx context.Context, c call) error {
 	}
 	usage := "usage: firmware-bridge show " + showSynopsis
 	if one(line.Port, *link) != 1 {
-		return wrongCall(usage, "show needs either a port or a link")
+		return wrongCall(usage, "show needs either a port or a link%s", whichPort())
 	}
 	if *name != "" && *indicator != "" {
 		return wrongCall(usage, "show needs either a dialect or an indicator")
@@ -50,7 +51,10 @@ func show(ctx context.Context, c call) error {
 		return wrongCall(usage, "a dialect or an indicator is on a port, a profile on a link")
 	}
 	if *frames < 0 || *length < 0 {
-		return wrongCall(usage, "count and for: must not be negative")
+		return wrongCall(usage, "count %d, for %s: must not be negative", *frames, *length)
+	}
+	if err := c.checkShow(*line, *link, *name+*indicator); err != nil {
+		return err
 	}
 	out := c.output()
 	var picture *screen
@@ -60,30 +64,85 @@ func show(ctx context.Context, c call) error {
 	}
 	if *length > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, *length)
+		ctx, cancel = context.WithTimeoutCause(ctx, *length, errTimeOver)
 		defer cancel()
 	}
 	var err error
+	came := shown{what: "frame"}
 	if *link != "" {
-		err = c.showMachine(ctx, *link, *profile, *id, *every, *frames, out, picture, *asJSON)
+		came, err = c.showMachine(ctx, *link, *profile, *id, *every, *frames, out, picture, *asJSON)
 	} else {
 		adapt.unit = *id
 		w := &watch{line: *line, out: out, picture: picture, asJSON: *asJSON, most: uint64(*frames), silent: *silent, start: time.Now()}
 		if err = w.prepare(c, *name, *indicator, adapt); err == nil {
 			err = w.run(ctx)
 		}
+		came.number, came.trouble = w.shown, w.trouble
 	}
-	if *length > 0 && errors.Is(err, context.DeadlineExceeded) {
-		err = nil
+	if errors.Is(context.Cause(ctx), errTimeOver) && (err == nil || errors.Is(err, errTimeOver)) {
+		err = came.enough(line.Port+*link, *length, uint64(*frames))
 	}
 	return errors.Join(err, out.failed())
+}
+
+// errTimeOver ends what was to last so long.
+var errTimeOver = errors.New("the time is over")
+
+// shown is what came in the time that was given.
+type shown struct {
+	what    string // frame or poll
+	number  uint64
+	trouble string // the latest; empty: none, or it is over
+}
+
+// enough says whether it is what was waited for: a script must not take silence for a weight.
+func (s shown) enough(where string, length time.Duration, wanted uint64) error {
+	trouble := s.trouble
+	if trouble == "" {
+		trouble = "is the machine on, its output enabled, the cable plugged? or wait longer"
+	}
+	switch {
+	case wanted > 0 && s.number < wanted:
+		return fmt.Errorf("%s: %d of %s came in %s: %s", where, s.number, count(int(wanted), s.what), length, trouble)
+	case s.number == 0:
+		return fmt.Errorf("%s: no %s came in %s: %s", where, s.what, length, trouble)
+	}
+	return nil
+}
+
+// checkShow looks at the line and refuses flags that are about the other kind of it.
+func (c call) checkShow(line serial.Config, link, names string) error {
+	if link == "" {
+		if err := c.refuse("is about a machine on a -link; leave it out", "every"); err != nil {
+			return err
+		}
+		if names == "" {
+			if err := c.refuse("is about an indicator's frames; name the indicator with -dialect or -indicator", append(optionFlags(), "unit", "silent")...); err != nil {
+				return err
+			}
+		}
+		if err := line.Check(); err != nil {
+			return wrongCall("", "%w", err)
+		}
+		return nil
+	}
+	if err := c.refuse("a link has speed, format and control lines in itself, like rtu:///dev/…?baud=19200&format=8E1; leave it out", "baud", "format", "dtr", "rts"); err != nil {
+		return err
+	}
+	if err := c.refuse("is about an indicator, and a link leads to a machine on Modbus; leave it out", append(optionFlags(), "silent")...); err != nil {
+		return err
+	}
+	if _, err := modbus.ParseLink(link); err != nil {
+		return wrongCall("", "%w", err)
+	}
+	return nil
 }
 
 // showDialectFlags leaves -unit to show, where it has two meanings.
 func (c call) showDialectFlags() *dialectFlags {
 	other := newCall("options", c.env)
 	d := other.dialectFlags()
-	for _, name := range []string{"checksum", "dummy-zeros", "no-point", "short", "mask", "characters", "digits", "address", "tare-is", "options"} {
+	for _, name := range optionFlags() {
 		f := other.flags.Lookup(name)
 		c.flags.Var(f.Value, name, f.Usage)
 	}
@@ -109,6 +168,7 @@ type watch struct {
 	rejected uint64    // at the latest message about them
 	moaned   time.Time // of that message; there is at most one a second
 	moan     string    // the latest error; the same one is not said again
+	trouble  string    // the latest error since the latest frame
 	heard    time.Time // when the latest frame came, or the line was opened
 	came     time.Time // when the latest byte came
 	quiet    bool      // that this was long ago is said already
@@ -174,7 +234,7 @@ func (w *watch) run(ctx context.Context) error {
 
 func (w *watch) session(ctx context.Context) error {
 	w.line.Poll = 50 * time.Millisecond
-	port, err := serial.OpenContext(ctx, w.line)
+	port, err := openPort(ctx, w.line)
 	if err != nil {
 		return err
 	}
@@ -285,6 +345,7 @@ func (w *watch) take(now time.Time, b []byte) {
 		}
 		return
 	}
+	w.trouble = ""
 	if w.shown++; w.picture == nil {
 		if w.asJSON {
 			w.out.json(map[string]string{"at": stamp(now), "raw": fmt.Sprintf("%x", b)})
@@ -296,7 +357,7 @@ func (w *watch) take(now time.Time, b []byte) {
 
 func (w *watch) frame(f device.Weight) {
 	f.Raw = bytes.Clone(f.Raw)
-	w.last, w.moan = &f, ""
+	w.last, w.moan, w.trouble = &f, "", ""
 	w.heard, w.quiet = f.At, false
 	if w.shown++; w.most > 0 && w.shown > w.most {
 		return
@@ -319,7 +380,7 @@ func (w *watch) fault(err error) {
 	if err == nil || err.Error() == w.moan {
 		return
 	}
-	w.moan = err.Error()
+	w.moan, w.trouble = err.Error(), err.Error()
 	switch {
 	case w.asJSON:
 		w.out.json(map[string]string{"at": stamp(time.Now()), "error": w.moan})
@@ -363,7 +424,7 @@ func (w *watch) refresh(now time.Time, last bool) {
 	lines = append(lines, fmt.Sprintf("bytes  %8d  %8s%s", w.bytes, w.perByte, unexplained), "")
 	if len(w.errors.lines) > 0 {
 		lines = append(lines, "errors")
-		lines = append(lines, w.errors.folded()...)
+		lines = append(lines, w.errors.folded(w.picture.width())...)
 		lines = append(lines, "")
 	}
 	if w.dialect != nil {

@@ -30,19 +30,21 @@ type machineWatch struct {
 	latest  map[string]device.Value // of every scan: slow registers have scans of their own
 	scans   uint64
 	state   string
+	trouble string // the latest since it was online
 	errors  recent
 	perScan rate
 }
 
-func (c call) showMachine(ctx context.Context, link, profile, id string, every time.Duration, most int, out *output, picture *screen, asJSON bool) error {
+func (c call) showMachine(ctx context.Context, link, profile, id string, every time.Duration, most int, out *output, picture *screen, asJSON bool) (came shown, err error) {
+	came.what = "poll"
 	p, err := c.profile(profile)
 	if err != nil {
-		return err
+		return came, err
 	}
 	unit := uint64(p.Transport.Unit)
 	if id != "" {
 		if unit, err = strconv.ParseUint(id, 10, 8); err != nil {
-			return wrongCall("", "unit %.20q: must be between 0 and 255", id)
+			return came, wrongCall("", "unit %.20q: a unit id on a link is between 0 and 255", id)
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,7 +54,7 @@ func (c call) showMachine(ctx context.Context, link, profile, id string, every t
 	w.bus, err = modbus.New(modbus.Config{Link: link, Units: []modbus.Unit{{Device: "machine", ID: uint8(unit), Profile: p, Every: every}}},
 		w, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return came, err
 	}
 	var drawing sync.WaitGroup
 	if picture != nil {
@@ -68,7 +70,8 @@ func (c call) showMachine(ctx context.Context, link, profile, id string, every t
 	if picture != nil {
 		w.refresh(time.Now())
 	}
-	return err
+	came.number, came.trouble = w.scans, w.trouble
+	return came, err
 }
 
 func (w *machineWatch) Weight(device.Weight) {}
@@ -107,7 +110,9 @@ func (w *machineWatch) Scan(s device.Scan) {
 func (w *machineWatch) Health(h device.Health) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.state = string(h.State)
+	if w.state, w.trouble = string(h.State), ""; h.State != device.Online {
+		w.trouble = h.Detail
+	}
 	switch {
 	case w.asJSON:
 		w.out.json(map[string]string{"at": stamp(h.At), "state": string(h.State), "detail": h.Detail})
@@ -130,7 +135,7 @@ func (w *machineWatch) refresh(now time.Time) {
 	}
 	if len(w.errors.lines) > 0 {
 		lines = append(lines, "errors")
-		lines = append(lines, w.errors.folded()...)
+		lines = append(lines, w.errors.folded(w.picture.width())...)
 		lines = append(lines, "")
 	}
 	if w.scan != nil {

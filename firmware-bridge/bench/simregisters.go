@@ -61,14 +61,15 @@ func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 	}
 	for _, text := range f.units {
 		id, err := strconv.ParseUint(text, 10, 8)
-		if err != nil || id > 247 || id == 0 && !strings.HasPrefix(f.listen, "tcp://") {
-			return wrongCall("", "unit %.20q: must be between 1 and 247", text)
+		overNetwork := strings.HasPrefix(f.listen, "tcp://")
+		if err != nil || !overNetwork && (id == 0 || id > 247) {
+			return wrongCall("", "unit %.20q: must be between 1 and 247, or over tcp:// between 0 and 255", text)
 		}
 		s.units[uint8(id)] = sim.NewRegisters(s.size())
 	}
 	for _, text := range f.set {
 		if err := s.set(text); err != nil {
-			return err
+			return wrongCall("", "set: %w", err)
 		}
 	}
 	if err := s.serve(); err != nil {
@@ -83,16 +84,16 @@ func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 // open opens the link that was asked for.
 func (s *slave) open(f simulateFlags) (err error) {
 	if address, ok := strings.CutPrefix(f.listen, "tcp://"); ok {
-		if s.tcp, err = sim.ServeModbusTCP(address, s.units, 1); err != nil {
+		if s.tcp, err = listening(sim.ServeModbusTCP(address, s.units, 1)); err != nil {
 			return err
 		}
 		s.link = s.tcp
 		return nil
 	}
 	if address, ok := strings.CutPrefix(f.listen, overTCP); ok {
-		s.line, err = sim.ListenTCP(address)
+		s.line, err = openLine("", "tcp://"+address, 0)
 	} else {
-		s.line, err = openLine(f.pty, "", f.baud)
+		s.line, err = openPty(f.pty, f.baud)
 	}
 	if err != nil {
 		return err
@@ -115,7 +116,7 @@ func (s *slave) size() int {
 func (s *slave) set(text string) error {
 	tag, value, ok := strings.Cut(text, "=")
 	if !ok {
-		return fmt.Errorf("%.60q: write tag=value", text)
+		return fmt.Errorf("%.60q: write tag=value, like gross=12340", text)
 	}
 	s.mu.Lock()
 	before, had := s.values[tag]

@@ -80,10 +80,37 @@ func simulate(ctx context.Context, c call) error {
 			return wrongCall(usage, "%w", err)
 		}
 	}
+	if err := c.refuseOthers(f); err != nil {
+		return err
+	}
+	if f.listen != "" {
+		if err := c.refuse("is the pace of a pseudo-terminal, and TCP has none; leave it out", "baud"); err != nil {
+			return err
+		}
+	}
 	if f.profile != "" {
 		return c.simulateProfile(ctx, f)
 	}
 	return c.simulateDialect(ctx, f)
+}
+
+// refuseOthers refuses the flags of other machines than the one that is simulated.
+func (c call) refuseOthers(f simulateFlags) error {
+	if f.profile != "" {
+		return c.refuse("is about an indicator, and -profile is a machine with registers; leave it out", "weight", "hold", "rate", "checksum", "division", "max")
+	}
+	if err := c.refuse("is about registers, and an indicator has none; leave it out", "unit", "set", "empty", "counts"); err != nil {
+		return err
+	}
+	if f.dialect != string(sim.Toledo) {
+		if err := c.refuse("is about Toledo frames; leave it out, or name -dialect "+string(sim.Toledo), "checksum"); err != nil {
+			return err
+		}
+	}
+	if f.dialect != string(sim.Toledo) && f.dialect != string(sim.Yaohua) {
+		return c.refuse(fmt.Sprintf("is about a simulated deck, which only -dialect %s and %s have; leave it out", sim.Toledo, sim.Yaohua), "division", "max")
+	}
+	return nil
 }
 
 // checkListen looks at the address before anything is opened.
@@ -122,21 +149,21 @@ func (c call) perform(ctx context.Context, p puppet, what, commands string, asJS
 	in := readLines(ctx, c.env.Stdin)
 	for out.err == nil {
 		text, err := in.line(ctx)
-		if errors.Is(err, errNoMoreLines) {
-			<-ctx.Done()
-			break
-		}
-		if err != nil {
-			break
-		}
 		words := strings.Fields(text)
-		if len(words) == 0 {
+		said := ""
+		switch {
+		case errors.Is(err, errLongLine):
+		case err != nil: // the input is at its end, or cannot be read any more
+			<-ctx.Done()
+			words = []string{"quit"}
+		case len(words) == 0:
 			continue
+		case words[0] != "quit":
+			said, err = p.obey(words[0], words[1:])
 		}
-		if words[0] == "quit" {
+		if len(words) > 0 && words[0] == "quit" {
 			break
 		}
-		said, err := p.obey(words[0], words[1:])
 		if err != nil {
 			said = "error: " + err.Error()
 		}
@@ -176,10 +203,17 @@ func mass(text string) (unit.Mass, error) {
 	if d, err := unit.ParseDecimal(text); err == nil {
 		return d.Mass(unit.KG)
 	}
-	return unit.ParseMass(text)
+	m, err := unit.ParseMass(text)
+	if err != nil {
+		return 0, fmt.Errorf("weight %.40q: write kilograms, like 12340, or a mass with its unit, like \"12.34 t\"", text)
+	}
+	return m, nil
 }
 
 func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
+	if f.dialect == "generic" {
+		return wrongCall("", "dialect generic: its frames are described by a file; simulate that with -indicator FILE")
+	}
 	s, err := c.speaks(f.dialect, f.indicator, new(dialectFlags))
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,6 +84,7 @@ func TestSimulateForMbpoll(t *testing.T) {
 // Every shipped profile is served and read back over TCP by show: with the values of its first
 // test, through the real bus.
 func TestSimulateEveryProfile(t *testing.T) {
+	t.Parallel()
 	for _, file := range shipped(t) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -208,9 +210,13 @@ func TestSimulateWrapsAndFreezes(t *testing.T) {
 	watch.out.has(t, "heartbeat=")
 	r.says("wrap")
 	r.out.has(t, "before it wraps")
-	watch.out.has(t, "total=999999")
-	watch.out.has(t, "total=0 ")
-	watch.out.has(t, "total=1 ")
+	watch.out.has(t, "total=99999")
+	wrapped := regexp.MustCompile(`(?s)total=99999\d .*total=\d{1,3} `) // not each count is polled on a busy computer
+	for end := time.Now().Add(patience); !wrapped.MatchString(watch.out.String()); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the totaliser does not wrap:\n%s", &watch.out)
+		}
+	}
 	r.says("frozen")
 	r.out.has(t, "frozen after")
 	frozen, _, code := run(t, "", "show", "-link", at, "-profile", "generic-belt", "-every", "300ms", "-count", "6", "-json")
@@ -229,6 +235,7 @@ func TestSimulateWrapsAndFreezes(t *testing.T) {
 }
 
 func TestSimulateDialects(t *testing.T) {
+	t.Parallel()
 	protos, _ := vectors(t)
 	for _, name := range protos {
 		if strings.HasPrefix(name, "modbus-") || name == "systec-rn" || name == "dini-pid" {
@@ -280,8 +287,63 @@ func TestSimulateIndicatorFaults(t *testing.T) {
 	}
 }
 
+// A command that is far too long is no reason to obey no other.
+func TestSimulateOutlivesALongLine(t *testing.T) {
+	t.Parallel()
+	r := start(t, "simulate", "-profile", "laumas-tlb", "-listen", "tcp://127.0.0.1:0")
+	r.at()
+	r.says(strings.Repeat("late ", 1<<20))
+	r.out.has(t, "error: too long")
+	r.says("dropped")
+	r.out.has(t, "dropped after")
+	r.says("quit")
+	if code := r.wait(); code != program.Done {
+		t.Errorf("code %d: %s", code, &r.out)
+	}
+}
+
+// Silence is no success: a script learns by the exit code that less came than it wanted, and why.
+func TestShowOfSilenceFails(t *testing.T) {
+	t.Parallel()
+	silent, scale := terminalOf(t), link(t)
+	start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", scale, "-rate", "20").at()
+	r := start(t, "simulate", "-profile", "laumas-tlb", "-listen", "tcp://127.0.0.1:0")
+	machine := r.at()
+	for _, test := range []struct{ args, want string }{
+		{"-port " + silent.Path() + " -dialect yaohua-tf0 -for 100ms", "no frame came in 100ms: is the machine on"},
+		{"-port " + silent.Path() + " -for 100ms", "no frame came in 100ms"},
+		{"-port " + silent.Path() + "x -for ", ": serial line " + silent.Path() + "x: no such file"},
+		{"-port " + scale + " -dialect yaohua-tf0 -for 300ms -count 5000", " of 5000 frames came in 300ms"},
+		{"-link tcp://127.0.0.1:1 -profile laumas-tlb -for ", "connection refused"},
+		{"-link " + machine + " -profile laumas-tlb -for 300ms -count 5000", " of 5000 polls came in 300ms"},
+		{"-port " + scale + " -dialect yaohua-tf0 -for 30s -count 1", ""},
+		{"-link " + machine + " -profile laumas-tlb -for 30s -count 1", ""},
+	} {
+		show := func(length string) (stderr string, code int) {
+			_, stderr, code = run(t, "", append([]string{"show", "-json"}, strings.Fields(test.args+length)...)...)
+			return stderr, code
+		}
+		var stderr string
+		var code int
+		if strings.HasSuffix(test.args, "-for ") {
+			// A reason is known when somebody has tried: whoever was too busy for it is given longer.
+			for length := 250 * time.Millisecond; length < patience; length *= 3 {
+				if stderr, code = show(length.String()); !strings.Contains(stderr, "is the machine on") {
+					break
+				}
+			}
+		} else {
+			stderr, code = show("")
+		}
+		if want := program.Failed; test.want == "" && (code != program.Done || stderr != "") || test.want != "" && (code != want || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1) {
+			t.Errorf("%s: code %d: %s; want %q", test.args, code, stderr, test.want)
+		}
+	}
+}
+
 // What a machine that does not exist needs of the world is given back when its command ends.
 func TestSimulateLeavesNothing(t *testing.T) {
+	t.Parallel()
 	path := link(t)
 	r := start(t, "simulate", "-profile", "laumas-tlb", "-pty", path)
 	r.at()

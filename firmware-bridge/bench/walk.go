@@ -114,7 +114,12 @@ func (s *search) patience(baud int) time.Duration {
 const (
 	answerTime = 500 * time.Millisecond
 	askTimes   = 6
+	stillFor   = 3 // looks at the line, 50 ms each, after which an answer is over
 )
+
+// mostPeriods is for how many times the usual one a line is listened to that brings too little to be
+// judged: an indicator that sends once a second has not sent leastFrames in one.
+const mostPeriods = 6
 
 // hear opens the line and takes what comes. With a request it asks first, and goes on asking as
 // long as there are answers.
@@ -133,7 +138,11 @@ func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (
 		}
 	}()
 	length, rounds, doing := s.patience(line.Baud), 1, "listening"
-	if request != nil {
+	longer := func() bool { return false }
+	if request == nil {
+		periods := 1
+		longer = func() bool { periods++; return periods <= mostPeriods && s.undecided(pieces) }
+	} else {
 		length, rounds = min(answerTime, s.listen)+line.TimeOf(len(request)+weighbridge.MaxFrame/2), askTimes
 		doing = "asking"
 	}
@@ -145,12 +154,18 @@ func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (
 				return nil, err
 			}
 		}
-		answered := false
-		for end := time.Now().Add(length); time.Now().Before(end); {
+		answered, still := false, 0
+		for end := time.Now().Add(length); ; {
+			if now := time.Now(); !now.Before(end) {
+				if !longer() {
+					break
+				}
+				end = now.Add(length)
+			}
 			s.bar.show(s.done+time.Since(began), s.all, fmt.Sprintf("%s at %d %s%s", doing, line.Baud, line.Format, raised(line)))
 			n, err := port.Read(buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				if answered && request != nil {
+				if still++; answered && request != nil && still >= stillFor {
 					break // the answer is over
 				}
 				continue
@@ -158,7 +173,7 @@ func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (
 			if err != nil {
 				return nil, err
 			}
-			answered = true
+			answered, still = true, 0
 			pieces = append(pieces, append([]byte(nil), buf[:n]...))
 		}
 		if !answered {

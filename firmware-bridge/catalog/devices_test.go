@@ -80,12 +80,20 @@ speed or format is given, the maker's documents do not say with which one it lea
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, cell(d.Makes), sends, cell(d.Cites))
 	}
-	b.WriteString("\n## Modbus machines\n\n| profile | maker | model | status | line | tags |\n|---|---|---|---|---|---|\n")
+	b.WriteString(`
+## Modbus machines
+
+Unit and line are what to try first: the setting of the factory where the sources name it, else unit 1 at 9600 baud 8N1.
+` + "`firmware-bridge find -modbus`" + ` tries the others.
+
+| profile | maker | model | status | line | tags |
+|---|---|---|---|---|---|
+`)
 	for _, p := range c.Profiles() {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s | %s | %d |\n", p.Name, p.Name, cell(p.Maker), cell(p.Model), p.Status, lineOf(p), len(p.Points))
 	}
 	for _, p := range c.Profiles() {
-		fmt.Fprintf(&b, "\n### %s\n\n%s %s: %s. Unit %d unless set otherwise; %s.\n", p.Name, p.Maker, p.Model, whatItSays(p), max(1, p.Transport.Unit), lineOf(p))
+		fmt.Fprintf(&b, "\n### %s\n\n%s %s: %s. Unit %d unless set otherwise; %s.\n", p.Name, p.Maker, p.Model, whatItSays(p), p.Transport.Unit, lineOf(p))
 		if notes := strings.TrimSpace(p.Notes); notes != "" {
 			fmt.Fprintf(&b, "\n%s\n", notes)
 		}

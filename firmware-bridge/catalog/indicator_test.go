@@ -45,7 +45,7 @@ func overALine(t *testing.T, i *catalog.Indicator) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	want := map[string]catalog.Frame{}
 	var frames [][]byte
@@ -64,7 +64,7 @@ func overALine(t *testing.T, i *catalog.Indicator) {
 	r := weighbridge.Reader{Sink: s,
 		Indicators: []weighbridge.Indicator{{Device: "weighbridge-1", Dialect: d, Options: o}},
 		Line:       serial.Config{Port: line.Path(), Baud: i.Line.Baud, Format: i.Line.Format},
-		Timeout:    2 * time.Second} // of an answer, on a machine that is busy with other tests
+		Timeout:    10 * time.Second} // of an answer, on a machine that is busy with other tests
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := r.Run(ctx); err != nil {

@@ -56,7 +56,7 @@ func Read(name string, data []byte) (Model, error) {
 	var err error
 	switch key {
 	case "profile":
-		m.Profile, err = modbus.Load(name, data)
+		m.Profile, err = modbus.LoadModel(name, data)
 	case "indicator":
 		m.Indicator, err = loadIndicator(name, data)
 	default:

@@ -96,12 +96,16 @@ func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
 		b.answers(q.Unit)
 		return replied{data: data}
 	}
+	exception := uint8(noAnswer)
 	if refusal, ok := errors.AsType[modbus.Exception](err); ok {
+		exception = refusal.Code
+	}
+	if exception != noAnswer && exception != noPath { // with which another gateway speaks for a silent unit
 		b.answers(q.Unit)
-		return replied{exception: refusal.Code}
+		return replied{exception: exception}
 	}
 	// What was read before the failure is of a machine that may be gone.
-	if b.master.Lost() {
+	if _, closed := errors.AsType[*modbus.OpenError](err); closed || errors.Is(err, modbus.ErrLost) {
 		b.cache.clear()
 		if !b.lost {
 			b.lost = true
@@ -114,7 +118,7 @@ func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
 			b.log.Warn("unit does not answer", "link", b.Link, "unit", q.Unit, "err", err)
 		}
 	}
-	return replied{exception: noAnswer}
+	return replied{exception: exception}
 }
 
 // answers says so in the log, once, when it had been otherwise.

@@ -50,7 +50,7 @@ type Registers struct {
 // Bus is a Modbus line or device that is read for others.
 type Bus struct {
 	Name         string        `yaml:"name"`          // in the log
-	Link         string        `yaml:"link"`          // rtu:///dev/…?baud=9600&format=8N1, rtu-over-tcp://host:port, tcp://host:port
+	Link         string        `yaml:"link"`          // rtu:///dev/…?baud=9600&format=8N1 with echo=1, dtr=on or rts=off where the adapter needs it, rtu-over-tcp://host:port, tcp://host:port
 	Serve        Door          `yaml:"serve"`         // where it is a Modbus TCP server
 	Timeout      time.Duration `yaml:"timeout"`       // until a machine's reply begins; 500ms on a serial line, 1s on TCP
 	Latency      time.Duration `yaml:"latency"`       // the latest that a reply ever comes; twice the time-out

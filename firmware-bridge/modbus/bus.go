@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/serial"
 )
 
 // Config of one bus. Zero durations mean the default given beside each field.
@@ -242,6 +243,7 @@ func (b *Bus) connect(ctx context.Context) bool {
 	opened, err := b.dial(ctx, b.link, longest, &b.counter.stale)
 	if err != nil {
 		if ctx.Err() == nil {
+			err = &OpenError{err}
 			b.open.failed(time.Now())
 			for _, m := range b.units {
 				if b.open.times == 1 && b.closes(m.Profile) {
@@ -275,16 +277,15 @@ func (b *Bus) shut() {
 	}
 }
 
-// backoff is how long something that failed is left alone: 1, 2, 5, 10 and then 30 s.
+// backoff is how long something that failed is left alone.
 type backoff struct {
 	times int
 	until time.Time
 }
 
 func (w *backoff) failed(now time.Time) {
-	pauses := [...]time.Duration{1, 2, 5, 10, 30}
-	w.until = now.Add(pauses[min(w.times, len(pauses)-1)] * time.Second)
 	w.times++
+	w.until = now.Add(serial.Pause(w.times))
 }
 
 func (w *backoff) reset() { *w = backoff{} }

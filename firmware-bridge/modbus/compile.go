@@ -140,7 +140,7 @@ func checkClass(path, every string, report fault) {
 func (p *Profile) compilePoint(i int, report fault) {
 	point, d := &p.Points[i], &p.decoder[i]
 	at := func(key string) string { return fmt.Sprintf("points[%d].%s", i, key) }
-	*d = decoder{Point: point, block: -1, sign: -1, decimals: -1, unitFrom: -1}
+	*d = decoder{Point: point, block: -1, sign: -1, valid: -1, decimals: -1, unitFrom: -1}
 	if !slug.MatchString(point.Name) {
 		report(at("name"), "%.60q is no name: lower-case letters, digits and _", point.Name)
 	} else if other, taken := p.byName[point.Name]; taken {

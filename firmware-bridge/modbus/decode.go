@@ -55,6 +55,7 @@ type decoder struct {
 	scale    unit.Decimal
 	offset   unit.Decimal
 	sign     int // index of the point with the sign; -1: none
+	valid    int // index of the point that says whether there is a value; -1: none
 	decimals int // index of the point with the decimals; -1: none
 	unitFrom int // index of the point with the unit; -1: none
 }
@@ -237,6 +238,9 @@ func (p *Profile) value(m *image, index int) device.Value {
 	} else if why == "" {
 		v.Number, why = d.raw(raw)
 	}
+	if why == "" && d.valid >= 0 {
+		why = p.invalid(m, d)
+	}
 	if why == "" && d.Constant != nil && v.Number != (unit.Decimal{Coef: *d.Constant}) {
 		why = fmt.Sprintf("reads %s, must be %d: wrong device, wrong profile or shifted addresses", v.Number, *d.Constant)
 	}
@@ -255,6 +259,19 @@ func (p *Profile) value(m *image, index int) device.Value {
 		v.Number, v.Text = unit.Decimal{}, ""
 	}
 	return v
+}
+
+// invalid says why the device's own word makes its registers no value, or nothing.
+func (p *Profile) invalid(m *image, d *decoder) string {
+	from := &p.decoder[d.valid]
+	raw, why := p.bytes(m, from)
+	switch {
+	case why != "":
+		return "whether the value is valid is not known: " + why
+	case from.integer(raw)>>d.Valid.Bit&1 == 0:
+		return fmt.Sprintf("the device says that it has no valid value (bit %d of %s is 0)", d.Valid.Bit, from.Name)
+	}
+	return ""
 }
 
 // word of an enumeration, or the words of all bits that are set.

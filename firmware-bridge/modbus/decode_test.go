@@ -71,6 +71,39 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A value that the device itself calls invalid is none, and so is one of which the device's word is
+// missing. Without the key the same registers are a number.
+func TestValuesThatTheDeviceCallsInvalid(t *testing.T) {
+	const points = "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\npoints:\n" +
+		"  - {name: status, at: 0, type: u16}\n  - {name: gross, at: 1, type: s32%s}\n  - {name: name, at: 3, type: string, length: 1%[1]s}\n"
+	careful := load(t, fmt.Sprintf(points, ", valid_from: {point: status, bit: 15}"))
+	careless := load(t, fmt.Sprintf(points, ""))
+	for _, test := range []struct{ hex, gross, name, careless string }{
+		{"80 00 00 00 30 34 41 42", "12340", "AB", "12340"},
+		{"7F FF 00 00 30 34 41 42", "none", "none", "12340"},
+	} {
+		values := careful.Decode(registers(t, test.hex))
+		if got := modbus.Text(values[1]) + " " + modbus.Text(values[2]); got != test.gross+" "+test.name {
+			t.Errorf("%s reads %s", test.hex, got)
+		}
+		if got := modbus.Text(careless.Decode(registers(t, test.hex))[1]); got != test.careless {
+			t.Errorf("%s reads %s without valid_from: this proves nothing", test.hex, got)
+		}
+	}
+	missing := registers(t, "80 00 00 00 30 34 41 42")
+	delete(missing, modbus.Register{FC: 3, Address: 0})
+	if v := careful.Decode(missing)[1]; v.OK || !strings.Contains(v.Why, "register 0 was not read") {
+		t.Errorf("a value of which the device's word is missing: %+v", v)
+	}
+	served, err := careful.Encode(map[string]string{"gross": "-60"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := modbus.Text(careful.Decode(served)[1]); got != "-60" {
+		t.Errorf("served and read again: %s", got)
+	}
+}
+
 // every has a point of each kind that can be served.
 const every = `
 profile: every
@@ -84,7 +117,7 @@ points:
   - {name: decimals, at: 40002, bits: [4, 6]}
   - {name: gross, at: 40003, type: u32, order: CDAB, sign_from: {point: status, bit: 7}}
   - {name: net, at: 40005, type: s32, order: DCBA, scale_from: decimals}
-  - {name: temperature, at: 40007, type: s16, scale: "0.1", offset: "-5"}
+  - {name: temperature, at: 40007, type: s16, scale: "0.1", offset: "-5", valid_from: {point: status, bit: 9}}
   - {name: power, at: 40008, type: f32, order: BADC}
   - {name: energy, at: 40010, type: f64}
   - {name: count, at: 40014, type: u64}
@@ -161,8 +194,9 @@ func FuzzAnswer(f *testing.F) {
 
 // Frames with right CRCs as printed in the manuals.
 func TestFrames(t *testing.T) {
-	for _, text := range []string{"01 03 04 01 F4 00 0B FB FA", "01 86 02 C3 A1", "01 03 02 00 01 79 84", "01 83 06 C1 32",
-		"01 03 0A 08 00 00 00 30 34 00 00 10 F4 1D 2F", "01 04 04 43 66 33 33 5A FA"} {
+	for _, text := range []string{"01 03 04 01 F4 00 0B FB FA", "01 86 02 C3 A1", "01 03 02 00 01 79 84", "01 83 06 C1 32", "01 83 02 C0 F1",
+		"01 06 10 01 00 01 1D 0A", "01 10 10 01 00 02 04 00 01 01 90 AF 9F", "01 10 10 01 00 02 14 C8",
+		"01 03 0A 08 00 00 00 30 34 00 00 10 F4 1D 2F", "01 04 0A 00 00 17 70 00 00 17 70 00 04 E5 FC", "01 04 04 43 66 33 33 5A FA"} {
 		frame, _ := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
 		if got := withCRC(frame[:len(frame)-2]); string(got) != string(frame) {
 			t.Errorf("%s: CRC %x", text, got[len(got)-2:])
@@ -176,6 +210,7 @@ func TestFrames(t *testing.T) {
 	}{
 		{1, 3, 6, 5, "01 03 00 06 00 05 65 C8"}, {1, 4, 0, 2, "01 04 00 00 00 02 71 CB"},
 		{1, 3, 0x1000, 8, "01 03 10 00 00 08 40 CC"}, {1, 3, 1009, 11, "01 03 03 F1 00 0B 55 BA"},
+		{1, 3, 0, 10, "01 03 00 00 00 0A C5 CD"}, {1, 3, 0x3000, 1, "01 03 30 00 00 01 8B 0A"}, {1, 3, 3, 3, "01 03 00 03 00 03 F5 CB"},
 	} {
 		if got := fmt.Sprintf("% X", modbus.Ask(test.unit, test.fc, test.from, test.count)); got != test.want {
 			t.Errorf("request %s, want %s", got, test.want)

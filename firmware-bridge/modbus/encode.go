@@ -47,6 +47,9 @@ func (p *Profile) Encode(values map[string]string) (map[Register]uint16, error) 
 
 func (p *Profile) put(m *image, d *decoder, text string, values map[string]string) error {
 	raw := m.data[d.block][2*d.first : 2*(d.first+d.width)]
+	if d.valid >= 0 {
+		p.setBit(m, d.valid, d.Valid.Bit)
+	}
 	if d.Type == "string" {
 		return d.putText(raw, text)
 	}
@@ -66,9 +69,7 @@ func (p *Profile) put(m *image, d *decoder, text string, values map[string]strin
 	value.Sub(value, rational(d.offset)).Quo(value, factor)
 	if d.sign >= 0 && value.Sign() < 0 {
 		value.Neg(value)
-		from := &p.decoder[d.sign]
-		status := m.data[from.block][2*from.first : 2*(from.first+from.width)]
-		from.putBits(status, 1<<d.SignFrom.Bit)
+		p.setBit(m, d.sign, d.SignFrom.Bit)
 	}
 	bits, err := d.bits(value)
 	if err != nil {
@@ -76,6 +77,12 @@ func (p *Profile) put(m *image, d *decoder, text string, values map[string]strin
 	}
 	d.putBits(raw, bits)
 	return nil
+}
+
+// setBit sets one bit of the point that others rest on.
+func (p *Profile) setBit(m *image, index, bit int) {
+	d := &p.decoder[index]
+	d.putBits(m.data[d.block][2*d.first:2*(d.first+d.width)], 1<<bit)
 }
 
 // number of a text: a word of the enumeration or a decimal.

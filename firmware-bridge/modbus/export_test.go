@@ -2,8 +2,11 @@ package modbus
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
+
+	"steelyard/firmware-bridge/serial"
 )
 
 // Trust switches off what keeps late replies away, for negative controls.
@@ -28,11 +31,11 @@ func Ask(unit, fc uint8, from uint16, count int) []byte {
 // TrustMaster is Trust for a Master.
 func (m *Master) TrustMaster() { m.trusting = true }
 
-// ErrNoReply and ErrLost are what a line in memory fails with.
-var (
-	ErrNoReply = errNoReply
-	ErrLost    = errLost
-)
+// ErrNoReply is what a line in memory fails with when nothing comes.
+var ErrNoReply = errNoReply
+
+// Port is what a serial link opens.
+func (l Link) Port() serial.Config { return l.port() }
 
 // Memory is a line in memory.
 type Memory interface {
@@ -50,12 +53,43 @@ func (b *Bus) InMemory(m Memory) {
 		return inMemory{m}, nil
 	}
 	b.wait = func(ctx context.Context, until time.Time) error {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Until(until)):
+		// No timer that is due already: within a bubble the runtime runs it on the spot, and the race
+		// detector has crashed on that.
+		if d := time.Until(until); d > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(d):
+			}
 		}
 		return ctx.Err()
 	}
+}
+
+// Overhear tells of each request that brought nothing: when it was made and when it was given up. It is
+// called before Run.
+func (b *Bus) Overhear(lost func(sent, ended time.Time)) {
+	dial := b.dial
+	b.dial = func(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (line, error) {
+		opened, err := dial(ctx, l, timeout, stale)
+		if err != nil {
+			return nil, err
+		}
+		return overheard{opened, lost}, nil
+	}
+}
+
+type overheard struct {
+	line
+	lost func(sent, ended time.Time)
+}
+
+func (l overheard) read(ctx context.Context, r request) ([]byte, time.Time, error) {
+	sent := time.Now()
+	data, at, err := l.line.read(ctx, r)
+	if _, refused := errors.AsType[Exception](err); err != nil && !refused && ctx.Err() == nil {
+		l.lost(sent, time.Now())
+	}
+	return data, at, err
 }
 
 type inMemory struct{ Memory }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"steelyard/firmware-bridge/device"
@@ -189,50 +190,42 @@ func TestFaultsOnASerialLine(t *testing.T) {
 // One dead unit of five: the living are polled as often as if it were not there.
 func TestDeadUnitDoesNotSlowTheLiving(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	asked := map[uint8]int{}
-	path := onPty(t, &slave{
-		asked: func(unit uint8) { mu.Lock(); asked[unit]++; mu.Unlock() },
-		reply: func(unit uint8, _, answer []byte) []byte {
-			if unit == 3 {
-				return nil
-			}
-			return answer
-		},
-	})
 	profile := blocks(t, 1, 50*time.Millisecond, 60*time.Millisecond)
-	book := newBook(map[string]uint8{"m1": 1, "m2": 2, "m3": 3, "m4": 4, "m5": 5})
-	var units []modbus.Unit
-	for id := uint8(1); id <= 5; id++ {
-		units = append(units, modbus.Unit{Device: fmt.Sprintf("m%d", id), ID: id, Profile: profile, Every: 2 * time.Millisecond})
-	}
-	stop := run(t, newBus(t, modbus.Config{Link: "rtu://" + path + "?baud=115200", Units: units}, book))
-	book.until(t, "200 scans of each living unit", func() bool {
-		return min(book.scans["m1"], book.scans["m2"], book.scans["m4"], book.scans["m5"]) >= 200
-	})
-	stop()
-	book.check(t)
-	mu.Lock()
-	defer mu.Unlock()
-	if asked[3]*20 > asked[1] {
-		t.Errorf("the dead unit was asked %d times, a living one %d times", asked[3], asked[1])
-	}
-	least, most := min(asked[1], asked[2], asked[4], asked[5]), max(asked[1], asked[2], asked[4], asked[5])
-	if most-least > 2 {
-		t.Errorf("the living are not served alike: %v", asked)
-	}
-	var of3 []device.State
-	for _, h := range book.health {
-		if h.Device == "m3" {
-			of3 = append(of3, h.State)
-			if !strings.Contains(h.Detail, "unit id") {
-				t.Errorf("no remedy in %q", h.Detail)
+	synctest.Test(t, func(t *testing.T) {
+		line := &paced{wire: modbus.Wire{Baud: 115200}}
+		line.answer = func(unit uint8, from uint16, count int) ([]byte, error) {
+			if unit == 3 {
+				return nil, modbus.ErrNoReply
 			}
+			return respond([]byte{unit, 3, byte(from >> 8), byte(from), 0, byte(count)})[3:], nil
 		}
-	}
-	if len(of3) != 1 || of3[0] != device.Silent {
-		t.Errorf("health of the dead unit %v, want one silent", of3)
-	}
+		ids := map[string]uint8{"m1": 1, "m2": 2, "m3": 3, "m4": 4, "m5": 5}
+		book := newBook(ids)
+		var units []modbus.Unit
+		for id := uint8(1); id <= 5; id++ {
+			units = append(units, modbus.Unit{Device: fmt.Sprintf("m%d", id), ID: id, Profile: profile, Every: 50 * time.Millisecond})
+		}
+		const span = time.Minute
+		within(t, span, newBus(t, modbus.Config{Link: "rtu:///dev/memory?baud=115200", Units: units}, book), line)
+		book.check(t)
+		asked := map[uint8]int{}
+		for _, q := range line.asked {
+			asked[q.unit]++
+		}
+		// Twice at once, and then after 1, 2, 5, 10 and 30 s.
+		if asked[3] != 7 {
+			t.Errorf("the dead unit was asked %d times in a minute, want 7", asked[3])
+		}
+		full := int(span / (50 * time.Millisecond))
+		least, most := min(asked[1], asked[2], asked[4], asked[5]), max(asked[1], asked[2], asked[4], asked[5])
+		if least < full-2*asked[3] || most-least > 2 {
+			t.Errorf("the living are not served alike, %d times each: %v", full, asked)
+		}
+		states, why := book.states("m3")
+		if len(states) != 1 || states[0] != device.Silent || !strings.Contains(why, "unit id") {
+			t.Errorf("health of the dead unit %v: %q, want one silent and a remedy", states, why)
+		}
+	})
 }
 
 // A read that the machine refuses is split at the boundaries of points; what stays refused is "no

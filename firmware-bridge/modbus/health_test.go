@@ -31,7 +31,7 @@ profile: beating
 status: bench
 sources: [{doc: test}]
 address_base: 0
-limits: {timeout_ms: 500}
+limits: {timeout_ms: 30000}
 heartbeat: {point: beat, limit: 60ms}
 points:
   - {name: id, at: 0, type: u16, constant: 77}
@@ -97,21 +97,18 @@ func TestStandingHeartbeatAndWrongMachine(t *testing.T) {
 // A gateway that is not there makes all its units silent, once, and each is online when it comes.
 func TestGatewayThatComesLater(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	gateway := reserve(t)
 	book := newBook(map[string]uint8{"a": 1, "b": 2})
-	p := blocks(t, 1, 500*time.Millisecond, 0)
-	bus := newBus(t, modbus.Config{Link: "tcp://127.0.0.1:" + port, ConnectPause: time.Millisecond, Units: []modbus.Unit{
+	p := blocks(t, 1, patient, 0)
+	bus := newBus(t, modbus.Config{Link: "tcp://127.0.0.1:" + gateway.port, ConnectPause: time.Millisecond, Units: []modbus.Unit{
 		{Device: "a", ID: 1, Profile: p, Every: 5 * time.Millisecond}, {Device: "b", ID: 2, Profile: p, Every: 5 * time.Millisecond}}}, book)
 	stop := run(t, bus)
 	book.until(t, "both silent", func() bool {
 		a, why := book.states("a")
 		b, _ := book.states("b")
-		return len(a) == 1 && len(b) == 1 && a[0] == device.Silent && strings.Contains(why, "refused")
+		return len(a) == 1 && len(b) == 1 && a[0] == device.Silent && strings.HasPrefix(why, "cannot open the line: ") && strings.Contains(why, "refused")
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:"+port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := gateway.listen(t)
 	var all sync.WaitGroup
 	var connections atomic.Int32
 	all.Go(func() {
@@ -167,7 +164,7 @@ func TestUnplug(t *testing.T) {
 	book := newBook(map[string]uint8{"plc": 1})
 	pull := plug()
 	stop := run(t, newBus(t, modbus.Config{Link: "rtu://" + name + "?baud=115200", Units: []modbus.Unit{
-		{Device: "plc", ID: 1, Profile: blocks(t, 2, 100*time.Millisecond, 0), Every: 5 * time.Millisecond}}}, book))
+		{Device: "plc", ID: 1, Profile: blocks(t, 2, patient, 100*time.Millisecond), Every: 5 * time.Millisecond}}}, book))
 	book.until(t, "scans", func() bool { return book.scans["plc"] > 5 })
 	pull()
 	book.until(t, "silence", func() bool { s, _ := book.states("plc"); return len(s) == 2 && s[1] == device.Silent })

@@ -79,9 +79,6 @@ func lateReplies(t *testing.T, link func(delay func() time.Duration) string, cou
 	l.mu.Lock() // the machine may be at work still
 	defer l.mu.Unlock()
 	t.Logf("late %d, stats %+v, slowest recovery %d polls", l.late, bus.Stats(), slowest)
-	if !trust && spare == 0 && slowest > 3 {
-		t.Errorf("recovery took %d polls, want at most 3", slowest)
-	}
 	return len(book.wrong)
 }
 

@@ -45,6 +45,16 @@ func (r request) bytes() int {
 	return 2 * r.count
 }
 
+// OpenError says that the line could not be opened: no machine was asked, and none is to blame.
+type OpenError struct{ Err error }
+
+func (e *OpenError) Error() string { return "cannot open the line: " + e.Err.Error() }
+
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// ErrLost says that the line was open and is gone, and perhaps more than one machine with it.
+var ErrLost = errors.New("connection lost")
+
 // Exception is a machine's (or a gateway's) orderly refusal: the line is in order.
 type Exception struct{ Code uint8 }
 
@@ -59,6 +69,10 @@ const (
 	noPath          = 0x0A
 	noAnswer        = 0x0B
 )
+
+// absent says that a gateway speaks for a machine from which nothing comes: the line is in order and
+// the machine is as silent as one that lets the time-out pass.
+func (e Exception) absent() bool { return e.Code == noPath || e.Code == noAnswer }
 
 func (e Exception) Error() string {
 	words := map[uint8]string{
@@ -82,6 +96,3 @@ func (e Exception) Error() string {
 
 // errNoReply says that nothing usable came in time.
 var errNoReply = errors.New("no reply in time; check power, cable, unit id, baud and format")
-
-// errLost says that the connection is gone.
-var errLost = errors.New("connection lost")

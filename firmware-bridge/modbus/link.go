@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
+
+	"steelyard/firmware-bridge/serial"
 )
 
 // Link says how the machines are reached:
@@ -15,13 +18,17 @@ import (
 //	rtu-over-tcp://host:port?baud=9600     a serial line behind a terminal server
 //
 // A serial line may end with echo=1, for an RS-485 adapter that hears itself: each request must then
-// come back before its reply.
+// come back before its reply. A port of this machine may have its control lines set with dtr=on,
+// dtr=off, rts=on or rts=off, for adapters that are powered from them or switch direction by them;
+// what is not said is left as the driver raises it.
 type Link struct {
 	Scheme  string
 	Address string // host:port or the path of the port
 	Baud    int    // of the serial line; 9600 unless said
 	Format  string // of the serial line; 8N1 unless said
 	Echo    bool   // what is sent on the serial line comes back
+	DTR     string // control line of the port: on or off; empty: as the driver raises it
+	RTS     string // likewise
 }
 
 // The schemes of a Link.
@@ -52,8 +59,11 @@ func ParseLink(text string) (Link, error) {
 	l := Link{Scheme: u.Scheme, Address: u.Host, Baud: 9600, Format: "8N1"}
 	query := u.Query()
 	for key, values := range query {
-		if u.Scheme == TCP || key != "baud" && key != "format" && key != "echo" || len(values) != 1 {
+		if u.Scheme == TCP || !slices.Contains([]string{"baud", "format", "echo", "dtr", "rts"}, key) || len(values) != 1 {
 			return Link{}, fmt.Errorf("link %.120q: %.40q cannot be set here", text, key)
+		}
+		if values[0] == "" {
+			return Link{}, fmt.Errorf("link %.120q: %s is empty; give it a value, or leave it out", text, key)
 		}
 	}
 	if query.Has("baud") {
@@ -69,6 +79,7 @@ func ParseLink(text string) (Link, error) {
 			return Link{}, fmt.Errorf("link %.120q: echo %.20q is neither 1 nor 0", text, query.Get("echo"))
 		}
 	}
+	l.DTR, l.RTS = query.Get("dtr"), query.Get("rts")
 	if err := checkLine(l.Baud, l.Format); err != nil {
 		return Link{}, fmt.Errorf("link %.120q: %w", text, err)
 	}
@@ -86,7 +97,21 @@ func ParseLink(text string) (Link, error) {
 	default:
 		return Link{}, fmt.Errorf("link %.120q: begins with none of tcp://, rtu://, rtu-over-tcp://", text)
 	}
+	if l.serial() {
+		if err := l.port().Check(); err != nil {
+			return Link{}, fmt.Errorf("link %.120q: %w", text, err)
+		}
+	}
 	return l, nil
+}
+
+// port is the serial line that is opened.
+func (l Link) port() serial.Config {
+	c := serial.Config{Port: l.Address, Baud: l.Baud, Format: l.Format, DTR: l.DTR, RTS: l.RTS, Poll: time.Second}
+	if l.Scheme == RTUOverTCP {
+		c.Port = "tcp://" + l.Address
+	}
+	return c
 }
 
 // serial says whether a serial line is at the far end, on which one late reply can meet another

@@ -16,11 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/sim"
+	"steelyard/internal/leak"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +27,7 @@ func TestMain(m *testing.M) {
 		serveMachines(count) // the machines of a benchmark, in a process of their own
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

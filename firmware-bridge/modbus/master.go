@@ -57,14 +57,14 @@ func (q Question) Check() error {
 //
 // After a question to which no answer came, the unit is left alone until no reply can be under way
 // any more, and on a serial line is then asked for another length first. A unit that stays silent
-// is asked less and less often, and so is a line that cannot be opened; in between, Read fails at
-// once.
+// is asked less and less often, also one of which a gateway says that nothing comes from it, and so
+// is a line that cannot be opened; in between, Read fails at once, for the same reason.
 type Master struct {
 	link    Link
 	config  MasterConfig
 	line    line // nil while closed
 	open    backoff
-	openErr error
+	openErr *OpenError
 	free    time.Time // no request before: the gap after the last reply
 	good    int       // answers over the present line
 	bad     int       // failures in a row, whoever failed
@@ -111,11 +111,10 @@ func NewMaster(c MasterConfig) (*Master, error) {
 // Serial says whether a serial line is at the far end: it has the units 1 to 247 only.
 func (m *Master) Serial() bool { return m.link.serial() }
 
-// Lost says that the line is closed. After an error of Read it tells a dead line from a dead unit.
-func (m *Master) Lost() bool { return m.line == nil }
-
 // Read asks and waits for the answer: the data bytes without their count, which are the caller's,
-// and when the last of them came. The error is an Exception when the machine refuses or Check does.
+// and when the last of them came. The error holds an Exception when the machine refuses or Check
+// does, an OpenError when the line cannot be opened and ErrLost when it was lost; any other is about
+// this unit alone.
 func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error) {
 	if err := q.Check(); err != nil {
 		return nil, time.Now(), err
@@ -126,11 +125,13 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 	}
 	r := request{unit: q.Unit, fc: q.FC, from: q.From, count: q.Count, timeout: m.config.Timeout}
 	data, at, err := m.settled(ctx, u, r)
-	switch _, refused := errors.AsType[Exception](err); {
-	case err == nil, refused:
+	refusal, refused := errors.AsType[Exception](err)
+	_, closed := errors.AsType[*OpenError](err)
+	switch {
+	case err == nil, refused && !refusal.absent():
 		u.fails, u.why = 0, nil
 		u.pause.reset()
-	case ctx.Err() != nil, m.line == nil && m.openErr != nil:
+	case ctx.Err() != nil, closed:
 		// Nothing was asked: the unit is not to blame.
 	default:
 		u.why = err
@@ -181,7 +182,7 @@ func (m *Master) ask(ctx context.Context, u *asked, r request) ([]byte, time.Tim
 			m.bad = 0
 			return data, at, err
 		}
-		lost := errors.Is(err, errLost)
+		lost := errors.Is(err, ErrLost)
 		// A peer may close a connection that had worked when it is idle. Nothing can be under
 		// way on the new one.
 		again := lost && m.good > 0 && try == 0 && !m.link.serial() && ctx.Err() == nil
@@ -210,9 +211,12 @@ func (m *Master) connect(ctx context.Context) error {
 	}
 	opened, err := openLine(ctx, m.link, m.config.Timeout, &m.stale)
 	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err() // who asked has left: that says nothing about the line
+		}
 		m.open.failed(time.Now())
-		m.openErr = err
-		return err
+		m.openErr = &OpenError{err}
+		return m.openErr
 	}
 	m.line, m.openErr, m.good, m.bad = opened, nil, 0, 0
 	m.open.reset()

@@ -101,7 +101,7 @@ func (m *member) refused(i int, refusal Exception, now time.Time) (split bool) {
 func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time, error) {
 	for try := 0; ; try++ {
 		if b.line == nil && !b.connect(ctx) {
-			return nil, time.Now(), errors.Join(errLost, ctx.Err())
+			return nil, time.Now(), errors.Join(ErrLost, ctx.Err())
 		}
 		if err := b.wait(ctx, b.free); err != nil {
 			return nil, time.Now(), err
@@ -126,7 +126,7 @@ func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time,
 			return nil, at, ctx.Err()
 		}
 		b.counter.failures.Add(1)
-		lost := errors.Is(err, errLost)
+		lost := errors.Is(err, ErrLost)
 		again := lost && b.good > 0 && try == 0 && !b.link.serial()
 		b.mend(m, sent, lost)
 		if again {
@@ -167,7 +167,7 @@ func (b *Bus) failed(t turn, err error) {
 	j.fails++
 	refusal, refused := errors.AsType[Exception](err)
 	state := device.Silent
-	if refused && refusal.Code != noPath && refusal.Code != noAnswer {
+	if refused && !refusal.absent() {
 		state = device.Faulty
 	}
 	patience := 2 // one lost reply is not silence; the next poll decides

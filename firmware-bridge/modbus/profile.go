@@ -81,23 +81,24 @@ const (
 
 // Point is one value of the machine.
 type Point struct {
-	Name     string           `yaml:"name"`      // tag: "motor_current"
-	At       uint32           `yaml:"at"`        // as printed in the manual
-	FC       uint8            `yaml:"fc"`        // only where no block says it: 3 (default) or 4
-	Every    string           `yaml:"every"`     // only where no block says it
-	Type     string           `yaml:"type"`      // u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bits string base1000; u16 when bit(s) are given
-	Length   int              `yaml:"length"`    // registers of a string or base1000
-	Order    string           `yaml:"order"`     // ABCD (default) CDAB BADC DCBA: the bytes as they arrive
-	Bit      *int             `yaml:"bit"`       // one bit, 0 is the least significant of the ordered value
-	Bits     []int            `yaml:"bits"`      // [first, last], inclusive
-	Scale    string           `yaml:"scale"`     // decimal factor, "1" when empty
-	Offset   string           `yaml:"offset"`    // decimal, added after the factor
-	Unit     string           `yaml:"unit"`      // of the scaled value
-	Meaning  string           `yaml:"meaning"`   // closed vocabulary, see Meanings
-	Enum     map[int64]string `yaml:"enum"`      // words of a state; for type bits the words of single bits
-	Sentinel []int64          `yaml:"sentinels"` // raw values that mean "no value"
-	Constant *int64           `yaml:"constant"`  // the raw value it always has: proves device and address base
-	SignFrom *BitOf           `yaml:"sign_from"` // the value is a magnitude, this bit its minus sign
+	Name     string           `yaml:"name"`       // tag: "motor_current"
+	At       uint32           `yaml:"at"`         // as printed in the manual
+	FC       uint8            `yaml:"fc"`         // only where no block says it: 3 (default) or 4
+	Every    string           `yaml:"every"`      // only where no block says it
+	Type     string           `yaml:"type"`       // u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bits string base1000; u16 when bit(s) are given
+	Length   int              `yaml:"length"`     // registers of a string or base1000
+	Order    string           `yaml:"order"`      // ABCD (default) CDAB BADC DCBA: the bytes as they arrive
+	Bit      *int             `yaml:"bit"`        // one bit, 0 is the least significant of the ordered value
+	Bits     []int            `yaml:"bits"`       // [first, last], inclusive
+	Scale    string           `yaml:"scale"`      // decimal factor, "1" when empty
+	Offset   string           `yaml:"offset"`     // decimal, added after the factor
+	Unit     string           `yaml:"unit"`       // of the scaled value
+	Meaning  string           `yaml:"meaning"`    // closed vocabulary, see Meanings
+	Enum     map[int64]string `yaml:"enum"`       // words of a state; for type bits the words of single bits
+	Sentinel []int64          `yaml:"sentinels"`  // raw values that mean "no value"
+	Constant *int64           `yaml:"constant"`   // the raw value it always has: proves device and address base
+	SignFrom *BitOf           `yaml:"sign_from"`  // the value is a magnitude, this bit its minus sign
+	Valid    *BitOf           `yaml:"valid_from"` // no value while this bit is 0, as of a device that says when its data are valid
 	// ScaleFrom names the point that holds the number of decimals; UnitFrom the enumeration whose
 	// word is the unit.
 	ScaleFrom string `yaml:"scale_from"`

@@ -96,7 +96,7 @@ func (p *Profile) together() [][]int {
 	}
 	for i := range p.decoder {
 		d := &p.decoder[i]
-		for _, on := range []int{d.sign, d.decimals, d.unitFrom} {
+		for _, on := range []int{d.sign, d.valid, d.decimals, d.unitFrom} {
 			if on < 0 {
 				continue
 			}
@@ -201,7 +201,7 @@ func (p *Profile) compileReferences(i int, report fault) {
 		}
 		o := &p.decoder[index]
 		switch {
-		case index == i || o.SignFrom != nil || o.ScaleFrom != "" || o.UnitFrom != "" || o.Type == "string" || o.Type[0] == 'f':
+		case index == i || o.SignFrom != nil || o.Valid != nil || o.ScaleFrom != "" || o.UnitFrom != "" || o.Type == "string" || o.Type[0] == 'f':
 			report(path, "%q is no plain number", name)
 			return -1
 		case o.block < 0 || d.block < 0:
@@ -212,13 +212,19 @@ func (p *Profile) compileReferences(i int, report fault) {
 		}
 		return index
 	}
-	if s := d.SignFrom; s != nil {
-		if d.sign = find("sign_from", s.Point); d.sign >= 0 {
-			if o := &p.decoder[d.sign]; s.Bit < 0 || s.Bit >= 16*o.width || o.bitCount > 0 {
-				report(fmt.Sprintf("points[%d].sign_from", i), "bit %d is not in %q", s.Bit, s.Point)
+	bitOf := func(key string, b *BitOf) int {
+		if b == nil {
+			return -1
+		}
+		index := find(key, b.Point)
+		if index >= 0 {
+			if o := &p.decoder[index]; b.Bit < 0 || b.Bit >= 16*o.width || o.bitCount > 0 {
+				report(fmt.Sprintf("points[%d].%s", i, key), "bit %d is not in %q", b.Bit, b.Point)
 			}
 		}
+		return index
 	}
+	d.sign, d.valid = bitOf("sign_from", d.SignFrom), bitOf("valid_from", d.Valid)
 	if d.ScaleFrom != "" {
 		d.decimals = find("scale_from", d.ScaleFrom)
 	}

@@ -43,11 +43,7 @@ type chunk struct {
 }
 
 func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (line, error) {
-	config := serial.Config{Port: l.Address, Baud: l.Baud, Format: l.Format, Poll: time.Second}
-	if l.Scheme == RTUOverTCP {
-		config.Port = "tcp://" + l.Address
-	}
-	port, err := serial.OpenContext(ctx, config)
+	port, err := serial.OpenContext(ctx, l.port())
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +86,7 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 	}
 	frame := ask(r)
 	if _, err := l.port.Write(frame); err != nil {
-		return nil, time.Now(), fmt.Errorf("%w: %w", errLost, err)
+		return nil, time.Now(), fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	sent := time.Now()
 	wait := r.timeout + time.Duration(fixedBytes+r.bytes())*charTime(l.baud)
@@ -116,7 +112,7 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 			}
 		case err := <-l.failed:
 			l.failed <- err
-			return nil, time.Now(), fmt.Errorf("%w: %w", errLost, err)
+			return nil, time.Now(), fmt.Errorf("%w: %w", ErrLost, err)
 		case <-ctx.Done():
 			return nil, time.Now(), ctx.Err()
 		case <-timer.C:

@@ -107,5 +107,5 @@ func classify(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errNoReply
 	}
-	return fmt.Errorf("%w: %w", errLost, err)
+	return fmt.Errorf("%w: %w", ErrLost, err)
 }

@@ -23,6 +23,7 @@ type Dialect string
 const (
 	Yaohua Dialect = "yaohua-tf0" // XK3190-A9+/DS3/A23p, continuous, 12 bytes
 	Toledo Dialect = "mt-cont"    // Mettler Toledo continuous, 17 bytes and perhaps a checksum
+	Dini   Dialect = "dini-short" // Dini Argeo on request, with alibi memory
 )
 
 // Checksum is the variant of the Toledo checksum. Yaohua has only its XOR.
@@ -45,12 +46,12 @@ const (
 // Check says what is wrong with a dialect and its checksum.
 func (d Dialect) Check(sum Checksum) error {
 	switch {
-	case d == Yaohua && (sum == "" || sum == NoChecksum):
+	case (d == Yaohua || d == Dini) && (sum == "" || sum == NoChecksum):
 		return nil
 	case d == Toledo && (sum == "" || sum == NoChecksum || sum == MT7 || sum == Neg8 || sum == Sum8):
 		return nil
-	case d != Yaohua && d != Toledo:
-		return fmt.Errorf("dialect %q: the simulated indicators speak %s and %s", d, Yaohua, Toledo)
+	case d != Yaohua && d != Toledo && d != Dini:
+		return fmt.Errorf("dialect %q: the simulated indicators speak %s, %s and %s", d, Yaohua, Toledo, Dini)
 	}
 	return fmt.Errorf("dialect %s has no checksum %q", d, sum)
 }
@@ -58,8 +59,11 @@ func (d Dialect) Check(sum Checksum) error {
 // AppendFrame appends the frame that shows v. Division is the display's step in units of its last
 // digit; Toledo sends its leading digit.
 func (d Dialect) AppendFrame(b []byte, v Display, division int64, sum Checksum) []byte {
-	if d == Toledo {
+	switch d {
+	case Toledo:
 		return appendToledo(b, v, division, sum)
+	case Dini:
+		return appendDini(b, v)
 	}
 	return appendYaohua(b, v)
 }

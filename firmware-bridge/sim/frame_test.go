@@ -90,7 +90,7 @@ func TestUnknownDialectsAreRefused(t *testing.T) {
 		sum     sim.Checksum
 		want    string
 	}{
-		{"morse", "", `dialect "morse": the simulated indicators speak yaohua-tf0 and mt-cont`},
+		{"morse", "", `dialect "morse": the simulated indicators speak yaohua-tf0, mt-cont and dini-short`},
 		{sim.Yaohua, sim.MT7, `dialect yaohua-tf0 has no checksum "mt7"`},
 		{sim.Toledo, "crc", `dialect mt-cont has no checksum "crc"`},
 	} {

@@ -31,7 +31,8 @@ type IndicatorConfig struct {
 	Seed     uint64
 }
 
-// Indicator sends what a deck's display shows, continuously.
+// Indicator sends what a deck's display shows: continuously, or, in the dialect Dini, when it is
+// asked, and then it stores weighings too.
 type Indicator struct {
 	cfg  IndicatorConfig
 	deck *Deck
@@ -40,6 +41,7 @@ type Indicator struct {
 	mu     sync.Mutex // guards what follows
 	fault  IndicatorFault
 	frozen []byte // the frame that FrozenFrames repeats; nil until it has one
+	memory memory
 }
 
 // NewIndicator connects a deck to a line.
@@ -57,11 +59,15 @@ func (i *Indicator) Fault(f IndicatorFault) {
 	i.fault, i.frozen = f, nil
 }
 
-// Run sends frames until ctx ends.
+// Run sends frames until ctx ends. One that is asked ends with its line.
 func (i *Indicator) Run(ctx context.Context) {
+	r := rand.New(rand.NewPCG(i.cfg.Seed, 1))
+	if i.cfg.Dialect == Dini {
+		i.serve(ctx, r)
+		return
+	}
 	tick := time.NewTicker(time.Second / time.Duration(i.cfg.Rate))
 	defer tick.Stop()
-	r := rand.New(rand.NewPCG(i.cfg.Seed, 1))
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,7 +85,11 @@ func (i *Indicator) frame(now time.Time, r *rand.Rand) []byte {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	division := int64(i.deck.cfg.Division / unit.Kilogram)
-	frame := i.cfg.Dialect.AppendFrame(nil, i.deck.Shown(now), division, i.cfg.Checksum)
+	return i.spoil(i.cfg.Dialect.AppendFrame(nil, i.deck.Shown(now), division, i.cfg.Checksum), r)
+}
+
+// spoil makes of a frame what the fault of the moment makes of it. The caller holds the mutex.
+func (i *Indicator) spoil(frame []byte, r *rand.Rand) []byte {
 	switch i.fault {
 	case WrongSum:
 		// Toledo's checksum is its last byte; Yaohua's is before the 03h.

@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"steelyard/firmware-bridge/sim"
+	"steelyard/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // dial opens the edge's end of a line.
 func dial(t testing.TB, path string) io.ReadWriteCloser {

@@ -10,7 +10,7 @@ import (
 
 // Bus is one RS-485 line or one gateway with the machines on it.
 type Bus struct {
-	Link           string        `yaml:"link"`             // tcp://host:port, rtu:///dev/…?baud=9600&format=8N1, rtu-over-tcp://host:port
+	Link           string        `yaml:"link"`             // tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 with dtr=on, rts=off as needed, rtu-over-tcp://host:port
 	Timeout        time.Duration `yaml:"timeout"`          // until a reply begins; 0: as the machine's profile says
 	Gap            time.Duration `yaml:"gap"`              // silence between a reply and the next request; 0: 3.5 characters
 	ConnectPause   time.Duration `yaml:"connect_pause"`    // between connecting and the first request

@@ -2,6 +2,8 @@ package site
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"steelyard/firmware-bridge/catalog"
@@ -22,6 +24,7 @@ type Weighbridge struct {
 	Min      unit.Mass     `yaml:"min"`      // Min of the type plate; 20 e when left out
 	Max      unit.Mass     `yaml:"max"`      // Max of the type plate
 	Window   time.Duration `yaml:"window"`   // rest needed where the indicator has no stability flag; 2 s
+	Register bool          `yaml:"register"` // the indicator has an alibi memory: it is told to store each weighing, and its stored weight is the one that counts
 }
 
 const (
@@ -71,12 +74,38 @@ func (w *Weighbridge) speak(k checking, at place) {
 	case !ok && k.Has(at("indicator")):
 		w.Unit = cmp.Or(w.Unit, unit.KG) // its file might have said it: one mistake is enough
 	}
-	if d, known := weighbridge.Find(w.Dialect); known && d.Poll == "" && len(d.Requests()) > 0 {
+	d, known := weighbridge.Find(w.Dialect)
+	switch {
+	case !known:
+	case d.Poll == "" && len(d.Requests()) > 0:
 		key := "dialect"
 		if model != nil {
 			key = "indicator"
 		}
-		k.Fault(at(key), "an indicator in %s says nothing but the answer to a weighing that it is told to store, and nothing here tells it by itself: "+
-			"let it send its weight continuously or answer a question, and name that dialect", d.Name)
+		k.Fault(at(key), "an indicator in %s says nothing but the answer to a weighing that it is told to store, and without a live weight nothing here tells when: "+
+			"let it send its weight continuously or answer a question, and name that dialect%s", d.Name, besidesRegister(d))
+	case w.Register && !slices.Contains(d.Requests(), weighbridge.Register):
+		k.Fault(at("register"), "dialect %s knows no command that stores a weighing: leave register out, or set the indicator to one of %s", d.Name, strings.Join(registering(), ", "))
 	}
+}
+
+// besidesRegister tells where an answer to registering can be had beside a live weight.
+func besidesRegister(d weighbridge.Dialect) string {
+	maker, _, _ := strings.Cut(d.Name, "-")
+	for _, name := range registering() {
+		if strings.HasPrefix(name, maker+"-") {
+			return ", like " + name + " with register: true"
+		}
+	}
+	return ""
+}
+
+// registering names the dialects that show a live weight and store one when they are told to.
+func registering() (names []string) {
+	for _, d := range weighbridge.Dialects() {
+		if d.Poll != "" && slices.Contains(d.Requests(), weighbridge.Register) {
+			names = append(names, d.Name)
+		}
+	}
+	return names
 }

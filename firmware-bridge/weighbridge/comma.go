@@ -25,7 +25,8 @@ func buildAnD(o Options) (codec, error) {
 }
 
 // casLayout: "ST,GS," id, lamp byte, ",", 8 characters, blank, unit, CR LF. The lamp byte has bit
-// 7 set and repeats the stability; where it contradicts the header the careful one holds.
+// 7 set and repeats the stability; where it contradicts the header the careful one holds. A gross
+// lamp beside "NT" leaves the kind unknown.
 func casLayout() Layout {
 	return Layout{
 		End: crlf(), Length: 22,
@@ -38,6 +39,7 @@ func casLayout() Layout {
 			{At: 8, Mask: 0x80, Is: 0x80, Else: "reject"},
 			{At: 8, Mask: 0x40, Is: 0x40, Then: "stable", Else: "unstable"},
 			{At: 8, Mask: 0x10, Is: 0x10, Then: "unstable"}, // hold
+			{At: 8, Mask: 0x04, Is: 0x04, Then: "gross"},
 			{At: 8, Mask: 0x01, Is: 0x01, Then: "zero", Else: "not-zero"},
 		},
 		Digits: Digits{Span: Span{10, 17}, Signed: true, Point: true, Padded: true},

@@ -23,7 +23,6 @@ type machine struct {
 	messages   []entry
 	blank      meaning
 	dashes     meaning
-	dashesOK   bool
 	style      style
 	tareStyle  style
 	grossStyle style
@@ -158,7 +157,7 @@ func (l Layout) compile(fallback unit.Unit) (codec, error) {
 	}
 	m.texts, m.messages = table("texts", l.Texts), table("messages", l.Messages)
 	m.blank = words("blank_is", l.BlankIs)
-	m.dashes, m.dashesOK = words("dashes_are", l.DashesIs), l.DashesIs != ""
+	m.dashes = words("dashes_are", l.DashesIs)
 	if err := errors.Join(wrong...); err != nil {
 		return codec{}, fmt.Errorf("layout: %w", err)
 	}

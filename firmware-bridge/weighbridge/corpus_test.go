@@ -78,7 +78,8 @@ func TestCorpus(t *testing.T) {
 		{"decimals not a digit", "yaohua-tf0", seal("+012340A"), ""},
 		{"minus zero", "yaohua-tf0", seal("-0000000"), "0"},
 		{"no sign", "yaohua-tf0", seal("00123400"), ""},
-		{"dashes", "yaohua-tf0", seal("+------0"), ""},
+		{"dashes", "yaohua-tf0", seal("+------0"), "-"},
+		{"dashes and digits", "yaohua-tf0", seal("+---1230"), ""},
 		{"blank", "yaohua-tf0", seal("+      0"), "-"},
 		{"full-width digits", "and18", "ST,GS,+００12kg\r\n", ""},
 		{"comma as point", "and18", "ST,GS,+012,340kg\r\n", ""},
@@ -101,8 +102,18 @@ func TestCorpus(t *testing.T) {
 		{"overload with a damaged unit", "and18", "OL,GS,+9999999??\r\n", "-"},
 		{"reserved bits set", "mt-cont", sealToledo("\x6A\x30\x60012340000000"), "12340"},
 		{"expanded display", "mt-cont", sealToledo("\x2A\x30\x30012340000000"), "-"},
+		// Two flipped bits, one in the checksum, make a digit of the blank where the point would stand.
+		{"A12 with a digit too many", "yaohua-a12", "WN0123400kg21\r\n", ""},
+		{"A12 with a point and a blank", "yaohua-a12", string(resealed("yaohua-a12", []byte("WN0123. kg00\r\n"))), ""},
+		{"A12 with a point", "yaohua-a12", string(resealed("yaohua-a12", []byte("WN01234.0kg00\r\n"))), "1234.0"},
+		{"8217 status", "toledo8217", "\x02?\x42\r", "-"},
+		{"8217 status without its fixed bit", "toledo8217", "\x02?\x05\r", ""},
+		{"Systec below zero", "systec-rn", "<000005.06.1813:12   21  -20000       0  -20000kg  >", ""},
+		{"Systec with a tare below zero", "systec-rn", "<000005.06.1813:12   21   20000    -100   20100kg  >", ""},
+		{"NUL in the first status word, the rest intact", "mt-cont/none", "\x02\x000 001234000000\r", ""},
+		{"NUL in the third", "mt-cont/none", "\x02+0\x00001234000000\r", ""},
 		{"SMA zero error", "sma", "\nE1G  ----------kg \r", "-"},
-		{"SMA dashes without an error", "sma", "\n 1G  ----------kg \r", ""},
+		{"SMA dashes without an error", "sma", "\n 1G  ----------kg \r", "-"},
 		{"SMA unknown command", "sma", "\n?\r", "-"},
 		{"Fairbanks dashes", "fairbanks10", "\x0243------\x03", "-"},
 		{"CAS lamp without bit 7", "cas22", "ST,GS,1d,   12340 kg\r\n", ""},
@@ -187,8 +198,15 @@ func TestUnitIsNeverAssumed(t *testing.T) {
 	}
 }
 
-// The CAS header and its lamp byte both speak of stability; contradiction means not stable.
+// The CAS header and its lamp byte both speak of stability, and of gross; contradiction means not
+// stable, and a kind that is unknown.
 func TestContradictionIsUnstable(t *testing.T) {
+	for frame, want := range map[string]device.Kind{"ST,GS,1\xE4,   12340 kg\r\n": device.Gross, "ST,NT,1\xE0,   12340 kg\r\n": device.Net,
+		"ST,GS,1\xE0,   12340 kg\r\n": device.Gross, "ST,NT,1\xE4,   12340 kg\r\n": device.Shown} {
+		if got, _ := decode(t, "cas22", weighbridge.Options{}, []byte(frame)); len(got) != 1 || got[0].Kind != want {
+			t.Errorf("%q: %+v, want kind %q", frame, got, want)
+		}
+	}
 	for frame, want := range map[string]device.Tri{
 		"ST,GS,1\xE4,   12340 kg\r\n": device.Yes, "ST,GS,1\xA4,   12340 kg\r\n": device.No,
 		"US,GS,1\xE4,   12340 kg\r\n": device.No, "ST,GS,1\xF4,   12340 kg\r\n": device.No,

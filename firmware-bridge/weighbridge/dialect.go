@@ -9,7 +9,19 @@
 // format which does not speak of stability, range or kind leaves them unknown, that memory is
 // bounded, and that no code path can send a command that zeroes, tares, clears or resets.
 // It does not judge stability over time, convert units or know vehicles, and it never guesses a
-// dialect: the profile names one and a person confirms it with a known weight.
+// dialect: the profile names one and a person confirms it with a known weight. What the bytes of a
+// format can't show, it does not see:
+//
+//   - Without a checksum (the "=" formats, "ww", the comma family, the North American streams, SICS,
+//     SMA, 8217, Laumas TX, Toledo with the checksum off) a digit, a point, a unit or a status that the
+//     line alters into another one, and the head of an old frame before the tail of a new one.
+//   - Under an exclusive or or a sum, which show every single flipped bit: two digits that changed
+//     places, two changes that cancel each other, and such a splice when both heads sum alike.
+//   - Where the number stands twice (Laumas TD, Systec): the same change to both.
+//   - In every format: a replay, and another indicator in place of this one.
+//
+// Against these stand a rest of several frames, the division and Max, which are judged behind this
+// package, and the seal on the cable.
 package weighbridge
 
 import (
@@ -17,6 +29,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"steelyard/internal/unit"
 )
@@ -34,6 +47,10 @@ type Dialect struct {
 	// Poll is the request that makes the indicator answer; empty for those that send by
 	// themselves.
 	Poll Request
+
+	// answers is how long an answer may take where the documents say that it may be longer than
+	// the Reader's usual time; 0 elsewhere.
+	answers time.Duration
 
 	options  []string // names of the options that this dialect uses, beside device and unit
 	requests []Request
@@ -213,26 +230,26 @@ func compareText(a, b string) int {
 func Dialects() []Dialect {
 	return []Dialect{
 		{Name: "yaohua-tf0", Makes: "Yaohua XK3190 A9+, A23p, DS3; Keli K9; many clones; continuous, 12 bytes",
-			Cites:      "XK3190-A9+ manual p. 11; XK3190-DS3 manual p. 7",
+			Cites:      "XK3190-A9+ manual p. 11; XK3190-DS3 manual pp. 7-9; XK3190-A23p manual pp. 23-26; Keli XK3118-K9-R manual pp. 9-10",
 			FrameBytes: 12, build: buildTF0},
 		{Name: "yaohua-eq-rev", Makes: "Yaohua DS3 (tF=2, 3), A26 format 1, A23p continuous 2; \"=\" and reversed digits",
-			Cites:      "XK3190-A26 manual p. 11; XK3190-DS3 manual pp. 7-9",
+			Cites:      "XK3190-A26 manual p. 11; XK3190-DS3 manual pp. 7-9; XK3190-A23p manual pp. 23-26",
 			FrameBytes: 9, options: []string{optCharacters}, build: buildEqualsReversed},
 		{Name: "yaohua-eq-fwd", Makes: "Yaohua A26 format 2, A23p continuous 3; \"=\" and forward digits",
 			Cites:      "XK3190-A26 manual p. 11; XK3190-A23p manual pp. 23-26",
 			FrameBytes: 9, options: []string{optCharacters}, build: buildEqualsForward},
 		{Name: "yaohua-cmd", Makes: "Yaohua A9+, A23p, DS3 and Keli K9 in command mode",
-			Cites:      "XK3190-A9+ manual p. 11; XK3190-A23p manual p. 24; XK3190-DS3 manual p. 7",
+			Cites:      "XK3190-A9+ manual p. 11; XK3190-A23p manual p. 24; XK3190-DS3 manual p. 7; Keli XK3118-K9-R manual pp. 9-10",
 			FrameBytes: 14, Poll: ReadGross, options: []string{optAddress, optTareIs},
 			requests: []Request{Handshake, ReadGross, ReadTare, ReadNet}, encode: encodeYaohua, address: addressOrOne, build: buildYaohuaCommand},
 		{Name: "yaohua-a12", Makes: "Yaohua A12(E) bench indicators",
 			Cites:      "XK3190-A12(E) manual pp. 12-13",
 			FrameBytes: 15, build: layoutOf(a12Layout)},
 		{Name: "yaohua-ww", Makes: "Yaohua A12+SS, Liden LUW2001 format A; axle pads, floor scales",
-			Cites:      "Liden LUW2001 manual p. 16",
+			Cites:      "Liden LUW2001 manual pp. 16-17",
 			FrameBytes: 15, options: []string{optNoPoint}, build: buildWW},
 		{Name: "mt-cont", Makes: "Mettler Toledo continuous; Fairbanks, Cardinal, KERN, Systec, XK8142",
-			Cites:      "KERN FTC manual; Rockwell 57C428 manual; Cardinal 225 manual p. 126",
+			Cites:      "Mettler Toledo Wildcat technical manual pp. 40-41; KERN FTC manual; Rockwell 57C428 manual; Cardinal 225 manual p. 126; Fairbanks FB2250 manual",
 			FrameBytes: 18, options: []string{optChecksum, optDummyZeros, optShort, optMask}, build: buildToledo},
 		{Name: "flintec-cont", Makes: "Flintec FT-11, FT-13, FT-111, FT-112 in Toledo format",
 			Cites:      "Flintec FT-111 manual pp. 85-93",
@@ -242,54 +259,54 @@ func Dialects() []Dialect {
 			FrameBytes: 13, options: []string{optDigits, optNoPoint}, build: buildFlintecFast},
 		{Name: "sics", Makes: "Mettler Toledo MT-SICS, OHAUS, many bench scales",
 			Cites:      "METTLER AL-IC balance manual; OHAUS 7000 manual pp. 107-109",
-			FrameBytes: 19, Poll: ReadWeight,
+			FrameBytes: 19, Poll: ReadWeight, answers: slowSICS,
 			requests: []Request{ReadWeight, ReadStable, ReadRepeated, ReadTare}, encode: encodeSICS, build: buildSICS},
 		{Name: "sma", Makes: "SMA SCP-0499: Rice Lake, Fairbanks, Sartorius, Minebea, B-TEK",
-			Cites:      "SMA SCP-0499; Sartorius PR5220 manual p. 130",
+			Cites:      "SMA SCP-0499; Sartorius PR5220 manual p. 130; B-TEK T419S manual p. 61",
 			FrameBytes: 20, Poll: ReadWeight,
 			requests: []Request{ReadWeight}, encode: encodeSMA, build: layoutOf(smaLayout)},
 		{Name: "rlws", Makes: "Rice Lake stream, Condec, Consolidated Controls",
-			Cites:      "Rice Lake stream format, Condec demand format",
+			Cites:      "Rice Lake 380, 480, 482, 680 and 682 manuals, stream output",
 			FrameBytes: 14, build: layoutOf(riceLakeLayout)},
 		{Name: "cardinal738", Makes: "Cardinal 738",
-			Cites:      "Cardinal 738 stream format",
+			Cites:      "Cardinal 738 stream output, as listed in Rice Lake manuals",
 			FrameBytes: 18, options: []string{optNoPoint}, build: buildCardinal},
 		{Name: "wi120", Makes: "Avery Weigh-Tronix WI-120, WI-125; B-TEK, Brecknell with 5 digits",
-			Cites:      "Weigh-Tronix WI-120 stream format",
+			Cites:      "Weigh-Tronix WI-120 stream output, as listed in Rice Lake manuals; Brecknell RD65 manual",
 			FrameBytes: 15, options: []string{optDigits, optNoPoint}, build: buildWI120},
 		{Name: "fairbanks10", Makes: "Fairbanks, 10 bytes; stops sending on underload",
-			Cites:      "Fairbanks 10-byte output",
+			Cites:      "Fairbanks 2800 manual pp. 64, 66",
 			FrameBytes: 10, build: layoutOf(fairbanksLayout)},
 		{Name: "fairbanks-concon", Makes: "Fairbanks in Consolidated Controls format",
 			Cites:      "Fairbanks CONCON output",
 			FrameBytes: 10, build: layoutOf(conconLayout)},
 		{Name: "toledo8217", Makes: "Toledo 8217 and USB parcel scales",
-			Cites:      "Toledo 8217 protocol as spoken by point-of-sale drivers",
+			Cites:      "Mettler Toledo DIVA manual p. 45; Transcell PC150, Rice Lake BenchPro and Brecknell 67xx manuals; public point-of-sale driver (Odoo)",
 			FrameBytes: 8, Poll: ReadWeight, options: []string{optDigits, optMask, optNoPoint},
 			requests: []Request{ReadWeight}, encode: encode8217, build: build8217},
-		{Name: "and18", Makes: "A&D AD-4402, AD-4410; Jinzhong XK3102 and many Asian indicators",
-			Cites:      "A&D AD-4402 manual; A&D AD-4410 manual",
+		{Name: "and18", Makes: "A&D AD-4402, AD-4406, AD-4410, AD-4329A; Jinzhong XK3102 and many Asian indicators",
+			Cites:      "A&D AD-4402 manual p. 82; A&D AD-4410 manual p. 58; A&D AD-4406 manual pp. 47-48; A&D AD-4329A manual",
 			FrameBytes: 18, options: []string{optMask}, build: buildAnD},
-		{Name: "cas22", Makes: "CAS CI-400, CI-600D; needs a line of 8 bits",
-			Cites:      "CAS CI-400 manual",
+		{Name: "cas22", Makes: "CAS CI-400, CI-600D, NT-200; needs a line of 8 bits",
+			Cites:      "CAS CI-400, CI-600D and NT-200 manuals",
 			FrameBytes: 22, build: layoutOf(casLayout)},
 		{Name: "ohaus3000", Makes: "OHAUS Defender 3000",
-			Cites:      "OHAUS Defender 3000 manual",
+			Cites:      "OHAUS Defender 3000 manual p. 37",
 			FrameBytes: 21, build: layoutOf(ohausLayout)},
 		{Name: "dini-short", Makes: "Dini Argeo, short string",
-			Cites:      "Dini Argeo DGT manual",
+			Cites:      "Dini Argeo DGT4X manual pp. 11-58; DGT1P manual p. 45; 3590 manual pp. 65-81; LTP manual p. 43",
 			FrameBytes: 19, Poll: ReadWeight, options: []string{optAddress},
 			requests: []Request{ReadWeight, Register}, encode: encodeDini("READ"), address: addressAsSet, build: buildDiniShort},
 		{Name: "dini-ext", Makes: "Dini Argeo, extended string with tare",
-			Cites:      "Dini Argeo DGT manual",
+			Cites:      "Dini Argeo DGT4X manual pp. 11-58; DGT1P manual p. 45; 3590 manual pp. 65-81; LTP manual p. 43",
 			FrameBytes: 43, Poll: ReadWeight, options: []string{optAddress},
 			requests: []Request{ReadWeight, Register}, encode: encodeDini("REXT"), address: addressAsSet, build: buildDiniExtended},
 		{Name: "dini-pid", Makes: "Dini Argeo with alibi memory, answers to registered weighing",
-			Cites:      "Dini Argeo DGT manual, command PID",
+			Cites:      "Dini Argeo DGT4X manual pp. 11-58; DGT1P manual p. 45; 3590 manual pp. 65-81; LTP manual p. 43; command PID",
 			FrameBytes: 50, options: []string{optAddress},
 			requests: []Request{Register}, encode: encodeDini(diniStored), address: addressAsSet, build: buildDiniStored},
 		{Name: "laumas-ascii", Makes: "Laumas TLB, TLU, W100, WLIGHT, LCB on request",
-			Cites:      "Laumas TLB and WLIGHT manuals, ASCII bidirectional",
+			Cites:      "Laumas TLU manual pp. 31, 34; Laumas LCB manual pp. 8, 62, 74",
 			FrameBytes: 15, Poll: ReadGross, options: []string{optAddress},
 			requests: []Request{ReadGross, ReadNet}, encode: encodeLaumas, address: addressOrOne, build: buildLaumas},
 		{Name: "laumas-tx", Makes: "Laumas continuous, 6 characters",

@@ -187,8 +187,8 @@ func (m *machine) checksumHolds(b []byte) bool {
 	return ok && sum == m.kind.of(covered)
 }
 
-// namedUnit reads the unit field. A blank one says nothing; one that is not in the table may be
-// a damaged "kg", so it rejects the frame.
+// namedUnit reads the unit field. A blank one names none, as a format without the field; one that is
+// not in the table may be a damaged "kg", so it rejects the frame.
 func (m *machine) namedUnit(b []byte) (meaning, bool) {
 	field, ok := m.Unit.in(b)
 	if !ok {
@@ -196,7 +196,7 @@ func (m *machine) namedUnit(b []byte) (meaning, bool) {
 	}
 	field = bytes.Trim(field, " ")
 	if len(field) == 0 {
-		return foreignUnit, true
+		return 0, true
 	}
 	e, ok := find(m.units, field)
 	return e.m, ok
@@ -213,6 +213,13 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) bool {
 		}
 		all.apply(w)
 		noValue(w)
+		return true
+	}
+	if all&foreignUnit != 0 {
+		// Without its unit the number would be taken for one of the configured unit.
+		all.apply(w)
+		noValue(w)
+		w.Error = "the display is in another unit than kg, g, t, lb or oz: switch it on the indicator"
 		return true
 	}
 	field, ok := m.Digits.in(b)
@@ -250,9 +257,6 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) bool {
 		if e, ok := find(m.texts, bytes.Trim(field, " ")); ok {
 			e.say(w, all)
 			return true
-		}
-		if !m.dashesOK {
-			return false
 		}
 		(all&^inRange | m.dashes).apply(w)
 		noValue(w)
@@ -312,7 +316,7 @@ func (f *Digits) parse(field []byte, s style) (unit.Decimal, outcome) {
 			n--
 		}
 		if n != f.Count {
-			return unit.Decimal{}, unreadable
+			return unit.Decimal{}, textual(field)
 		}
 	}
 	var turned [MaxFrame]byte

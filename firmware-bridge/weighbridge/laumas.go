@@ -7,9 +7,11 @@ import (
 )
 
 // laumasTexts are the alarms that stand in place of the digits. Only O-L is documented as
-// overload; for the others it is enough that they are no weight.
+// overload; for the others it is enough that they are no weight. The underline of the manuals may
+// stand for a blank on the line, so both are taken.
 func laumasTexts() map[string]string {
-	return map[string]string{"O-L": "over", "O-F": "error", "_ERCEL": "error", "_ER_OL": "error", "_ER_AD": "error"}
+	return map[string]string{"O-L": "over", "O-F": "error", "_ERCEL": "error", "_ER_OL": "error", "_ER_AD": "error",
+		"ERCEL": "error", "ER OL": "error", "ER AD": "error"}
 }
 
 // laumasTXLayout: 6 characters, CR LF.
@@ -94,8 +96,11 @@ func buildLaumas(o Options) (codec, error) {
 			return false
 		}
 		field := body[:6]
-		if d, state := parseNumber(field, style{sign: true, padded: true}); state == number {
+		switch d, state := parseNumber(field, style{sign: true, padded: true}); state {
+		case number:
 			w.Value, w.HasValue = d, true
+			return true
+		case blank, dashes:
 			return true
 		}
 		text := string(bytes.Trim(field, " "))

@@ -37,7 +37,7 @@ type Layout struct {
 	Texts    map[string]string `yaml:"texts"`      // what stands for digits, without blanks → meaning
 	Messages map[string]string `yaml:"messages"`   // what stands for a whole frame, without blanks → meaning
 	BlankIs  string            `yaml:"blank_is"`   // meaning of a weight field of blanks; nothing if empty
-	DashesIs string            `yaml:"dashes_are"` // meaning of a weight field of dashes; rejected if empty
+	DashesIs string            `yaml:"dashes_are"` // meaning of a weight field of dashes; nothing if empty
 }
 
 // Checksum says where a checksum stands and what it covers.
@@ -76,7 +76,7 @@ type Digits struct {
 	Signed   bool `yaml:"signed"`   // may begin with '+' or '-'
 	Padded   bool `yaml:"padded"`   // blanks instead of leading zeros
 	Gapped   bool `yaml:"gapped"`   // blanks may follow the sign
-	Trailing bool `yaml:"trailing"` // one blank may stand where the point would
+	Trailing bool `yaml:"trailing"` // a number without a point has one blank behind it, where the point would stand
 	Count    int  `yaml:"count"`    // how many characters, the point not counted; 0: not checked
 }
 

@@ -119,7 +119,9 @@ func TestTwoIndicatorsOnOneLine(t *testing.T) {
 	y := &yaohua{t: t, answer: func(address, command byte) string { return says(address, command, loads[address]) }}
 	y.wire(link)
 	s := newSite()
-	stop := run(t, sharedReader(link, dialect(t, "yaohua-cmd"), 2, s))
+	r := sharedReader(link, dialect(t, "yaohua-cmd"), 2, s)
+	r.Timeout = 20 * time.Second // on a machine that is busy an answer is late, and nobody is to be set aside for it
+	stop := run(t, r)
 	s.until(t, "four weights of each", func(w []device.Weight, _ []device.Health) bool {
 		return len(of(w, "A")) >= 4 && len(of(w, "B")) >= 4
 	})
@@ -313,9 +315,10 @@ func TestAWrongAddressIsAFaultOfItsOwn(t *testing.T) {
 	r := sharedReader(link, dialect(t, "yaohua-cmd"), 2, s)
 	r.Timeout = 200 * time.Millisecond
 	stop := run(t, r)
+	var fault device.Health
 	s.until(t, "the fault of B", func(_ []device.Weight, h []device.Health) bool {
-		b, _ := stateOf(h, "B")
-		return b.State == device.Faulty
+		fault, _ = stateOf(h, "B")
+		return fault.State == device.Faulty
 	})
 	before, _ := s.seen()
 	s.until(t, "more of A", func(w []device.Weight, _ []device.Health) bool { return len(w) >= len(before)+5 })
@@ -324,11 +327,13 @@ func TestAWrongAddressIsAFaultOfItsOwn(t *testing.T) {
 	if others := len(weights) - len(of(weights, "A")); others != 0 {
 		t.Errorf("%d weights are not A's", others)
 	}
-	if b, n := stateOf(health, "B"); n != 1 || !strings.Contains(b.Detail, "address") {
-		t.Errorf("B: %d changes, latest %+v", n, b)
+	if !strings.Contains(fault.Detail, "address") { // that it stays at that is shown without a clock in turn_internal_test.go
+		t.Errorf("B: %+v", fault)
 	}
-	if a, n := stateOf(health, "A"); n != 1 || a.State != device.Online {
-		t.Errorf("A: %d changes, latest %+v", n, a)
+	for _, h := range saying(health, device.Faulty) {
+		if h.Device != "B" {
+			t.Errorf("a fault of %+v", h)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 	grams
 	tonnes
 	ounces
-	foreignUnit // a unit that is named but is none of ours
+	foreignUnit // a unit that is named but is none of ours: no weight can be made of the digits
 	expanded
 	reject
 )

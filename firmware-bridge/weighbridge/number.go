@@ -24,7 +24,7 @@ type style struct {
 	sign     bool // a sign before the digits, in the field itself
 	padded   bool // blanks instead of leading zeros
 	gapped   bool // blanks between the sign and the digits
-	trailing bool // one blank behind the digits where a number without point leaves its place empty
+	trailing bool // a number without a point has one blank behind its digits, where the point would stand
 }
 
 const mostDigits = 18 // as many as unit.Decimal holds exactly
@@ -51,7 +51,7 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 		}
 	}
 	var d unit.Decimal
-	digits, point := 0, false
+	digits, point, left := 0, false, false
 	for ; i < len(field); i++ {
 		switch c := field[i]; {
 		case c >= '0' && c <= '9':
@@ -67,11 +67,14 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 			point = true
 			continue
 		case c == ' ' && s.trailing && !point && i == len(field)-1:
+			left = true
 			continue
 		}
 		return unit.Decimal{}, textual(field)
 	}
-	if digits == 0 || s.pointed && !point {
+	// Where the point leaves its place, either it or the blank is there: a digit in that place would
+	// be one too many, and make ten times the weight.
+	if digits == 0 || s.pointed && !point || s.trailing && point == left {
 		return unit.Decimal{}, textual(field)
 	}
 	if minus {
@@ -80,10 +83,13 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 	return d, number
 }
 
-// textual tells a field of dashes from other text.
+// textual tells a field of blanks and one of dashes from other text.
 func textual(field []byte) outcome {
 	field = bytes.Trim(field, " ")
-	if len(field) < 2 {
+	switch len(field) {
+	case 0:
+		return blank
+	case 1:
 		return unreadable
 	}
 	for _, c := range field {

@@ -26,7 +26,7 @@ type Reader struct {
 	Log  *slog.Logger // nil: no log
 
 	Gap       time.Duration // pause between an answer and the next request; 200 ms if zero, never less
-	Timeout   time.Duration // how long an answer may take; 500 ms if zero
+	Timeout   time.Duration // how long an answer may take; if zero 500 ms, or as long as a dialect on the line is known to need
 	RetryFrom time.Duration // wait before the first reopening, doubled with each; 500 ms if zero
 	RetryTo   time.Duration // longest wait before a reopening; 10 s if zero
 }
@@ -78,10 +78,14 @@ func (r Reader) withDefaults() Reader {
 	for n := range r.Indicators {
 		r.Indicators[n].Options.Device = r.Indicators[n].Device
 	}
+	timeout := defaultTimeout
+	for _, i := range r.Indicators {
+		timeout = max(timeout, i.Dialect.answers)
+	}
 	for _, d := range []struct {
 		at    *time.Duration
 		value time.Duration
-	}{{&r.Gap, leastGap}, {&r.Timeout, defaultTimeout}, {&r.RetryFrom, defaultRetryFrom}, {&r.RetryTo, defaultRetryTo}} {
+	}{{&r.Gap, leastGap}, {&r.Timeout, timeout}, {&r.RetryFrom, defaultRetryFrom}, {&r.RetryTo, defaultRetryTo}} {
 		if *d.at == 0 {
 			*d.at = d.value
 		}

@@ -12,15 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
+	"steelyard/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // site is a sink that remembers and lets a test wait for what must come.
 type site struct {
@@ -76,6 +75,17 @@ func (s *site) until(t *testing.T, what string, done func([]device.Weight, []dev
 			t.Fatalf("waited for %s: %d weights, health %v", what, len(weights), health)
 		}
 	}
+}
+
+// saying are the changes to a state, the oldest first. What comes after one that was waited for, as
+// silence on a machine that is busy, does not hide it.
+func saying(health []device.Health, state device.State) (all []device.Health) {
+	for _, h := range health {
+		if h.State == state {
+			all = append(all, h)
+		}
+	}
+	return all
 }
 
 func state(health []device.Health) device.State {
@@ -193,8 +203,8 @@ func TestCapturedFramesThroughAPty(t *testing.T) {
 			t.Errorf("weight %d arrived before %d", i, i-1)
 		}
 	}
-	if _, health := s.seen(); len(health) != 1 || health[0].State != device.Online {
-		t.Errorf("health %+v, want online once", health)
+	if _, health := s.seen(); len(saying(health, device.Online)) == 0 || len(saying(health, device.Faulty)) != 0 {
+		t.Errorf("health %+v, want online and no fault", health)
 	}
 }
 
@@ -217,10 +227,15 @@ func TestUnplugAndReplug(t *testing.T) {
 		}
 		machine.Close()
 		os.Remove(link)
-		s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
-		_, health := s.seen()
-		if detail := health[len(health)-1].Detail; !strings.Contains(detail, "line lost") {
-			t.Errorf("round %d: detail %q", round, detail)
+		var fault device.Health
+		s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool {
+			if state(h) == device.Faulty {
+				fault = h[len(h)-1]
+			}
+			return state(h) == device.Faulty
+		})
+		if !strings.Contains(fault.Detail, "line lost") {
+			t.Errorf("round %d: detail %q", round, fault.Detail)
 		}
 		machine = plug(t, link)
 	}
@@ -244,10 +259,11 @@ func TestSilenceAndWrongDialectAreToldApart(t *testing.T) {
 	run(t, reader(t, link, "yaohua-tf0", s))
 	s.until(t, "silence", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Silent })
 	quiet := send(machine, []byte("ST,GS,+0012340kg\r\n"), 10*time.Millisecond)
-	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
+	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return len(saying(h, device.Faulty)) > 0 })
 	quiet()
-	if _, health := s.seen(); !strings.Contains(health[len(health)-1].Detail, "wrong baud rate, format, checksum or dialect?") {
-		t.Errorf("health %+v", health)
+	_, health := s.seen()
+	if fault := saying(health, device.Faulty)[0]; !strings.Contains(fault.Detail, "wrong baud rate, format, checksum or dialect?") {
+		t.Errorf("fault %+v", fault)
 	}
 	quiet = send(machine, []byte("\x02+01234001F\x03"), 10*time.Millisecond)
 	s.until(t, "the right dialect", func(w []device.Weight, h []device.Health) bool { return len(w) > 0 && state(h) == device.Online })
@@ -308,11 +324,14 @@ func TestPolledIndicatorOverTCP(t *testing.T) {
 				}
 			}()
 			s := newSite()
-			stop := run(t, reader(t, "tcp://"+server.Addr().String(), name, s))
+			r := reader(t, "tcp://"+server.Addr().String(), name, s)
+			r.Timeout = time.Minute // a machine that is busy answers late; asked again, it would see two requests at once
+			stop := run(t, r)
 			s.until(t, "four answers", func(w []device.Weight, _ []device.Health) bool { return len(w) >= 4 })
 			stop()
 			server.Close()
-			for _, w := range s.weights {
+			weights, _ := s.seen()
+			for _, w := range weights {
 				if w.Value.String() != "12340" {
 					t.Errorf("%+v", w)
 				}
@@ -330,7 +349,7 @@ func TestPolledIndicatorOverTCP(t *testing.T) {
 // Registered weighing writes into the indicator's alibi memory: it happens on request only.
 func TestRegisterIsNeverPolled(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "indicator")
-	machine := plug(t, link)
+	machine := pollable(t, plug(t, link))
 	s := newSite()
 	ask := make(chan weighbridge.Request, 2)
 	r := reader(t, link, "systec-rn", s)
@@ -340,7 +359,12 @@ func TestRegisterIsNeverPolled(t *testing.T) {
 	ask <- "zero" // not a request: dropped
 	ask <- weighbridge.Register
 	asked := make(chan byte, 64)
-	go func() { // ends when the test closes both ends of the pty
+	t.Cleanup(func() {
+		machine.Close()
+		for range asked { // until the goroutine has ended
+		}
+	})
+	go func() {
 		defer close(asked)
 		for one := make([]byte, 1); ; {
 			if _, err := machine.Read(one); err != nil {
@@ -394,7 +418,8 @@ func TestSilenceFollowsTheLine(t *testing.T) {
 	}{
 		{"yaohua-tf0", 9600, 500 * time.Millisecond}, // ten frames of 12.5 ms are less
 		{"yaohua-tf0", 600, 2 * time.Second},
-		{"sics", 9600, 2100 * time.Millisecond}, // three polls without an answer
+		{"sma", 9600, 2100 * time.Millisecond},  // three polls without an answer
+		{"sics", 9600, 6600 * time.Millisecond}, // each may take two seconds
 	} {
 		r := reader(t, "/dev/null", test.dialect, newSite())
 		r.Line.Baud = test.baud

@@ -2,6 +2,7 @@ package weighbridge
 
 import (
 	"bytes"
+	"time"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/unit"
@@ -18,6 +19,10 @@ func buildSICS(o Options) (codec, error) {
 		},
 	}, nil
 }
+
+// An answer to SI may take more than a second (EPICS driver mp49/mettlerToledo). Asked again before
+// it came, a balance would answer ever later.
+const slowSICS = 2 * time.Second
 
 const sicsUnitAt = 15 // behind "S S ", 10 characters and a blank
 
@@ -48,8 +53,12 @@ func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *devic
 	}
 	d, state := parseNumber(line[4:14], style{point: true, sign: true, padded: true})
 	name, known := units[string(bytes.TrimRight(line[sicsUnitAt:], " "))]
-	if state != number || !known {
+	if state == unreadable || !known {
 		return false
+	}
+	if state != number { // blanks or dashes
+		w.Unit = unit.Unit(name)
+		return true
 	}
 	w.Value, w.HasValue, w.Unit, w.Range = d, true, unit.Unit(name), device.RangeOK
 	return true

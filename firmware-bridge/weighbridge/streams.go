@@ -3,7 +3,7 @@ package weighbridge
 // The North American streams: fixed columns, status by letter.
 
 // riceLakeLayout: STX, polarity, 7 characters, unit letter, G or N, status, CR LF. 'T' is tons,
-// which are not tonnes, so its weights have no unit here.
+// which are not tonnes, so its numbers are no weights here.
 func riceLakeLayout() Layout {
 	return Layout{
 		Start: Bytes{stx}, End: crlf(), Length: 14,

@@ -60,6 +60,9 @@ func readSystec(b []byte, fallback unit.Unit, units map[string]string, w *device
 	if okIdent != number || okGross != number || okTare != number || okNet != number || !digitsOnly(b[21:22]) {
 		return false
 	}
+	if g.Coef < 0 || t.Coef < 0 {
+		return false // it refuses to register a negative load
+	}
 	minus := t
 	minus.Coef = -minus.Coef
 	if sum, err := g.Plus(minus); err != nil || sum.Scale != n.Scale || sum.Coef != n.Coef {

@@ -31,6 +31,11 @@ func toledoLayout(o Options) Layout {
 			{At: 3, Mask: 0x10, Is: 0x10, Then: "kg", Else: "lb"},
 			{At: 4, Mask: 0x07, Is: 0x01, Then: "g"},
 			{At: 4, Mask: 0x06, Is: 0x00, Else: "foreign-unit"},
+			// A and C are printing characters with every maker. A character of wrong parity, and a break,
+			// arrive as NUL: in A that would move the point, in C lose the unit. B may be below 20h
+			// (Fairbanks FB3000); a NUL there says pounds.
+			{At: 2, Mask: 0x60, Is: 0x00, Then: "reject"},
+			{At: 4, Mask: 0x60, Is: 0x00, Then: "reject"},
 		},
 	}
 	if o.Short {
@@ -108,7 +113,7 @@ func build8217(o Options) (codec, error) {
 		body := b[1 : len(b)-1]
 		if len(body) == 2 && body[0] == '?' {
 			status8217(body[1]).apply(w)
-			return true
+			return body[1]&0x40 != 0 // set in every status
 		}
 		if len(body) > 0 && body[len(body)-1] == 'N' {
 			w.Kind, body = device.Net, body[:len(body)-1]

@@ -3,6 +3,8 @@ package weighbridge
 import (
 	"slices"
 	"time"
+
+	"steelyard/firmware-bridge/serial"
 )
 
 // turns decides who is asked next on a line. It knows no clock and no port: the time comes with
@@ -44,8 +46,7 @@ func (t *turns) missed(m *member, now time.Time) {
 		m.misses, m.aside = pollsOfSilence, time.Time{}
 		return
 	}
-	pauses := [...]time.Duration{1, 2, 5, 10, 30}
-	m.aside = now.Add(pauses[min(m.misses-pollsOfSilence, len(pauses)-1)] * time.Second)
+	m.aside = now.Add(serial.Pause(m.misses - pollsOfSilence + 1))
 }
 
 // answered says that the indicator has sent a frame of its own.

@@ -1,7 +1,6 @@
 package weighbridge
 
 import (
-	"bytes"
 	"fmt"
 
 	"steelyard/firmware-bridge/device"
@@ -45,7 +44,8 @@ func buildTF0(o Options) (codec, error) {
 	}}, nil
 }
 
-// signedSix reads sign, six digits and the number of decimals. Six blanks are no weight.
+// signedSix reads sign, six digits and the number of decimals. Six blanks or six dashes are no weight:
+// what an overloaded indicator sends is not documented, so it may be either.
 func signedSix(b []byte, w *device.Weight) bool {
 	if b[0] != '+' && b[0] != '-' || b[7] < '0' || b[7] > '4' {
 		return false
@@ -53,7 +53,7 @@ func signedSix(b []byte, w *device.Weight) bool {
 	d, state := parseNumber(b[1:7], style{})
 	switch state {
 	case number:
-	case blank:
+	case blank, dashes:
 		return true
 	default:
 		return false
@@ -110,7 +110,9 @@ func yaohuaAddress(o Options) byte { return byte('A' + max(1, o.Address) - 1) }
 //
 // The seven characters are six digits and the number of decimals (Yaohua) or six digits with a
 // point among them (Keli K9-R manual pp. 9-10). The answer to a handshake, which is also what an
-// echo of our own request looks like, is no weight.
+// echo of our own request looks like, is no weight. C is the tare and D the net, as those manuals
+// say, unless tare_is has been proven to be D; neither is ever asked for before, and neither is a weight
+// to capture.
 func buildYaohuaCommand(o Options) (codec, error) {
 	if o.Address > 26 {
 		return codec{}, fmt.Errorf("address %d: not between 1 and 26", o.Address)
@@ -139,8 +141,11 @@ func buildYaohuaCommand(o Options) (codec, error) {
 			return false
 		}
 		w.Kind, w.Unit = kind, o.Unit
-		if bytes.IndexByte(b[4:11], '.') >= 0 {
+		switch _, state := parseNumber(b[4:11], style{point: true, pointed: true}); state {
+		case number:
 			return signedSeven(b[3:11], w)
+		case blank, dashes:
+			return b[3] == '+' || b[3] == '-'
 		}
 		return signedSix(b[3:11], w)
 	}

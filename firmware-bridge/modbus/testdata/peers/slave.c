@@ -1,6 +1,7 @@
-/* A Modbus slave on libmodbus: "slave tcp PORT" or "slave rtu TTY". Holding register a of unit 1
- * holds a*31 ^ 0x100. Prints "ready" when it can be asked. */
+/* A Modbus slave on libmodbus: "slave tcp 0" or "slave rtu TTY". Holding register a of unit 1 holds
+ * a*31 ^ 0x100. Prints "ready" when it can be asked, and before it the port that the system gave. */
 #include <modbus.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,12 @@ int main(int argc, char **argv) {
     } else {
         modbus_set_slave(c, 1);
         if (modbus_connect(c) < 0) return 1;
+    }
+    if (tcp) {
+        struct sockaddr_in at;
+        socklen_t size = sizeof at;
+        if (getsockname(listening, (struct sockaddr *)&at, &size)) return 1;
+        printf("%d\n", ntohs(at.sin_port));
     }
     puts("ready");
     fflush(stdout);
