@@ -11,6 +11,9 @@ import (
 	"steelyard/internal/mqtt"
 )
 
+// patience bounds every wait for something that must come. How fast is not judged.
+const patience = time.Minute
+
 // accounts of the tests: two sites and the cloud.
 var accounts = []Account{
 	{Name: "north", Password: "n-secret", Role: Site, Site: "north-1"},
@@ -45,7 +48,7 @@ func run(t testing.TB, b *Broker) {
 			if err != nil {
 				t.Errorf("run: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Error("the broker did not end")
 		}
 	})
@@ -74,7 +77,7 @@ func join(t testing.TB, b *Broker, name, password string) *mqtt.Session {
 	select {
 	case s := <-up:
 		return s
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s did not connect", name)
 		return nil
 	}
@@ -101,7 +104,7 @@ func next(t testing.TB, ch <-chan mqtt.Message) mqtt.Message {
 	select {
 	case m := <-ch:
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no message")
 		return mqtt.Message{}
 	}

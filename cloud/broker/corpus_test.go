@@ -18,8 +18,8 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
-	"go.uber.org/goleak"
 
+	"steelyard/internal/leak"
 	"steelyard/internal/mqtt"
 )
 
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		plainBroker()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // issue501 is a SUBSCRIBE of MQTT 5 that ends before its options byte,
@@ -200,7 +200,7 @@ func TestRandomBytes(t *testing.T) {
 		t.Errorf("stats %+v: want no panics", got)
 	}
 	// All seats and places in the waiting room are given back.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		got := b.Stats()
 		if got.Clients == 2 && got.Waiting == 0 {
 			break
@@ -233,7 +233,7 @@ func TestAPanicIsContained(t *testing.T) {
 	}
 	working(t, south, records, "the panic")
 	// The library closes the connection before the panic reaches the broker, so its traces come later.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		_, known := b.server.Clients.Get("bad")
 		left := b.server.Info.Clone().Subscriptions
 		stats := b.Stats()
@@ -285,7 +285,7 @@ func plainBroker() {
 // The library as it comes sends a will to a foreign topic, issue 503, and dies of issue 501.
 // Should this test fail, an update has mended it.
 func TestTheLibraryAsItComes(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), "STEELYARD_TEST_PLAIN_BROKER=1")

@@ -161,7 +161,7 @@ func TestTooManyClients(t *testing.T) {
 	}
 	inside[0].Close()
 	// The place is free again as soon as the broker has noticed.
-	for deadline := time.Now().Add(20 * time.Second); b.Stats().Clients == 3 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); b.Stats().Clients == 3 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	r = enter(t, b, login{id: "one more", name: "north", password: "n-secret", keepAlive: 60})
 	r.Close()

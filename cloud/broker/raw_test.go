@@ -18,7 +18,7 @@ type raw struct {
 
 func dialRaw(t testing.TB, b *Broker) raw {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := b.Dial(ctx)
 	if err != nil {
@@ -29,7 +29,7 @@ func dialRaw(t testing.TB, b *Broker) raw {
 
 // send writes and ignores an error: a broker that has had enough closes while we speak.
 func (r raw) send(bytes string) {
-	_ = r.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	_ = r.SetWriteDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(r.Conn, bytes)
 }
 
@@ -52,7 +52,7 @@ func (r raw) exchange(bytes string) (answered bool) {
 // receive gives the next packet, nil when the broker has closed the connection.
 func (r raw) receive() []byte {
 	r.t.Helper()
-	_ = r.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(patience))
 	head := make([]byte, 2)
 	if _, err := io.ReadFull(r.Conn, head); err != nil {
 		if e, ok := err.(net.Error); ok && e.Timeout() {

@@ -71,10 +71,10 @@ func TestTLS(t *testing.T) {
 		{"no TLS", "tcp://127.0.0.1:" + port, nil, "not reached"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			said := &firstLine{end: cancel}
-			err := mqtt.Run(ctx, mqtt.Options{URL: c.url, Client: "tls", Username: "north", Password: "n-secret",
+			err := mqtt.Run(ctx, mqtt.Options{URL: c.url, Client: "tls", Username: "north", Password: "n-secret", ConnectTimeout: patience,
 				TLS: &tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12}, Log: slog.New(slog.NewTextHandler(said, nil))},
 				func(ctx context.Context, s *mqtt.Session) error { <-ctx.Done(); return nil })
 			if err != nil {

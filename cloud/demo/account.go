@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -30,8 +29,8 @@ type Account struct {
 	Exact  bool          `json:"exact"`
 	Sites  []SiteAccount `json:"sites"`
 	Tonnes []Tonnes      `json:"tonnes"`
-	// Faults are the first differences found, in words.
-	Faults []string `json:"faults"`
+	// Faults are the first differences found.
+	Faults []Fault `json:"faults"`
 }
 
 // SiteAccount is the account of one site.
@@ -185,10 +184,10 @@ func compareTonnes(truth, ledger map[tonnesKey]unit.Mass) (rows []Tonnes, equal 
 }
 
 // differences names the rows that are not equal.
-func differences(rows []Tonnes) (faults []string) {
+func differences(rows []Tonnes) (faults []Fault) {
 	for _, r := range rows {
 		if r.Truth != r.Ledger {
-			faults = append(faults, fmt.Sprintf("tonnes: %s of %s were %s kg, the ledger has %s kg", r.Flow, r.Category, r.Truth, r.Ledger))
+			faults = append(faults, faultOf("", "tonnes", with{"flow": r.Flow, "category": r.Category, "truth": r.Truth, "ledger": r.Ledger}))
 		}
 	}
 	return faults
@@ -216,7 +215,10 @@ func (a *Account) Print(w io.Writer) error {
 	}
 	verdict := "the account is exact"
 	if !a.Exact {
-		verdict = "THE ACCOUNT IS NOT EXACT\n" + strings.Join(a.Faults, "\n")
+		verdict = "THE ACCOUNT IS NOT EXACT"
+		for _, f := range a.Faults {
+			verdict += "\n" + f.String()
+		}
 	}
 	_, err := fmt.Fprintln(w, verdict)
 	return err

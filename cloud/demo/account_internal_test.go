@@ -81,7 +81,28 @@ func (b *book) added(t *testing.T, device string, at time.Duration, body record.
 	b.journal, b.ledger = append(slices.Clone(b.journal), l), append(b.ledger, l)
 }
 
+// said are faults in English.
+func said(faults []Fault) (all []string) {
+	for _, f := range faults {
+		all = append(all, f.String())
+	}
+	return all
+}
+
+// checkFilled: a fault has a value for each slot of its words, and none that no word uses.
+func checkFilled(t *testing.T, f Fault) {
+	t.Helper()
+	used := map[string]string{}
+	for _, s := range slot.FindAllString(faultWords()[f.Code], -1) {
+		used[s[1:len(s)-1]] = f.With[s[1:len(s)-1]]
+	}
+	if diff := cmp.Diff(used, f.With); diff != "" || len(used) == 0 {
+		t.Errorf("%s: slots of its words (-), values of the fault (+): %s", f.Code, diff)
+	}
+}
+
 func TestEachFaultIsFoundAndNamed(t *testing.T) {
+	named := map[string]bool{"tonnes": true} // TestTonnes has it
 	lost, duplicated, altered, invented := [5]int{1}, [5]int{0, 1}, [5]int{0, 0, 1}, [5]int{0, 0, 0, 1}
 	inLedger := func(b *book, t *testing.T, kind record.Kind, k int, change func(lines []line, i int) []line) {
 		b.ledger = change(b.ledger, which(t, b.ledger, kind, k))
@@ -231,9 +252,18 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 			if diff := cmp.Diff(map[record.Kind][5]int{tc.kind: tc.want}, a.counts()); diff != "" {
 				t.Errorf("lost, duplicated, altered, invented, pending (-want +got):\n%s", diff)
 			}
-			if said := strings.Join(a.faults, "\n"); !strings.Contains(said, tc.say) || !strings.Contains(said, "xinhua-1: ") {
-				t.Errorf("got %q, want it to say %q", said, tc.say)
+			if got := strings.Join(said(a.faults), "\n"); !strings.Contains(got, tc.say) || !strings.Contains(got, "xinhua-1: ") {
+				t.Errorf("got %q, want it to say %q", got, tc.say)
+			}
+			for _, f := range a.faults {
+				named[f.Code] = true
+				checkFilled(t, f)
 			}
 		})
+	}
+	for code := range faultWords() {
+		if !named[code] {
+			t.Errorf("no case brings the fault %s", code)
+		}
 	}
 }

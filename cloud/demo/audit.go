@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -16,7 +15,7 @@ type auditor struct {
 	now    time.Time
 	final  bool
 	kinds  map[record.Kind]*KindAccount
-	faults []string
+	faults []Fault
 	lost   map[record.Ref]bool // entries already called lost
 }
 
@@ -48,30 +47,30 @@ func (a *auditor) kind(k record.Kind) *KindAccount {
 	return a.kinds[k]
 }
 
-func (a *auditor) fault(format string, args ...any) {
+func (a *auditor) fault(code string, values with) {
 	if len(a.faults) < 20 {
-		a.faults = append(a.faults, a.site+": "+fmt.Sprintf(format, args...))
+		a.faults = append(a.faults, faultOf(a.site, code, values))
 	}
 }
 
 // missing counts what is not in the ledger: lost, or still on its way.
-func (a *auditor) missing(k record.Kind, at time.Time, format string, args ...any) {
+func (a *auditor) missing(k record.Kind, at time.Time, code string, values with) {
 	if !a.final && a.now.Sub(at) < patience {
 		a.kind(k).Pending++
 		return
 	}
 	a.kind(k).Lost++
-	a.fault(format, args...)
+	a.fault(code, values)
 }
 
 // strange counts what is in the ledger and not in the truth, unless the truth is about to say it.
-func (a *auditor) strange(k record.Kind, at time.Time, format string, args ...any) {
+func (a *auditor) strange(k record.Kind, at time.Time, code string, values with) {
 	if !a.final && a.now.Sub(at) < patience {
 		a.kind(k).Pending++
 		return
 	}
 	a.kind(k).Invented++
-	a.fault(format, args...)
+	a.fault(code, values)
 }
 
 // entries compares journal and ledger by identity and digest.
@@ -87,21 +86,21 @@ func (a *auditor) entries() {
 		k.InLedger++
 		if ledger[l.ref()] {
 			k.Duplicated++
-			a.fault("%s %d stands twice in the ledger", l.Kind, l.N)
+			a.fault("twice-in-ledger", with{"kind": l.Kind, "n": l.N})
 		}
 		ledger[l.ref()] = true
 		switch hash, ok := journal[l.ref()]; {
 		case !ok:
-			a.strange(l.Kind, l.At, "ledger has %s %d of journal %s, which the edge did not write", l.Kind, l.N, l.Journal)
+			a.strange(l.Kind, l.At, "nobody-wrote", with{"kind": l.Kind, "n": l.N, "journal": l.Journal})
 		case hash != l.hash:
 			k.Altered++
-			a.fault("%s %d differs between journal and ledger", l.Kind, l.N)
+			a.fault("differs", with{"kind": l.Kind, "n": l.N})
 		}
 	}
 	for _, l := range a.journal {
 		if !ledger[l.ref()] {
 			a.lost[l.ref()] = true
-			a.missing(l.Kind, l.At, "%s %d is not in the ledger", l.Kind, l.N)
+			a.missing(l.Kind, l.At, "not-in-ledger", with{"kind": l.Kind, "n": l.N})
 		}
 	}
 }
@@ -136,20 +135,20 @@ func (a *auditor) weighings() {
 		w, ok := l.body.(*record.Weighing)
 		switch {
 		case i < 0 || !ok:
-			a.strange(record.KindWeighing, l.At, "weighing %d of %s at %s belongs to no visit", l.N, l.Device, l.At.Format(time.TimeOnly))
+			a.strange(record.KindWeighing, l.At, "no-visit", with{"n": l.N, "device": l.Device, "time": l.At.Format(time.TimeOnly)})
 			continue
 		case w.Mass != visits[i].Mass || w.Text != visits[i].Text:
 			k.Altered++
-			a.fault("weighing %d says %s, the display showed %s", l.N, w.Text, visits[i].Text)
+			a.fault("other-weight", with{"n": l.N, "said": w.Text, "shown": visits[i].Text})
 		}
 		if found[i]++; found[i] > 1 {
 			k.Duplicated++
-			a.fault("%s was weighed again as %d", visits[i].Key, l.N)
+			a.fault("weighed-again", with{"visit": visits[i].Key, "n": l.N})
 		}
 	}
 	for i, v := range visits {
 		if found[i] == 0 && !a.journaledAt(v) {
-			a.missing(record.KindWeighing, time.UnixMicro(v.ToUS), "%s of %s has no weighing", v.Key, v.Text)
+			a.missing(record.KindWeighing, time.UnixMicro(v.ToUS), "no-weighing", with{"visit": v.Key, "shown": v.Text})
 		}
 	}
 }
@@ -175,7 +174,7 @@ func (a *auditor) acknowledged(kind record.Kind, event sim.EventKind) {
 		}
 		if _, ok := byPassage[passage]; ok {
 			k.Duplicated++
-			a.fault("passage %s has two entries of kind %s", passage, kind)
+			a.fault("two-entries", with{"passage": passage, "kind": kind})
 		}
 		byPassage[passage] = l
 	}
@@ -185,23 +184,24 @@ func (a *auditor) acknowledged(kind record.Kind, event sim.EventKind) {
 		switch {
 		case !ok && a.lost[record.Ref{Journal: e.Journal, N: e.N}]:
 		case !ok:
-			a.missing(kind, time.UnixMicro(e.AtUS), "%s of passage %s was confirmed and is not in the ledger", kind, e.Key)
+			a.missing(kind, time.UnixMicro(e.AtUS), "confirmed-lost", with{"kind": kind, "passage": e.Key})
 		case l.Journal != e.Journal || l.N != e.N || l.hash.String() != e.Hash:
 			k.Altered++
-			a.fault("%s of passage %s was confirmed as entry %d with another digest", kind, e.Key, e.N)
+			a.fault("other-digest", with{"kind": kind, "passage": e.Key, "n": e.N})
 		default:
 			if t, ok := l.body.(*record.Ticket); ok && !sameTicket(t, e) {
 				k.Altered++
-				a.fault("ticket %s says %s of %s, the difference of %s was %s", t.Number, t.Net, t.Vehicle, e.Vehicle, e.Mass)
+				a.fault("other-ticket", with{"number": t.Number, "said": t.Net, "vehicle": t.Vehicle, "lorry": e.Vehicle, "mass": e.Mass})
 			}
 			if o, ok := l.body.(*record.Operator); ok && (o.Vehicle != e.Vehicle || o.Direction != e.Direction || o.Material != e.Material) {
 				k.Altered++
-				a.fault("passage %s says %s, %s, %s; the operator said %s, %s, %s", e.Key, o.Vehicle, o.Direction, o.Material, e.Vehicle, e.Direction, e.Material)
+				a.fault("other-act", with{"passage": e.Key, "vehicle": o.Vehicle, "direction": o.Direction, "material": o.Material,
+					"lorry": e.Vehicle, "way": e.Direction, "load": e.Material})
 			}
 		}
 	}
 	for passage, l := range byPassage {
-		a.strange(kind, l.At, "%s of passage %s happened nowhere", kind, passage)
+		a.strange(kind, l.At, "happened-nowhere", with{"kind": kind, "passage": passage})
 	}
 }
 
@@ -244,7 +244,7 @@ func (a *auditor) bales() {
 		id := key{l.Device, b.Number}
 		if _, twice := found[id]; twice {
 			k.Duplicated++
-			a.fault("bale %d of %s stands twice", b.Number, l.Device)
+			a.fault("bale-twice", with{"number": b.Number, "device": l.Device})
 		}
 		found[id] = l
 	}
@@ -261,17 +261,17 @@ func (a *auditor) bales() {
 				b, ok := l.body.(*record.Bale)
 				return ok && l.Device == e.Device && b.Number == e.Bale
 			}) {
-				a.missing(record.KindBale, time.UnixMicro(e.AtUS), "bale %d of %s has no record", e.Bale, e.Device)
+				a.missing(record.KindBale, time.UnixMicro(e.AtUS), "bale-unrecorded", with{"number": e.Bale, "device": e.Device})
 			}
 			continue
 		}
 		if b := l.body.(*record.Bale); b.Mass != e.Mass || b.Material != e.Material {
 			k.Altered++
-			a.fault("bale %d of %s says %s of %s, it was %s of %s", b.Number, e.Device, b.Mass, b.Material, e.Mass, e.Material)
+			a.fault("bale-differs", with{"number": b.Number, "device": e.Device, "said": b.Mass, "material": b.Material, "mass": e.Mass, "load": e.Material})
 		}
 	}
 	for id, l := range found {
-		a.strange(record.KindBale, l.At, "bale %d of %s was never pressed", id.number, id.baler)
+		a.strange(record.KindBale, l.At, "bale-invented", with{"number": id.number, "device": id.baler})
 	}
 }
 
@@ -303,7 +303,7 @@ func (a *auditor) belts() {
 func (a *auditor) unseen(name string, truth []sim.Event) {
 	moved := slices.IndexFunc(truth, func(e sim.Event) bool { return e.Counts != truth[0].Counts })
 	if moved >= 0 && !slices.ContainsFunc(a.journal, func(l line) bool { return l.Kind == record.KindBelt && l.Device == name }) {
-		a.missing(record.KindBelt, time.UnixMicro(truth[moved].AtUS), "%s carried up to %d counts and has no standing", name, truth[len(truth)-1].Counts)
+		a.missing(record.KindBelt, time.UnixMicro(truth[moved].AtUS), "belt-unseen", with{"device": name, "end": truth[len(truth)-1].Counts})
 	}
 }
 
@@ -311,14 +311,15 @@ func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
 	k := a.kind(record.KindBelt)
 	if len(truth) == 0 {
 		for _, l := range entries {
-			a.strange(record.KindBelt, l.At, "%s does not exist", name)
+			a.strange(record.KindBelt, l.At, "belt-unknown", with{"device": name})
 		}
 		return
 	}
 	for _, l := range entries {
 		if b := l.body.(*record.Belt); b.Modulus != truth[0].Modulus || b.Step != truth[0].Step || b.Standing%b.Step != 0 {
 			k.Altered++
-			a.fault("%s counts %s up to %d, entry %d says %s in steps of %s up to %d", name, truth[0].Step, truth[0].Modulus, l.N, b.Standing, b.Step, b.Modulus)
+			a.fault("belt-form", with{"device": name, "step": truth[0].Step, "modulus": truth[0].Modulus, "n": l.N, "said": b.Standing,
+				"other_step": b.Step, "other_modulus": b.Modulus})
 			return // nothing that follows could be compared
 		}
 	}
@@ -340,13 +341,13 @@ func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
 		}
 		if counts%b.Modulus != b.Raw || counts < low || counts > high {
 			k.Altered++
-			a.fault("%s stood between %d and %d counts at %s, entry %d says %d", name, low, high, l.At.Format(time.TimeOnly), l.N, counts)
+			a.fault("belt-standing", with{"device": name, "low": low, "high": high, "time": l.At.Format(time.TimeOnly), "n": l.N, "said": counts})
 		}
 	}
 	last, end := entries[len(entries)-1].body.(*record.Belt), truth[len(truth)-1]
 	if got := base + int64(last.Standing/last.Step); a.final && got != end.Counts {
 		k.Lost++
-		a.fault("%s carried up to %d counts, its last standing is %d", name, end.Counts, got)
+		a.fault("belt-end", with{"device": name, "end": end.Counts, "said": got})
 	}
 }
 

@@ -120,8 +120,11 @@ func TestTonnes(t *testing.T) {
 			if equal {
 				t.Error("the difference is not found")
 			}
-			if diff := cmp.Diff(tc.say, differences(rows)); diff != "" {
+			if diff := cmp.Diff(tc.say, said(differences(rows))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+			for _, f := range differences(rows) {
+				checkFilled(t, f)
 			}
 		})
 	}
@@ -134,7 +137,7 @@ func TestPrintNamesTheFaults(t *testing.T) {
 		t.Errorf("got %v %q", err, out.String())
 	}
 	out.Reset()
-	a.Exact, a.Faults = false, []string{"xinhua-1: bale 42 of baler-1 has no record"}
+	a.Exact, a.Faults = false, []Fault{faultOf("xinhua-1", "bale-unrecorded", with{"number": 42, "device": "baler-1"})}
 	if err := a.Print(&out); err != nil || !strings.HasSuffix(out.String(), "THE ACCOUNT IS NOT EXACT\nxinhua-1: bale 42 of baler-1 has no record\n") {
 		t.Errorf("got %v %q", err, out.String())
 	}

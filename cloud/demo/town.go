@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ import (
 	"steelyard/internal/chain"
 	"steelyard/internal/durable"
 	"steelyard/internal/material"
+	"steelyard/internal/port"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -69,6 +69,7 @@ type Town struct {
 	URL   string // of the city's pages
 
 	plan      Plan
+	ports     []*port.Port // of the pages and the broker: the town's also while a process is down
 	catalogue *material.Catalogue
 	reader    *ledger.Reader
 }
@@ -125,13 +126,16 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 		return t, err
 	}
 	cloudKey := chain.NewKey()
-	ports, err := freePorts(plan.Sites + 1)
-	if err != nil {
-		return t, err
+	for range plan.Sites + 1 {
+		p, err := port.Reserve()
+		if err != nil {
+			return t, err
+		}
+		t.ports = append(t.ports, p)
 	}
 	broker := plan.Broker
 	if broker == "" {
-		broker = fmt.Sprintf("tcp://127.0.0.1:%d", ports[plan.Sites])
+		broker = "tcp://" + t.ports[plan.Sites].Address()
 	}
 	keys := make([]chain.Key, plan.Sites)
 	for i := range keys {
@@ -140,11 +144,11 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 	if plan.Via == nil {
 		t.plan.Via = func(_, broker string) string { return broker }
 	}
-	if err := t.buildCloud(cloudKey, keys, ports[plan.Sites]); err != nil {
+	if err := t.buildCloud(cloudKey, keys, t.ports[plan.Sites].Number()); err != nil {
 		return t, err
 	}
 	for i, key := range keys {
-		if err := t.buildSite(ctx, i, key, cloudKey.Public(), broker, ports[i]); err != nil {
+		if err := t.buildSite(ctx, i, key, cloudKey.Public(), broker, t.ports[i].Number()); err != nil {
 			return t, err
 		}
 	}
@@ -176,19 +180,6 @@ func empty(dir string) error {
 		err = fmt.Errorf("folder %s is not empty: name another one, or remove it", dir)
 	}
 	return err
-}
-
-// freePorts finds ports that nobody uses now.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 func (t *Town) buildCloud(key chain.Key, keys []chain.Key, port int) error {
@@ -285,7 +276,7 @@ func edgeConfig(site, name, broker string, cloud chain.PublicKey, port int, e si
 // Account compares truth, journals and ledger as they are now. With final, nothing may be under
 // way any more.
 func (t *Town) Account(ctx context.Context, final bool) (*Account, error) {
-	a := &Account{At: time.Now().UTC(), Final: final, Exact: true, Sites: []SiteAccount{}, Tonnes: []Tonnes{}, Faults: []string{}}
+	a := &Account{At: time.Now().UTC(), Final: final, Exact: true, Sites: []SiteAccount{}, Tonnes: []Tonnes{}, Faults: []Fault{}}
 	// The order matters while things move: what is in a book that is read first is in the next one.
 	posted, err := readLedger(ctx, t.reader)
 	if err != nil {
@@ -384,11 +375,16 @@ func (t *Town) Settle(ctx context.Context) (*Account, error) {
 		return nil, fmt.Errorf("the sites did not come to rest: %w", err)
 	}
 	// The agents need a few polls and the rest of a belt before the last standings are written.
+	var newest *Account
 	for quiet := 0; ; {
 		a, err := t.Account(ctx, true)
+		if err != nil && ctx.Err() != nil && newest != nil {
+			return newest, nil // the time ended while this one was made
+		}
 		if err != nil {
 			return nil, err
 		}
+		newest = a
 		if a.Exact {
 			if quiet++; quiet >= 3 {
 				return a, nil
@@ -416,7 +412,11 @@ func (t *Town) Close() error {
 		stopping.Go(func() { stops[i] = errors.Join(s.Edge.Stop(), s.Sim.Close()) })
 	}
 	stopping.Wait()
-	return errors.Join(append(append(errs, stops...), t.Cloud.Stop())...)
+	errs = append(append(errs, stops...), t.Cloud.Stop())
+	for _, p := range t.ports {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Logs copies the end of every process's log, for a test that failed.

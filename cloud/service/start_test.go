@@ -15,19 +15,19 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"steelyard/cloud/service"
 	"steelyard/internal/chain"
 	"steelyard/internal/config/configtest"
+	"steelyard/internal/leak"
 	"steelyard/internal/program"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience bounds what a test waits for; nothing here takes a tenth of it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func TestShippedConfigurationLoads(t *testing.T) {
 	c, err := service.Read("../../configs/cloud.yaml")

@@ -139,7 +139,7 @@ func following(list []rollup.Posting) func(context.Context, int64, int) ([]rollu
 // until waits for something that must come; how fast is not judged.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited for ever until %s", what)
 		}

@@ -101,7 +101,7 @@ func TestRecorder(t *testing.T) {
 // TestRecorderOutage: the error of a store that is down reaches ingest, with the pause.
 func TestRecorderOutage(t *testing.T) {
 	s := script(t, answer(503, "Retry-After: 9", ""))
-	r := telemetry.NewRecorder(scriptedStore(t, s.URL, time.Second), 0, logger(t))
+	r := telemetry.NewRecorder(scriptedStore(t, s.URL, patience), 0, logger(t))
 	batch := batchOf(t, "a", 1, &record.Sample{Values: []record.SampleValue{numeric("rate", "1", "")}})
 	err := r.Samples(t.Context(), []*wire.Batch{batch})
 	if got := telemetry.RetryAfter(err); got != 9*time.Second {

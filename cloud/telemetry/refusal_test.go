@@ -10,11 +10,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"steelyard/cloud/telemetry"
 )
+
+// patience is the time-out of requests that must be answered: a slow machine is no outage.
+const patience = time.Minute
 
 // scripted is a server that answers writes as told, one answer a request, then 204; it keeps the
 // lines that it took.
@@ -58,6 +62,14 @@ func (s *scripted) take(lines []string) {
 	for _, line := range lines {
 		s.taken[line]++
 	}
+}
+
+// asked counts the requests and the different lines taken. A request that its sender has given up
+// may still be at work.
+func (s *scripted) asked() (requests, lines int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests, len(s.taken)
 }
 
 func gunzip(r *http.Request) (string, error) {
@@ -109,8 +121,8 @@ func TestAnswers(t *testing.T) {
 		want   int
 		after  time.Duration
 	}{
-		{"429", answer(429, "Retry-After: 7", ""), again, 7 * time.Second},
-		{"503", answer(503, "Retry-After: 3", "down"), again, 3 * time.Second},
+		{"429", answer(429, "Retry-After: 70", ""), again, 70 * time.Second},
+		{"503", answer(503, "Retry-After: 120", "down"), again, 2 * time.Minute},
 		{"503 for a year", answer(503, "Retry-After: 31536000", "down"), again, 5 * time.Minute},
 		{"503 by date", answer(503, "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", ""), again, 0},
 		{"500", answer(500, jsonType, `{"code":"internal error","message":"boom"}`), again, 0},
@@ -128,7 +140,11 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := script(t, c.answer)
-			x := scriptedStore(t, s.URL, 300*time.Millisecond)
+			timeout := patience
+			if c.name == "hang" {
+				timeout = 300 * time.Millisecond
+			}
+			x := scriptedStore(t, s.URL, timeout)
 			points := []telemetry.Point{sample(t, "a", 1, start, "1"), sample(t, "a", 2, start, "2")}
 			err := x.Put(t.Context(), points)
 			switch u, isAgain := errors.AsType[*telemetry.UnavailableError](err); {
@@ -144,14 +160,15 @@ func TestAnswers(t *testing.T) {
 				t.Fatalf("parked %+v: good points", p)
 			}
 			if c.after > 0 { // until then the server is left alone
-				if again := x.Put(t.Context(), points); again == nil || s.requests != 1 {
-					t.Errorf("asked %d times, got %v", s.requests, again)
+				again := x.Put(t.Context(), points)
+				if requests, _ := s.asked(); again == nil || requests != 1 {
+					t.Errorf("asked %d times, got %v", requests, again)
 				}
 				return
 			}
 			until(t, "the points are taken", func() bool { return x.Put(t.Context(), points) == nil })
-			if len(s.taken) != 2 {
-				t.Errorf("taken %v, want both points", s.taken)
+			if _, lines := s.asked(); lines != 2 {
+				t.Errorf("%d points taken, want both", lines)
 			}
 		})
 	}
@@ -182,7 +199,7 @@ func TestBadPoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := script(t)
 			s.Config.Handler = wrap(s.Config.Handler, refuse)
-			x := scriptedStore(t, s.URL, time.Minute)
+			x := scriptedStore(t, s.URL, patience)
 			var points []telemetry.Point
 			for i := range 3000 {
 				value := "1"
@@ -195,15 +212,15 @@ func TestBadPoint(t *testing.T) {
 			if p := x.Parked(); p.Total != 1 || !strings.Contains(p.Last[0].Line, "value=666") {
 				t.Errorf("parked %+v, want the bad point", p)
 			}
-			if len(s.taken) != 2999 {
-				t.Errorf("%d points taken, want 2999", len(s.taken))
+			if _, lines := s.asked(); lines != 2999 {
+				t.Errorf("%d points taken, want 2999", lines)
 			}
 		})
 	}
 	t.Run("the request is refused", func(t *testing.T) {
 		s := script(t)
 		s.Config.Handler = wrap(s.Config.Handler, refusing(400, "", "text/plain", "no such organisation"))
-		x := scriptedStore(t, s.URL, time.Minute)
+		x := scriptedStore(t, s.URL, patience)
 		err := x.Put(t.Context(), []telemetry.Point{sample(t, "a", 1, start, "1"), sample(t, "a", 2, start, "1")})
 		if _, ok := errors.AsType[*telemetry.MisconfiguredError](err); !ok || x.Parked().Total != 0 {
 			t.Errorf("got %v and %d parked, want an alarm and nothing parked", err, x.Parked().Total)
@@ -211,13 +228,13 @@ func TestBadPoint(t *testing.T) {
 	})
 	t.Run("all bad costs few requests", func(t *testing.T) {
 		s := script(t)
-		requests := 0
+		var requests atomic.Int64
 		refuse := refusing(400, "", "application/json", `{"code":"invalid","message":"unable to parse"}`)
 		s.Config.Handler = wrap(s.Config.Handler, func(w http.ResponseWriter, r *http.Request, lines []string) bool {
-			requests++
+			requests.Add(1)
 			return refuse(w, r, lines)
 		})
-		x := scriptedStore(t, s.URL, time.Minute)
+		x := scriptedStore(t, s.URL, patience)
 		points := make([]telemetry.Point, 5000)
 		for i := range points {
 			points[i] = sample(t, "a", uint64(i+1), start, "1")
@@ -226,8 +243,8 @@ func TestBadPoint(t *testing.T) {
 		if p := x.Parked(); p.Total != 5000 {
 			t.Errorf("parked %d, want 5000", p.Total)
 		}
-		if requests > 1000 {
-			t.Errorf("%d requests for one batch", requests)
+		if n := requests.Load(); n > 1000 {
+			t.Errorf("%d requests for one batch", n)
 		}
 	})
 	t.Run("too large", func(t *testing.T) {
@@ -238,14 +255,14 @@ func TestBadPoint(t *testing.T) {
 			}
 			return len(lines) > 100
 		})
-		x := scriptedStore(t, s.URL, time.Minute)
+		x := scriptedStore(t, s.URL, patience)
 		var points []telemetry.Point
 		for i := range 5000 {
 			points = append(points, sample(t, "a", uint64(i+1), start, "1"))
 		}
 		put(t, x, points...)
-		if len(s.taken) != 5000 || x.Parked().Total != 0 {
-			t.Errorf("%d taken, %d parked, want 5000 and none", len(s.taken), x.Parked().Total)
+		if _, lines := s.asked(); lines != 5000 || x.Parked().Total != 0 {
+			t.Errorf("%d taken, %d parked, want 5000 and none", lines, x.Parked().Total)
 		}
 	})
 }
@@ -273,7 +290,7 @@ func TestRefusedQuestion(t *testing.T) {
 			w.WriteHeader(status)
 			io.WriteString(w, body)
 		}))
-		x := scriptedStore(t, s.URL, time.Second)
+		x := scriptedStore(t, s.URL, patience)
 		_, err := x.Tonnage(t.Context(), start, start.Add(time.Hour))
 		if err == nil {
 			t.Errorf("status %d %q: no error", status, body)
@@ -288,7 +305,7 @@ func TestRefusedQuestion(t *testing.T) {
 		`{"results":[{"series":[{"columns":["time","sum","count"],"values":[[1,null,1]]}]}]}`,
 		`{"results":[{"series":[{"partial":true,"columns":["time","sum","count"],"values":[[1,2,1]]}]}]}`} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))
-		x := scriptedStore(t, s.URL, time.Second)
+		x := scriptedStore(t, s.URL, patience)
 		if got, err := x.Tonnage(t.Context(), start, start.Add(time.Hour)); err == nil {
 			t.Errorf("%s: got %v", body, got)
 		}

@@ -30,7 +30,7 @@ func logger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.O
 func influxAt(t testing.TB, s *influxtest.Server, change func(*telemetry.InfluxConfig)) *telemetry.Influx {
 	t.Helper()
 	c := telemetry.InfluxConfig{URL: s.URL, Token: s.Token, Org: s.Org, Bucket: s.Bucket,
-		Pause: 10 * time.Millisecond, Log: logger(t)}
+		Timeout: patience, Pause: 10 * time.Millisecond, Log: logger(t)}
 	if change != nil {
 		change(&c)
 	}

@@ -144,10 +144,13 @@ func (p *parts) openDesk() error {
 	p.desk = &desk{
 		site: site, journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
 		in: make(chan func() []record.Fact, queue), asks: make(chan ask), done: make(chan struct{}),
-		health: map[string]deviceHealth{}, save: p.saveCheckpoint,
+		registers: map[string]chan weighbridge.Request{}, health: map[string]deviceHealth{}, save: p.saveCheckpoint,
 	}
 	for _, w := range c.Weighbridges {
 		p.desk.units[w.Device] = w.Unit
+		if w.Register {
+			p.desk.registers[w.Device] = make(chan weighbridge.Request, 1)
+		}
 	}
 	if err := p.recall(site); err != nil {
 		return err
@@ -189,6 +192,9 @@ func (p *parts) run(ctx context.Context) error {
 	})
 	for _, l := range p.config.Lines() {
 		r := weighbridge.Reader{Line: l.Config, Indicators: l.Indicators(), Sink: p.desk, Log: p.log}
+		for i := range r.Indicators {
+			r.Indicators[i].Ask = p.desk.registers[r.Indicators[i].Device] // nil where nothing is registered
+		}
 		g.Go(func() error { return r.Run(ctx) })
 	}
 	for _, bus := range p.buses {

@@ -11,6 +11,7 @@ import (
 	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
 	"steelyard/firmware-bridge/device"
+	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -26,6 +27,8 @@ type desk struct {
 	log     *slog.Logger
 	save    func(site *meaning.Site) // stores a checkpoint
 
+	registers map[string]chan weighbridge.Request // of indicators that store weighings; one request each
+
 	in   chan func() []record.Fact
 	asks chan ask
 	done chan struct{} // closed when run has ended and nothing is taken any more
@@ -36,7 +39,7 @@ type desk struct {
 	probed time.Time // when it was last tried whether the journal takes facts again
 
 	mu      sync.Mutex // guards what follows
-	problem string     // why nothing is recorded
+	problem error      // why nothing is recorded; nil when all is well
 	since   time.Time  // since when
 }
 
@@ -69,7 +72,9 @@ func (d *desk) hand(f func() []record.Fact) {
 // Weight takes a frame. Raw belongs to the decoder and is copied.
 func (d *desk) Weight(w device.Weight) {
 	w.Raw = append([]byte(nil), w.Raw...)
-	d.sampler.weight(w, d.units[w.Device])
+	if !d.site.Answers(w) { // a refusal is no reading
+		d.sampler.weight(w, d.units[w.Device])
+	}
 	d.hand(func() []record.Fact { return d.site.Weight(w) })
 }
 
@@ -102,9 +107,12 @@ func (d *desk) run(ctx context.Context) error {
 			d.save(d.site)
 			return nil
 		case f := <-d.in:
-			if _, err := d.record(f()); err != nil {
+			entries, err := d.record(f())
+			if err != nil {
 				d.fail(err)
 			}
+			d.tell(entries)
+			d.register()
 		case a := <-d.asks:
 			facts, err := a.act(d.site)
 			var entries []meaning.Entry
@@ -127,6 +135,29 @@ func (d *desk) run(ctx context.Context) error {
 		if d.written >= checkpointAfter {
 			d.save(d.site)
 			d.written = 0
+		}
+	}
+}
+
+// register has indicators store what waits for it. While nothing can be recorded here nothing is
+// stored there: no journal would have the number.
+func (d *desk) register() {
+	if len(d.registers) == 0 || d.failing() != nil {
+		return
+	}
+	for _, name := range d.site.ToRegister(time.Now()) {
+		select {
+		case d.registers[name] <- weighbridge.Register:
+		default: // the one before is still to be sent, and serves
+		}
+	}
+}
+
+// tell logs what a frame has shown to be wrong with its machine.
+func (d *desk) tell(entries []meaning.Entry) {
+	for _, e := range entries {
+		if body, ok := e.Body.(*record.Device); ok && body.State == string(device.Faulty) {
+			d.log.Warn("machine has a fault", "device", e.Device, "detail", body.Detail, "number", e.Ref.N)
 		}
 	}
 }
@@ -158,7 +189,7 @@ func (d *desk) probe(now time.Time) {
 	d.mu.Lock()
 	problem, since := d.problem, d.since
 	d.mu.Unlock()
-	if problem == "" || now.Sub(d.probed) < probeEvery {
+	if problem == nil || now.Sub(d.probed) < probeEvery {
 		return
 	}
 	d.probed = now
@@ -171,24 +202,24 @@ func (d *desk) probe(now time.Time) {
 func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.problem == "" {
+	if d.problem == nil {
 		d.log.Error("nothing is recorded", "err", err)
 		d.since = time.Now()
 	}
-	d.problem = err.Error()
+	d.problem = err
 }
 
 func (d *desk) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.problem != "" {
+	if d.problem != nil {
 		d.log.Info("recording again")
 	}
-	d.problem = ""
+	d.problem = nil
 }
 
-// failing says why nothing is recorded; empty when all is well.
-func (d *desk) failing() string {
+// failing says why nothing is recorded; nil when all is well.
+func (d *desk) failing() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.problem

@@ -32,7 +32,7 @@ func meaningOf(c Config) meaning.Config {
 	}
 	for _, w := range c.Weighbridges {
 		m.Decks = append(m.Decks, meaning.Deck{Device: w.Device, Division: w.Division, Min: w.Min, Max: w.Max, Unit: w.Unit,
-			Window: w.Window, Gap: gaps[w.Line.Port]})
+			Window: w.Window, Gap: gaps[w.Line.Port], Register: w.Register})
 	}
 	for _, b := range c.Buses {
 		for _, x := range b.Machines {

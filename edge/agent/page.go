@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"steelyard/edge/hmi"
+	"steelyard/edge/journal"
 	"steelyard/internal/program"
 )
 
@@ -23,12 +24,14 @@ func (p *parts) journalState() hmi.JournalState {
 	s := p.records.State()
 	version, _ := program.Version()
 	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
-		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Problem: p.desk.failing(), Clock: string(p.clock.state()), Version: version}
+		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
 	if !s.Oldest.IsZero() {
 		out.OldestMS = s.Oldest.UnixMilli()
 	}
-	if refused := p.uplinks[0].Refused(); out.Problem == "" && refused != "" {
-		out.Problem = "the cloud takes nothing: " + refused
+	if err := p.desk.failing(); err != nil {
+		out.Problem, out.ProblemCode = err.Error(), string(journal.CauseOf(err))
+	} else if refused := p.uplinks[0].Refused(); refused != "" {
+		out.Problem, out.ProblemCode = refused, "cloud"
 	}
 	return out
 }

@@ -14,16 +14,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"steelyard/edge/agent"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/chain"
+	"steelyard/internal/leak"
 	"steelyard/internal/unit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience bounds what a test waits for; nothing here takes a tenth of it.
 const patience = 30 * time.Second

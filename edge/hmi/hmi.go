@@ -53,8 +53,11 @@ type JournalState struct {
 	Budget    int64  `json:"budget"`
 	Link      string `json:"link"`    // "online", "offline"
 	Problem   string `json:"problem"` // why nothing is recorded, or why the cloud refuses; empty when all is well
-	Clock     string `json:"clock"`
-	Version   string `json:"version"`
+	// ProblemCode says it in one word: a journal.Cause, or "cloud" when it is the cloud that refuses and
+	// weighings are recorded as ever.
+	ProblemCode string `json:"problem_code"`
+	Clock       string `json:"clock"`
+	Version     string `json:"version"`
 }
 
 // Material is one choice of the menu.
@@ -118,16 +121,18 @@ type entryJSON struct {
 
 type weighingJSON struct {
 	entryJSON
-	Mass unit.Mass `json:"mass"`
-	Text string    `json:"text"`
-	Unit unit.Unit `json:"unit"`
+	AtMS  int64     `json:"at_ms"`
+	Mass  unit.Mass `json:"mass"`
+	Text  string    `json:"text"`
+	Unit  unit.Unit `json:"unit"`
+	Alibi string    `json:"alibi"` // number in the indicator's own memory; empty where it has none
 }
 
 func weighingOf(c meaning.Captured) *weighingJSON {
 	if c.Ref.N == 0 {
 		return nil
 	}
-	return &weighingJSON{entryJSON{c.Ref.Journal, c.Ref.N, c.Hash}, c.Mass, c.Text, c.Unit}
+	return &weighingJSON{entryJSON{c.Ref.Journal, c.Ref.N, c.Hash}, c.At.UnixMilli(), c.Mass, c.Text, c.Unit, c.Alibi}
 }
 
 type deckJSON struct {
@@ -218,11 +223,14 @@ type ticketJSON struct {
 	Net       unit.Mass     `json:"net"`
 	Parts     []record.Part `json:"parts"`
 	Flags     []string      `json:"flags"`
+	GrossBy   *weighingJSON `json:"gross_by"` // the weighings; null when this site does not know them
+	TareBy    *weighingJSON `json:"tare_by"`
 }
 
 func ticketOf(c meaning.Closed) ticketJSON {
 	t := c.Ticket
-	return ticketJSON{t.Number, c.At.UnixMilli(), entryJSON{c.Entry.Journal, c.Entry.N, c.Hash}, t.Direction, t.Vehicle, t.Gross, t.Tare, t.Net, t.Parts, t.Flags}
+	return ticketJSON{t.Number, c.At.UnixMilli(), entryJSON{c.Entry.Journal, c.Entry.N, c.Hash}, t.Direction, t.Vehicle, t.Gross, t.Tare, t.Net, t.Parts, t.Flags,
+		weighingOf(c.Gross), weighingOf(c.Tare)}
 }
 
 func (s *server) ticketList(ctx context.Context) ([]ticketJSON, error) {

@@ -109,19 +109,26 @@ func (s system) Lock(path string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
+	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = &durable.HeldError{Path: path}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f.Close, nil
+	// The lock is not left to Close: a child of this process that is just being made holds a copy of
+	// the file until it has become a program.
+	return func() error { return errors.Join(flock(f, syscall.LOCK_UN), f.Close()) }, nil
+}
+
+// flock asks again when a signal interrupts it, which Go's runtime sends to its own threads.
+func flock(f *os.File, how int) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), how)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
 }
 
 type systemFile struct {
@@ -155,19 +162,4 @@ func (f systemFile) Lies(path string) bool {
 	}
 	mine, err := f.Stat()
 	return err == nil && os.SameFile(there, mine)
-}
-
-// remedy adds to a disk's error what to do about it.
-func remedy(err error, dir string) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: free space on the disk that holds %s", err, dir)
-	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w: mount the disk that holds %s writable, and check it", err, dir)
-	case errors.Is(err, syscall.EIO):
-		return fmt.Errorf("%w: the disk that holds %s fails, replace it", err, dir)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: give this user the directory %s", err, dir)
-	}
-	return err
 }

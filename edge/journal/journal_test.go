@@ -6,15 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"steelyard/edge/journal"
 	"steelyard/internal/durable"
+	"steelyard/internal/leak"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // TestSecondAgent: another process is turned away at once and the first one goes on.
@@ -43,6 +44,43 @@ func TestSecondAgent(t *testing.T) {
 		t.Errorf("the second agent ended with %d: %s", code, out)
 	}
 	mustAppend(t, j, fact(1))
+}
+
+// TestClosedWhileAChildIsMade: a child that another goroutine is making has copies of all files until
+// it has become a program; the journal can be opened again all the same.
+func TestClosedWhileAChildIsMade(t *testing.T) {
+	opt := options(t, t.TempDir())
+	j, err := journal.Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := 0
+	for _, fd := range fds {
+		if file, err := os.Readlink("/proc/self/fd/" + fd.Name()); err != nil || !strings.HasPrefix(file, opt.Dir) {
+			continue
+		}
+		n, err := strconv.Atoi(fd.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := syscall.Dup(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(held)
+		copies++
+	}
+	if copies == 0 {
+		t.Fatal("no file of the journal was found")
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, mustOpen(t, opt), fact(1))
 }
 
 // TestContinues: a restart goes on with the same journal, its numbers and its chain.

@@ -34,13 +34,16 @@ type belt struct {
 	raw     int64
 	counts  int64 // since the last record, as reckoned
 	at      time.Time
+	unseen  unit.Mass // what the belt may have carried that the register has not shown yet
 	moved   time.Time // when the register last changed
 	pending string    // an event that is proposed until it is recorded
 	base    BeltState // the record that counts rest on
 }
 
-// settleAfter is how long a belt rests before its last standing is recorded.
-const settleAfter = 5 * time.Second
+const (
+	settleAfter = 5 * time.Second // a belt rests before its last standing is recorded
+	unseenFor   = 5 * time.Second // of carrying may show in one step, however close two answers are
+)
 
 func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 	v, ok := scan.Means("totaliser.mass")
@@ -57,12 +60,17 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 		return b.fact(scan.At, raw, 0, record.BeltTick, b.Material)
 	}
 	if !b.seen || b.base != *last {
+		if !b.seen {
+			b.unseen = b.carries(unseenFor)
+		}
 		b.seen, b.base = true, *last
 		b.raw, b.counts, b.at, b.moved, b.pending = last.Raw, 0, last.At, last.At, ""
 	}
+	b.passed(scan.At.Sub(b.at))
 	if raw != b.raw {
-		step, event := b.reckon(raw, scan.At.Sub(b.at))
+		step, event := b.reckon(raw)
 		b.counts += step
+		b.unseen -= unit.Mass(step) * b.Step
 		b.raw, b.moved = raw, scan.At
 		if event != record.BeltTick {
 			b.pending = event
@@ -80,11 +88,28 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 	return b.fact(scan.At, b.raw, last.Standing+unit.Mass(b.counts)*b.Step, event, last.Material)
 }
 
+// carries is what the belt carries in a time at most, with half as much again: what a scale shows
+// swings about what lies on the belt.
+func (b *belt) carries(d time.Duration) unit.Mass {
+	const hour = unit.Mass(time.Hour / time.Millisecond)
+	most, ms := b.MaxRate*3/2, unit.Mass(max(0, d.Milliseconds()))
+	return ms/hour*most + ms%hour*most/hour
+}
+
+// passed takes in that time has passed since the last answer. Steps are bounded by time on the whole
+// and not one by one: after a late answer the next comes at once and shows all that was carried
+// meanwhile, and many scales refresh their register less often than they are asked. A belt that was
+// seen to stand gains nothing, so a step of a night's tonnage in the morning is not believed; nor one
+// after a silence that is larger than the silence was long.
+func (b *belt) passed(elapsed time.Duration) {
+	carried := b.carries(elapsed)
+	b.unseen = min(b.unseen+carried, max(carried, b.carries(unseenFor)))
+}
+
 // reckon tells how many counts lie between two register values. A step that the belt can't have
 // made in the time is kept as an event and not counted.
-func (b *belt) reckon(raw int64, elapsed time.Duration) (int64, string) {
-	// A controller that was off for a while sees one large step: bounded by the same rate.
-	most := int64(b.MaxRate)*elapsed.Milliseconds()/3_600_000*3/2/int64(b.Step) + 1
+func (b *belt) reckon(raw int64) (int64, string) {
+	most := int64(b.unseen/b.Step) + 1
 	forward := raw - b.raw
 	switch {
 	case forward >= 0 && forward <= most:

@@ -58,6 +58,101 @@ func TestBeltStandingsOverWrapResetJumpAndRestart(t *testing.T) {
 	}
 }
 
+// What a belt carried shows when the machine answers, not when it was carried.
+func TestWhatShowsLateIsCounted(t *testing.T) {
+	const poll = 200 * time.Millisecond
+	for _, test := range []struct {
+		name string
+		play func(s *shift) (want int64) // counts since the first sight, at 75 t in an hour
+	}{
+		{"one answer is late, the next is not", func(s *shift) int64 {
+			s.belt(4, poll)
+			s.belt(5, 3*time.Second)
+			s.belt(68, 5*time.Millisecond)
+			return 68
+		}},
+		{"the scale refreshes its register once a second", func(s *shift) (n int64) {
+			for range 120 {
+				n += 21
+				s.belt(n, poll)
+				for range 4 {
+					s.belt(n, poll)
+				}
+			}
+			return n
+		}},
+		{"the clock is set back between two answers", func(s *shift) int64 {
+			s.belt(4, poll)
+			s.belt(8, -time.Hour)
+			s.belt(12, poll)
+			return 12
+		}},
+		{"the edge was off for two years", func(s *shift) int64 {
+			s.standing(10)
+			s.restart(0, false)
+			s.belt(900_010, 2*365*24*time.Hour)
+			return 900_010
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newShift(t)
+			s.belt(0, 0)
+			want := test.play(s)
+			if got := s.standing(want); got != unit.Mass(want)*unit.Kilogram {
+				t.Errorf("the belt's standing is %s, want %d kg", got, want)
+			}
+		})
+	}
+}
+
+// More than a belt can carry is not believed, in one step or in many, nor what is said to have come in
+// a night through which it was seen to stand.
+func TestWhatABeltCannotCarryIsNotCounted(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		most unit.Mass
+		play func(s *shift) (raw int64)
+	}{
+		{"a load after a night", 0, func(s *shift) int64 {
+			for range 12 {
+				s.belt(0, time.Hour)
+			}
+			return 300_000
+		}},
+		{"a hundred times too fast, in many steps", 5 * unit.Tonne, func(s *shift) (raw int64) {
+			for range 100 {
+				raw += 2500
+				s.belt(raw, time.Second)
+			}
+			return raw
+		}},
+		{"a little too much in each answer", 5 * unit.Tonne, func(s *shift) (raw int64) {
+			for range 10_000 {
+				raw++
+				s.belt(raw, 10*time.Millisecond)
+			}
+			return raw
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newShift(t)
+			s.belt(0, 0)
+			if got := s.standing(0); got != 0 {
+				t.Fatalf("an empty belt stands at %s", got)
+			}
+			raw := test.play(s)
+			s.belt(raw, time.Second)
+			if got := s.standing(raw); got > test.most {
+				t.Errorf("the belt's standing is %s, want %s at most", got, test.most)
+			}
+			belts, _ := s.site.Lines()
+			if belts["belt-1"].Raw != raw {
+				t.Errorf("the register is at %d, and known as %d", raw, belts["belt-1"].Raw)
+			}
+		})
+	}
+}
+
 func TestBeltEventIsProposedUntilTheJournalHasIt(t *testing.T) {
 	s := newShift(t)
 	s.belt(999_999, 0)

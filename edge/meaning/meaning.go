@@ -131,10 +131,12 @@ func (s *Site) Health(h device.Health) []record.Fact {
 	if s.state.Devices[h.Device] == string(h.State) {
 		return nil
 	}
+	var facts []record.Fact
 	if d := s.decks[h.Device]; d != nil && h.State != device.Online {
-		d.forget()
+		d.forget(h.At)
+		facts = d.proposals()
 	}
-	return []record.Fact{{At: h.At, Device: h.Device, Body: &record.Device{State: string(h.State), Detail: h.Detail}}}
+	return append(facts, record.Fact{At: h.At, Device: h.Device, Body: &record.Device{State: string(h.State), Detail: h.Detail}})
 }
 
 func (s *Site) applyDevice(e Entry, body *record.Device) {
@@ -147,6 +149,9 @@ func (s *Site) applyDevice(e Entry, body *record.Device) {
 		return
 	}
 	s.state.Devices[e.Device] = body.State
+	if d := s.decks[e.Device]; d != nil {
+		d.journaled(body)
+	}
 }
 
 // Passages are the lorries that are on the site with one weighing, oldest first.

@@ -32,6 +32,8 @@ type Closed struct {
 	Hash  string
 	// Ticket is the body as journaled.
 	Ticket *record.Ticket
+	// Gross and Tare are its weighings, so far as this site still knows them.
+	Gross, Tare Captured
 }
 
 // WeighIn asks to begin a passage with the weighing on the deck.
@@ -260,11 +262,25 @@ func (s *Site) applyTicket(e Entry, t *record.Ticket) {
 	}
 	s.use(t.GrossRef)
 	s.use(t.TareRef)
-	delete(s.state.Open, t.Passage)
 	if t.Passage != "" {
-		s.state.Closed[t.Passage] = &Closed{At: e.At, Entry: e.Ref, Hash: e.Hash, Ticket: t}
+		s.state.Closed[t.Passage] = &Closed{At: e.At, Entry: e.Ref, Hash: e.Hash, Ticket: t,
+			Gross: s.weighing(t.GrossRef, t.Passage), Tare: s.weighing(t.TareRef, t.Passage)}
 	}
+	delete(s.state.Open, t.Passage)
 	s.forgetClosed(e.At)
+}
+
+// weighing finds a weighing of a ticket: the passage's first, or the newest of a deck.
+func (s *Site) weighing(ref record.Ref, passage string) Captured {
+	if p := s.state.Open[passage]; p != nil && p.First.Ref == ref {
+		return p.First
+	}
+	for _, st := range s.state.Decks {
+		if st.Last.Ref == ref {
+			return st.Last
+		}
+	}
+	return Captured{}
 }
 
 // Passage gives an open passage; the zero Passage when there is none.

@@ -19,6 +19,7 @@ type Deck struct {
 	Unit     unit.Unit     // of the display, for formats that do not say it
 	Window   time.Duration // how long a weight must rest when the indicator has no stability flag
 	Gap      time.Duration // between two frames: after a longer one rest is waited for anew; 500 ms if zero
+	Register bool          // the indicator stores each weighing in a memory of its own, when it is told to
 }
 
 // Rules of capture. The window and the spread of 1 e are OIML R 76-1 4.4.2 read for a receiver
@@ -49,6 +50,7 @@ type Captured struct {
 	Mass  unit.Mass
 	Text  string
 	Unit  unit.Unit
+	Alibi string // its number in the indicator's own memory; empty where it has none
 	Flags []string
 	Used  bool // by a weigh-in or a ticket: a weighing serves once
 }
@@ -74,6 +76,8 @@ type deck struct {
 	onDeck   Captured // the weighing of what stands on the deck; zero when there is none yet
 	zero     zeroSeen
 	loaded   bool
+
+	registering registering // where Register is set; elsewhere only its notes are used
 }
 
 // zeroSeen says whether the deck was seen empty since the last weighing.
@@ -89,14 +93,19 @@ func newDeck(d Deck) *deck { return &deck{Deck: d, why: "silent"} }
 
 // forget drops what was seen: after a silence the next frame is looked at afresh, and only the
 // journal says whether the load was weighed before.
-func (d *deck) forget() {
+func (d *deck) forget(at time.Time) {
 	d.window, d.curve, d.distinct, d.lastRaw = nil, nil, 0, nil
 	d.onDeck, d.zero, d.why, d.loaded = Captured{}, zeroUnknown, "silent", false
 	d.now = device.Weight{}
+	if !d.registering.out.IsZero() {
+		d.unanswered(at)
+	}
+	d.unloaded()
 }
 
 // Weight takes one frame of a weighbridge and proposes the weighing that it completes, if any.
-// The frame's Raw may be reused by the caller afterwards.
+// The frame's Raw may be reused by the caller afterwards. Where the indicator registers, ToRegister
+// may have something to be asked afterwards.
 func (s *Site) Weight(w device.Weight) []record.Fact {
 	d := s.decks[w.Device]
 	if d == nil {
@@ -106,20 +115,31 @@ func (s *Site) Weight(w device.Weight) []record.Fact {
 	if st := s.state.Decks[w.Device]; st != nil {
 		last = st.Last
 	}
-	fact := d.weight(w, last)
-	if fact == nil {
-		return nil
+	if d.answers(w) {
+		d.answered(w, last)
+		return d.proposals()
 	}
-	return []record.Fact{*fact}
+	fact := d.weight(w, last)
+	facts := d.proposals()
+	if fact != nil {
+		facts = append(facts, *fact)
+	}
+	return facts
 }
 
 func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 	raw := w.Raw
-	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > cmp.Or(d.Gap, usualGap)
+	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > cmp.Or(d.Gap, usualGap)+d.registering.turn()
 	d.now = w
 	d.now.Raw = nil
+	d.registering.ready, d.registering.heard = false, false
+	d.overdue(w.At)
 	if d.mass, d.why = d.judge(w); d.why != "" {
 		d.window = d.window[:0]
+		d.fault(w)
+		if w.HasValue || d.why == "over" || d.why == "under" {
+			d.unrest()
+		}
 		return nil
 	}
 	if d.mass.Abs() <= zeroBand*d.Division {
@@ -143,6 +163,7 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 		d.onDeck, d.zero = Captured{}, zeroNo
 		d.window = d.window[len(d.window)-1:]
 	}
+	d.shown()
 	if d.mass < d.Min {
 		d.why = "below-minimum"
 		return nil
@@ -150,6 +171,10 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 	stability, ok := d.stable(w)
 	if !ok {
 		d.why = "moving"
+		return nil
+	}
+	if d.Register {
+		d.rested(stability)
 		return nil
 	}
 	return &record.Fact{At: w.At, Device: d.Device, Body: d.weighing(w, stability)}
@@ -164,16 +189,12 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 		return 0, "under"
 	case !w.HasValue || w.Range == device.OverOrUnder || w.Range == device.RangeError:
 		return 0, "no-weight"
-	case w.Kind == device.Net || w.Kind == device.Tare:
+	case w.Kind == device.Net && !untared(w) || w.Kind == device.Tare:
 		return 0, "net-mode"
 	case w.PowerUp == device.Yes:
 		return 0, "zero-not-set"
 	}
-	u := w.Unit
-	if u == unit.Unknown {
-		u = d.Unit
-	}
-	mass, err := w.Value.Mass(u)
+	mass, err := w.Value.Mass(d.unitOf(w))
 	switch {
 	case err != nil:
 		return 0, "unit"
@@ -185,7 +206,15 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 	return mass, ""
 }
 
+// untared says that a net weight is the gross weight: its frame says itself that the tare is zero. Some
+// formats have no other (Dini's extended string).
+func untared(w device.Weight) bool { return w.HasTare && w.Tare.Coef == 0 }
+
+// unitOf is the unit of a frame's digits.
+func (d *deck) unitOf(w device.Weight) unit.Unit { return cmp.Or(w.Unit, d.Unit) }
+
 func (d *deck) emptied() {
+	d.unloaded()
 	d.why, d.loaded, d.zero = "empty", false, zeroYes
 	d.onDeck = Captured{}
 	d.window, d.curve, d.distinct, d.lastRaw = d.window[:0], d.curve[:0], 0, nil
@@ -249,13 +278,9 @@ func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 }
 
 func (d *deck) weighing(w device.Weight, stability record.Stability) *record.Weighing {
-	u := w.Unit
-	if u == unit.Unknown {
-		u = d.Unit
-	}
 	body := &record.Weighing{
-		Mass: d.mass, Text: w.Value.String(), Unit: u, Shown: string(w.Kind), Division: d.Division, Max: d.Max,
-		Stability: stability, Frames: []string{}, Curve: []record.Point{}, Alibi: w.Alibi, Flags: []string{},
+		Mass: d.mass, Text: w.Value.String(), Unit: d.unitOf(w), Shown: string(w.Kind), Division: d.Division, Max: d.Max,
+		Stability: stability, Frames: []string{}, Curve: []record.Point{}, Flags: d.flags(d.mass),
 	}
 	for _, f := range d.window[max(0, len(d.window)-min(keptFrames, stability.Frames)):] {
 		body.Frames = append(body.Frames, hex.EncodeToString(f.raw))
@@ -264,23 +289,29 @@ func (d *deck) weighing(w device.Weight, stability record.Stability) *record.Wei
 	for _, p := range d.curve {
 		body.Curve = append(body.Curve, record.Point{MS: p.MS - end, Mass: p.Mass})
 	}
-	switch d.zero {
-	case zeroUnknown:
-		body.Flags = append(body.Flags, "zero-not-seen")
-	case zeroNo:
-		body.Flags = append(body.Flags, "not-from-zero")
-	}
-	if d.mass%d.Division != 0 {
-		body.Flags = append(body.Flags, "not-a-multiple-of-e")
-	}
 	return body
 }
 
+// flags are what is noticed about a weighing.
+func (d *deck) flags(mass unit.Mass) []string {
+	flags := []string{}
+	switch d.zero {
+	case zeroUnknown:
+		flags = append(flags, "zero-not-seen")
+	case zeroNo:
+		flags = append(flags, "not-from-zero")
+	}
+	if mass%d.Division != 0 {
+		flags = append(flags, "not-a-multiple-of-e")
+	}
+	return flags
+}
+
 func (s *Site) applyWeighing(e Entry, body *record.Weighing) {
-	c := Captured{Ref: e.Ref, Hash: e.Hash, At: e.At, Mass: body.Mass, Text: body.Text, Unit: body.Unit, Flags: body.Flags}
+	c := Captured{Ref: e.Ref, Hash: e.Hash, At: e.At, Mass: body.Mass, Text: body.Text, Unit: body.Unit, Alibi: body.Alibi, Flags: body.Flags}
 	s.state.Decks[e.Device] = &DeckState{Last: c}
 	if d := s.decks[e.Device]; d != nil && d.loaded {
-		d.onDeck = c
+		d.onDeck, d.registering.answer = c, nil
 	}
 }
 

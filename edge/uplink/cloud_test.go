@@ -38,6 +38,7 @@ type cloud struct {
 	taken   []string                // "journal number line" of each entry, in the order of commit
 	batches []*wire.Batch           // every one that was published
 	holes   []wire.Hole             // declared by the batches that were taken
+	asked   time.Time               // when it last asked for what a hole lacks
 	clock   int64
 }
 
@@ -100,6 +101,12 @@ func (c *cloud) post(b *wire.Batch, mute bool) {
 		from = b.Gap
 	}
 	if from > held.N+1 {
+		// Like the real one it asks once a second, not at each batch that comes too early: of a full
+		// window most do, each request brings the next window, and a loss in it as many requests.
+		if time.Since(c.asked) < time.Second {
+			return
+		}
+		c.asked = time.Now()
 		c.stream.Request(wire.Request{V: 1, Journal: b.Journal, Stream: b.Stream, From: held.N + 1, Why: "hole"})
 		return
 	}

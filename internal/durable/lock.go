@@ -31,6 +31,13 @@ func (e *HeldError) Error() string {
 //	flock    LOCK_EX|LOCK_NB              the lock is on the open file, not on the name
 //	ftruncate, write  our process id      for the other's message only; no decision rests on it
 //
+// and release:
+//
+//	ftruncate         0
+//	flock    LOCK_UN                      not left to close: a child of this process that is just being
+//	                                      made holds a copy of the file until it has become a program
+//	close
+//
 // The file stays after release: removing it would let a third process lock a new file of that name
 // while a second one still waits to lock the old one.
 func Lock(path string) (release func() error, err error) {
@@ -38,7 +45,7 @@ func Lock(path string) (release func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := flock(f); err != nil {
+	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			err = &HeldError{Path: path, PID: holder(f)}
 		} else {
@@ -51,7 +58,7 @@ func Lock(path string) (release func() error, err error) {
 	}
 	return func() error {
 		// Without the truncation a later holder's contender could be told our process id.
-		if err := errors.Join(f.Truncate(0), f.Close()); err != nil {
+		if err := errors.Join(f.Truncate(0), flock(f, syscall.LOCK_UN), f.Close()); err != nil {
 			return fmt.Errorf("unlock %s: %w", path, err)
 		}
 		return nil
@@ -59,9 +66,9 @@ func Lock(path string) (release func() error, err error) {
 }
 
 // flock retries when a signal interrupts it, which Go's runtime sends to its own threads.
-func flock(f *os.File) error {
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how)
 		if !errors.Is(err, syscall.EINTR) {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // settlePatience bounds how long machines may need to rest and edges to send all they hold.
-const settlePatience = 2 * time.Minute
+const settlePatience = 5 * time.Minute
 
 // Cycles of the test of killed processes.
 const (
@@ -122,6 +122,7 @@ func TestTrustingThePubackLoses(t *testing.T) {
 		Sites: 1, Speed: 20, Broker: broker.url(), Shape: demo.Shape{Weighbridges: 1, Belts: 2},
 		Command: command(t, "trust-puback"),
 	})
+	eventually(t, "the edge is heard", func() bool { return recordsInLedger(t, town) > 0 })
 	time.Sleep(3 * time.Second)
 	if err := town.Cloud.Kill(); err != nil {
 		t.Fatal(err)

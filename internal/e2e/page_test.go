@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"context"
 	"flag"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,24 +18,23 @@ var pictures = flag.String("pictures", "", "folder to write the README's picture
 // another host and nothing is written to the console, which package browser checks.
 func TestPage(t *testing.T) {
 	town := build(t, demo.Plan{Sites: 2, Speed: 20})
-	go func() {
-		for t.Context().Err() == nil { // the demonstration's command does this
-			if a, err := town.Account(t.Context(), false); err == nil {
+	ctx, stop := context.WithCancel(t.Context())
+	var publishing sync.WaitGroup
+	publishing.Go(func() {
+		for ctx.Err() == nil { // the demonstration's command does this
+			if a, err := town.Account(ctx, false); err == nil {
 				_ = town.Publish(a)
 			}
 			time.Sleep(time.Second)
 		}
-	}()
+	})
+	defer publishing.Wait()
+	defer stop()
 	city := browser.Open(t, town.URL+"/")
 	rate := func() string { return city.Text("#rate .big") }
 	city.Wait(`/[1-9]/.test(document.querySelector("#rate .big").innerText)`)
 	first := rate()
-	for begin := time.Now(); rate() == first; {
-		if time.Since(begin) > 30*time.Second {
-			t.Fatalf("the throughput stands at %q", first)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	eventually(t, "the throughput changes from "+first, func() bool { return rate() != first })
 	city.Wait(`/[1-9]/.test(document.querySelector("#table tbody").innerText)`) // tonnes of today
 	city.WaitText("#sites", "新华区")
 	city.Wait(`!document.querySelector("#account").hidden`)

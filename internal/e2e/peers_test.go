@@ -10,17 +10,23 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"steelyard/internal/port"
 )
 
+// freePort gives a port that is the test's until its end.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.Number()
 }
 
 // mosquitto is a real broker that keeps little and forgets all when it is killed.
@@ -54,14 +60,10 @@ func (m *mosquitto) start(t testing.TB) {
 	if err := m.cmd.Start(); err != nil {
 		t.Fatalf("mosquitto: %v: run make peers", err)
 	}
-	for range 200 {
-		if c, err := net.Dial("tcp", m.address()); err == nil {
-			c.Close()
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("mosquitto does not listen")
+	eventually(t, "mosquitto listens", func() bool {
+		c, err := net.Dial("tcp", m.address())
+		return err == nil && c.Close() == nil
+	})
 }
 
 func (m *mosquitto) address() string { return fmt.Sprintf("127.0.0.1:%d", m.port) }

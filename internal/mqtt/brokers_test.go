@@ -10,16 +10,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"steelyard/cloud/broker"
 	"steelyard/internal/mqtt"
+	"steelyard/internal/port"
 )
 
 // limit bounds everything that a test waits for. Nothing is expected to take that long.
-const limit = 30 * time.Second
+const limit = time.Minute
 
 // server is a broker that can be killed and started again on its port.
 type server interface {
@@ -107,15 +109,13 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// freePort gives a port that nobody listens on at this moment.
+// freePort gives a port that is this test's until its end, for a broker that comes and goes.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	must(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, err)
-	return port
+	t.Cleanup(func() { must(t, p.Close()) })
+	return strconv.Itoa(p.Number())
 }
 
 // quick are options for a broker on a port, with short pauses.

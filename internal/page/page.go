@@ -1,7 +1,8 @@
 // Package page is what the pages of the edge and of the cloud have in common.
 //
 // In: a page's own files and handlers. Out: those files with the shared ones beside them, answers
-// as JSON or as RFC 9457 problems, events, and the headers that every answer carries.
+// as JSON or as RFC 9457 problems, events, and the headers that every answer carries. An address
+// that nobody answers is a page in the reader's language for a person, a problem for a program.
 // It promises that nothing of a page may be framed or sniffed or load anything from elsewhere, that
 // a request is bounded in size and time, and that a reader of events who stops reading is cut off,
 // not waited for.
@@ -9,6 +10,7 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -17,6 +19,8 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -31,9 +35,19 @@ const (
 )
 
 // Files serves a page's own files, those in the folder "page", and beside them the shared ones:
-// scripts for language, numbers and the line to the server, the basic style, the icon.
+// scripts for language, numbers and the line to the server, the basic style, the icon. What is not
+// there is a problem.
 func Files(own fs.FS) http.Handler {
-	return http.FileServerFS(layers{folder(own, "page"), folder(shared, "shared")})
+	files := layers{folder(own, "page"), folder(shared, "shared")}
+	server := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := cmp.Or(strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/"), ".")
+		if _, err := fs.Stat(files, name); err != nil {
+			notFound().refuse(w, r)
+			return
+		}
+		server.ServeHTTP(w, r)
+	})
 }
 
 func folder(files fs.FS, name string) fs.FS {
@@ -56,31 +70,26 @@ func (l layers) Open(name string) (fs.File, error) {
 	return l[len(l)-1].Open(name)
 }
 
-// Guard sets what every answer carries and refuses what other sites' pages send.
-func Guard(next http.Handler) http.Handler {
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// Guard sets what every answer carries, refuses what other sites' pages send, and answers what no
+// pattern of the mux takes.
+func Guard(mux *http.ServeMux) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	}))
-}
-
-// Problem is an RFC 9457 problem detail. Code is stable and is what pages translate.
-type Problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-func (p *Problem) Error() string { return p.Detail }
-
-// Wrong is the problem of a request that can't be understood.
-func Wrong(code, detail string) error {
-	return &Problem{"bad request", http.StatusBadRequest, code, detail}
+		if origin.Check(r) != nil {
+			foreignOrigin().refuse(w, r)
+			return
+		}
+		if p := unanswered(mux, w, r); p != nil {
+			p.refuse(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // Answer makes a handler of a function that gives a status and what is to be written as JSON. An
@@ -91,19 +100,15 @@ func Answer(handle func(*http.Request) (status int, body any, err error)) http.H
 		ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
 		defer cancel()
 		status, body, err := handle(r.WithContext(ctx))
-		kind := "application/json"
-		if err != nil {
-			p, known := errors.AsType[*Problem](err)
-			if !known {
-				p = &Problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
-			}
-			kind, status, body = "application/problem+json", p.Status, p
+		if err == nil {
+			write(w, "application/json", status, body)
+			return
 		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(status)
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(body) // a caller that went away is not our error
+		p, known := errors.AsType[*Problem](err)
+		if !known {
+			p = &Problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
+		}
+		p.send(w)
 	})
 }
 

@@ -1,6 +1,7 @@
 package page_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -39,16 +40,87 @@ func TestOwnFilesGoBeforeSharedOnes(t *testing.T) {
 	}
 }
 
+// guarded is a small service: two acts and a page.
+func guarded() http.Handler {
+	mux := http.NewServeMux()
+	fine := page.Answer(func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil })
+	mux.Handle("GET /api/city", fine)
+	mux.Handle("POST /api/weigh", fine)
+	mux.Handle("GET /", page.Files(fstest.MapFS{"page/index.html": {Data: []byte("<p>own")}}))
+	return page.Guard(mux)
+}
+
 func TestEveryAnswerIsGuarded(t *testing.T) {
-	h := page.Guard(page.Answer(func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil }))
-	res, _ := ask(t, h, httptest.NewRequest("GET", "/", nil))
-	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
-		t.Errorf("policy %q", csp)
+	for _, c := range []struct {
+		method, path, from string
+		status             int
+	}{
+		{"GET", "/", "none", 200}, {"GET", "/api/city", "cross-site", 200}, {"POST", "/api/weigh", "same-origin", 200},
+		{"GET", "/nope", "none", 404}, {"POST", "/", "same-origin", 405}, {"POST", "/api/weigh", "cross-site", 403},
+	} {
+		r := httptest.NewRequest(c.method, c.path, nil)
+		r.Header.Set("Sec-Fetch-Site", c.from)
+		res, body := ask(t, guarded(), r)
+		if res.StatusCode != c.status {
+			t.Errorf("%s %s from %s: %d %s", c.method, c.path, c.from, res.StatusCode, body)
+		}
+		if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%d: policy %q", c.status, csp)
+		}
+		if res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%d: %v", c.status, res.Header)
+		}
 	}
-	foreign := httptest.NewRequest("POST", "/", nil)
-	foreign.Header.Set("Sec-Fetch-Site", "cross-site")
-	if res, _ := ask(t, h, foreign); res.StatusCode != http.StatusForbidden {
-		t.Errorf("another site's page may post: %d", res.StatusCode)
+}
+
+// What nobody answers reaches a person as a page and a program as a problem.
+func TestUnansweredRequests(t *testing.T) {
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+	const html, problem = "text/html; charset=utf-8", "application/problem+json"
+	for _, c := range []struct {
+		method, path, accept, kind string
+		code                       string
+	}{
+		{"GET", "/nope", browser, html, "not-found"},
+		{"GET", "/a/b/", browser, html, "not-found"},
+		{"GET", "/%2e%2e/page.go", browser, html, "not-found"},
+		{"DELETE", "/nope", browser, html, "wrong-method"},
+		{"POST", "/", browser, html, "wrong-method"},
+		{"PUT", "/", browser + " , application/json;q=0.5", html, "wrong-method"},
+		{"GET", "/nope", "application/json", problem, "not-found"},
+		{"GET", "/nope", "application/json, text/html;q=0.9", problem, "not-found"},
+		{"GET", "/nope", "text/html;q=0", problem, "not-found"},
+		{"GET", "/nope", "text/html;q=much, *;;", problem, "not-found"},
+		{"GET", "/nope", "*/*", problem, "not-found"},
+		{"GET", "/nope", "", problem, "not-found"},
+		{"GET", "/api", browser, problem, "not-found"},
+		{"GET", "/api/nope", browser, problem, "not-found"},
+		{"GET", "/api/weigh", browser, problem, "not-found"}, // the files take every GET, and have none of that name
+		{"GET", "/apiary", browser, html, "not-found"},
+		{"POST", "/api/city", browser, problem, "wrong-method"},
+	} {
+		r := httptest.NewRequest(c.method, c.path, nil)
+		r.Header.Set("Accept", c.accept)
+		res, body := ask(t, guarded(), r)
+		if res.Header.Get("Content-Type") != c.kind || !strings.Contains(body, `"`+c.code+`"`) || res.Header.Get("Vary") != "Accept" {
+			t.Errorf("%s %s for %q: %d %v %s", c.method, c.path, c.accept, res.StatusCode, res.Header, body)
+		}
+		if want := map[string]int{"not-found": 404, "wrong-method": 405}[c.code]; res.StatusCode != want {
+			t.Errorf("%s %s: %d, want %d", c.method, c.path, res.StatusCode, want)
+		}
+		if allow := res.Header.Get("Allow"); (allow == "GET, HEAD") != (c.code == "wrong-method") {
+			t.Errorf("%s %s: Allow is %q", c.method, c.path, allow)
+		}
+		if c.kind == html && !strings.Contains(body, `lang="zh-CN"`) {
+			t.Errorf("%s: not Chinese first: %s", c.path, body)
+		}
+		if c.kind != problem {
+			continue
+		}
+		var p page.Problem
+		if err := json.Unmarshal([]byte(body), &p); err != nil || p.Status != res.StatusCode || p.Title == "" || p.Detail == "" {
+			t.Errorf("%s: %v %+v", c.path, err, p)
+		}
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"steelyard/internal/port"
 )
 
 const (
@@ -56,23 +57,22 @@ func Start(t testing.TB) *Server {
 	dir := t.TempDir()
 	s := &Server{t: t, Token: user + ":" + password, Bucket: database + "/autogen",
 		binary: influxd(t), config: filepath.Join(dir, "influxdb.conf"), log: filepath.Join(dir, "influxd.log")}
+	at, err := port.Reserve() // also while the server is stopped
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := at.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(s.Stop)
-	// Between finding a free port and taking it another process may take it.
-	for try := 1; ; try++ {
-		port, err := freePort()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.URL = fmt.Sprintf("http://127.0.0.1:%d", port)
-		if err := os.WriteFile(s.config, configuration(dir, port), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err = s.start(); err == nil {
-			break
-		}
-		if try == 3 {
-			t.Fatal(err)
-		}
+	s.URL = "http://" + at.Address()
+	if err := os.WriteFile(s.config, configuration(dir, at.Number()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.start(); err != nil {
+		t.Fatal(err)
 	}
 	s.Query("CREATE USER " + user + " WITH PASSWORD '" + password + "' WITH ALL PRIVILEGES")
 	s.Query("CREATE DATABASE " + database)
@@ -103,14 +103,6 @@ bind-address = "127.0.0.1:0"
 `, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), port)
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
 // start runs the process and waits until it answers.
 func (s *Server) start() error {
 	output, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -122,8 +114,10 @@ func (s *Server) start() error {
 	dieWithParent(cmd)
 	started, ended := make(chan error), make(chan struct{})
 	go func() {
-		// The kernel ends the child when the thread that made it ends, so the thread stays.
+		// The kernel ends the child when the thread that made it ends, so the thread stays; also
+		// afterwards, for it may be the one that has made another child before.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		defer close(ended)
 		err := cmd.Start()
 		started <- err
@@ -221,7 +215,7 @@ func (s *Server) Write(lines string) {
 
 func (s *Server) post(path, kind string, body io.Reader) string {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+path, body)
 	if err != nil {

@@ -8,14 +8,14 @@ const columns = ['emitted', 'journaled', 'in_ledger', 'lost', 'duplicated', 'alt
 const wrong = new Set(['lost', 'duplicated', 'altered', 'invented']);
 
 export function showAccount({account, city, link}, language) {
-  $('account').hidden = !account;
-  if (!account) return;
+  $('account').hidden = !account || !city; // without the city's names there are only codes
+  if (!account || !city) return;
   $('account').classList.toggle('stale', !link.up);
   put($('account-at'), language.t('account-at', {time: clock(Date.parse(account.at), language.locale)}));
   showVerdict(account, language);
   const faults = $('faults');
   faults.hidden = account.faults.length === 0;
-  fill(faults, JSON.stringify(account.faults), () => account.faults.map((f) => h('li', {}, f)));
+  fill(faults, JSON.stringify([language.name, city, account.faults]), () => account.faults.map((f) => h('li', {}, faultText(f, city, language))));
   fill($('account-sites'), JSON.stringify([language.name, city?.sites, account.sites]), () => account.sites.map((s) => book(s, city, language)));
   fill($('tonnes').tBodies[0], JSON.stringify([language.name, city?.categories, account.tonnes]), () => tonnes(account.tonnes, city, language));
 }
@@ -30,6 +30,17 @@ function showVerdict(account, language) {
   $('verdict').dataset.state = account.exact ? 'good' : 'bad';
   fill($('verdict'), JSON.stringify([account.exact, detail]), () => [
     h('strong', {}, language.t(account.exact ? 'exact' : 'not-exact')), h('span', {}, detail)]);
+}
+
+// faultText says a fault in words. What fills them and has a name in the page's language is named.
+function faultText({code, site, with: values}, city, language) {
+  const word = (prefix) => (v) => language.has(prefix + v) ? language.t(prefix + v) : v;
+  const material = (v) => v.includes('/') ? `${category(city, v.split('/')[0], language)} (${v})` : category(city, v, language);
+  const naming = {kind: word('kind-'), flow: word('flow-'), direction: word('direction-'), way: word('direction-'),
+    category: material, material, load: material};
+  const named = Object.fromEntries(Object.entries(values).map(([slot, v]) => [slot, naming[slot] ? naming[slot](v) : v]));
+  const fault = language.t('fault-' + code, named);
+  return site ? language.t('fault-at', {site: siteName(city, site, language), fault}) : fault;
 }
 
 function book(site, city, language) {

@@ -55,7 +55,7 @@ function showHead() {
 }
 
 function showProvisional() {
-  const names = behind().map((id) => siteName(state.city, id, language));
+  const names = (state.city ? behind() : []).map((id) => siteName(state.city, id, language));
   state.provisional = names.length > 0;
   $('provisional').hidden = names.length === 0;
   put($('provisional'), names.length > 0 ? language.t('provisional', {names: names.join(language.t('list-comma'))}) : '');

@@ -34,8 +34,12 @@ function valueText(v, kind, language) {
 
 export function showSites(state, language) {
   const {city, sites, values, link, elapsed, now} = state;
-  if (!city || city.sites.length === 0) return;
   const box = $('sites');
+  if (!city) return;
+  if (city.sites.length === 0) {
+    fill(box, 'none ' + language.name, () => [h('p', {class: 'empty'}, language.t('sites-empty'))]);
+    return;
+  }
   fill(box, city.sites.map((s) => s.id).join(' '), () => city.sites.map((s) => card(s.id)));
   const known = sites ?? [];
   put($('sites-count'), sites ? language.t('sites-count', {online: count(known.filter((s) => s.online).length, language.locale), all: count(city.sites.length, language.locale)}) : '');

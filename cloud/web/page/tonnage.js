@@ -48,7 +48,8 @@ export function showLoads({hour, link}, language) {
   put(number, hour ? count(hour.filter((r) => r.flow !== 'sorted').reduce((all, r) => all + r.count, 0), language.locale) : unknown);
 }
 
-export function showTable({city, totals, link, flow, site}, language) {
+export function showTable({city, totals: newest, link, flow, site}, language) {
+  const totals = city ? newest : null; // without the city's names there are only codes
   choices($('flow'), flows.map((f) => [f, language.t('flow-' + f)]));
   choices($('site'), [['', language.t('all-sites')], ...(city?.sites ?? []).map((s) => [s.id, siteName(city, s.id, language)])]);
   const table = $('table');

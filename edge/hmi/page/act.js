@@ -205,8 +205,8 @@ export class Act {
     keep(recentKey, JSON.stringify(this.recent));
     keep(operatorKey, body.operator);
     $('vehicle').value = $('counterparty').value = '';
-    const {entry, text, unit} = answer.body;
-    this.say('good', ['done-in', () => ({vehicle: body.vehicle, mass: text + ' ' + unit, n: entry.n})], answer.status === 200 && ['done-again']);
+    const {entry, text, unit, weighing} = answer.body;
+    this.say('good', ['done-in', () => ({vehicle: body.vehicle, mass: text + ' ' + unit, n: entry.n})], weighing?.alibi && ['done-alibi', () => ({alibi: weighing.alibi})], answer.status === 200 && ['done-again']);
     $('vehicle').focus();
   }
 
@@ -220,8 +220,8 @@ export class Act {
     if (answer) this.leaving = null;
     if (!answer?.ok) return;
     this.chosen = null;
-    const t = answer.body;
-    this.say('good', ['done-out', (l) => ({number: t.number, vehicle: t.vehicle, net: massText(t.net, l.locale), n: t.entry.n})], answer.status === 200 && ['done-again']);
+    const t = answer.body, alibi = (p.direction === 'outbound' ? t.gross_by : t.tare_by)?.alibi;
+    this.say('good', ['done-out', (l) => ({number: t.number, vehicle: t.vehicle, net: massText(t.net, l.locale), n: t.entry.n})], alibi && ['done-alibi', () => ({alibi})], answer.status === 200 && ['done-again']);
     $('vehicle').focus();
   }
 
@@ -256,7 +256,8 @@ export class Act {
       if (res.ok) return answer;
       const {code, detail} = answer.body;
       const key = 'rule-' + code;
-      this.say('bad', [this.language.has(key) ? key : 'rule-other'], detail);
+      if (this.language.has(key)) this.say('bad', [key]);
+      else this.say('bad', ['rule-other'], detail);
       return res.status < 500 ? answer : null;
     } catch {
       this.busy = false;

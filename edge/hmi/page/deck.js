@@ -1,14 +1,14 @@
 // Deck: what the indicator shows now, digit for digit, with its lamps and the last thirty seconds.
 
 import {$, h, put, fill} from './dom.js';
-import {age, massText, unknown} from './measure.js';
+import {age, clock, massText, unknown} from './measure.js';
 
 const staleAfter = 2000; // ms: an older weight is not shown as one
 const span = 30_000; // ms of the curve
 const hole = 2500; // ms without a point: the curve is broken there
 
 const lamps = ['stable', 'zero', 'over', 'under', 'line'];
-const calm = new Set(['captured', 'recording', 'empty', 'moving']);
+const calm = new Set(['captured', 'recording', 'registering', 'empty', 'moving']);
 
 export function ageOf(deck, elapsed) {
   return deck.age_ms + elapsed;
@@ -52,6 +52,11 @@ export class Deck {
     // A device that has never spoken has the age 0 and no text.
     const never = !deck || (deck.state === 'silent' && deck.age_ms === 0);
     put($('age'), fresh ? '' : never ? language.t('age-never') : language.t('age', {age: age(old, language.locale)}));
+    // The number under which the indicator itself has stored what stands on the deck.
+    const stored = fresh && deck.weighing?.alibi ? deck.weighing : null;
+    $('stored').hidden = !stored;
+    put($('stored-number'), stored?.alibi ?? '');
+    put($('stored-weight'), stored ? stored.text + ' ' + stored.unit + ' · ' + clock(stored.at_ms, language.locale) : '');
     this.lamps(deck, codeOf(deck, elapsed, up), up, language);
     this.draw(deck, language);
   }
@@ -60,7 +65,7 @@ export class Deck {
     const known = up && deck && code !== 'silent';
     const on = known ? {
       // An indicator without a stability flag says nothing; then the capture rule has judged.
-      stable: deck.stable ?? (code === 'captured' || code === 'used' || code === 'recording' ? true : code === 'moving' ? false : null),
+      stable: deck.stable ?? (code === 'captured' || code === 'used' || code === 'recording' || code === 'registering' ? true : code === 'moving' ? false : null),
       zero: deck.zero,
       over: code === 'over',
       under: code === 'under' || code === 'negative',

@@ -15,7 +15,8 @@ export function showPassages({passages, materials, now, up}, chosen, choose, lan
       h('b', {class: 'plate'}, p.vehicle),
       h('span', {class: 'mass num'}, p.weighing ? p.weighing.text + ' ' + p.weighing.unit : unknown),
       h('span', {class: 'what'}, language.t('direction-' + p.direction) + ' · ' + materialName(materials, p.material, language)),
-      h('span', {class: 'since'}));
+      h('span', {class: 'since'}),
+      stored(p.weighing?.alibi ? [p.weighing.alibi] : [], language));
     button.addEventListener('click', () => choose(p.passage));
     return h('li', {}, button);
   }));
@@ -31,25 +32,35 @@ export function showTickets({tickets, materials, up}, language) {
   $('tickets-empty').hidden = !tickets || list.length > 0;
   $('tickets').classList.toggle('stale', !up);
   fill($('tickets'), JSON.stringify([language.name, materials.length, list.map((t) => t.number)]), () => list.map((t) => {
-    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('ticket-open', {number: t.number})},
+    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('ticket-open', {number: t.number}), 'data-ticket': t.number},
       h('b', {class: 'plate'}, t.vehicle),
       h('span', {class: 'mass num'}, massText(t.net, language.locale)),
       h('span', {class: 'what num'}, t.number),
-      h('span', {class: 'since num'}, massText(t.gross, language.locale) + ' − ' + massText(t.tare, language.locale)));
+      h('span', {class: 'since num'}, massText(t.gross, language.locale) + ' − ' + massText(t.tare, language.locale)),
+      stored(numbers(t), language));
     button.addEventListener('click', () => openTicket(t, materials, language));
     return h('li', {}, button);
   }));
 }
 
+// numbers are those of a ticket's weighings in the indicators' own memories, in the order of its masses.
+function numbers(t) {
+  return [t.gross_by, t.tare_by].map((w) => w?.alibi).filter(Boolean);
+}
+
+const stored = (numbers, language) => numbers.length > 0 ? h('span', {class: 'alibi num'}, language.t('alibi') + ' ' + numbers.join(' · ')) : null;
+
 function openTicket(t, materials, language) {
   const mass = (grams) => massText(grams, language.locale);
   put($('ticket-title'), language.t('ticket', {number: t.number}));
+  // A weight that its indicator has stored stands with its number and its time, digit for digit.
+  const storedAs = (w) => w?.alibi ? '\n' + language.t('alibi') + ' ' + w.alibi + '\n' + w.text + ' ' + w.unit + ' · ' + dateTime(w.at_ms, language.locale) : '';
   const rows = [
     ['ticket-time', dateTime(t.at_ms, language.locale)],
     ['vehicle', t.vehicle],
     ['direction', language.t('direction-' + t.direction)],
-    ['gross', mass(t.gross)],
-    ['tare', mass(t.tare)],
+    ['gross', mass(t.gross) + storedAs(t.gross_by)],
+    ['tare', mass(t.tare) + storedAs(t.tare_by)],
     ['net', mass(t.net)],
     ['parts', t.parts.map((p) => materialName(materials, p.material, language) + ' ' + mass(p.mass)).join('\n')],
     ['flags', t.flags.map((f) => language.has('flag-' + f) ? language.t('flag-' + f) : f).join('\n') || language.t('flags-none')],

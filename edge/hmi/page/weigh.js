@@ -4,13 +4,11 @@
 import {words} from './words.js';
 import {Language} from './language.js';
 import {Link} from './link.js';
-import {$, h, put, fill} from './dom.js';
+import {$, fill, h, put} from './dom.js';
 import {age, clock} from './measure.js';
 import {Deck, codeOf, tone} from './deck.js';
 import {Act} from './act.js';
 import {showJournal, showPassages, showTickets} from './lists.js';
-
-const refusedByCloud = 'the cloud takes nothing: '; // how such a problem of the journal begins
 
 const language = new Language(words);
 const state = {decks: null, passages: null, tickets: null, journal: null, materials: [], link: {up: null}, device: null};
@@ -76,9 +74,10 @@ function showDeck() {
   $('sentence').dataset.tone = state.link.up === null ? 'calm' : tone(rule);
   const problem = state.journal?.problem ?? '';
   $('problem').hidden = problem === '';
-  const byCloud = problem.startsWith(refusedByCloud);
-  $('problem').dataset.tone = byCloud ? 'warn' : 'bad';
-  put($('problem'), problem === '' ? '' : byCloud ? language.t('problem-cloud', {detail: problem.slice(refusedByCloud.length)}) : language.t('problem-recording', {detail: problem}));
+  const cause = 'problem-' + state.journal?.problem_code;
+  $('problem').dataset.tone = cause === 'problem-cloud' ? 'warn' : 'bad';
+  fill($('problem'), JSON.stringify([cause, problem, language.name]), () => [
+    h('span', {}, language.t(language.has(cause) ? cause : 'problem-otherwise')), h('small', {lang: 'en'}, problem)]);
   act.show();
 }
 

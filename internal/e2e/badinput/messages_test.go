@@ -24,6 +24,7 @@ import (
 
 	"steelyard/cloud/ledger/scribe"
 	"steelyard/internal/mqtt"
+	"steelyard/internal/port"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
@@ -38,14 +39,19 @@ type city struct {
 	stop   func() // ends it politely and waits
 }
 
+// freePort gives the address of a port that is the test's until its end.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.Address()
 }
 
 func startCity(t *testing.T) *city {
@@ -282,8 +288,13 @@ func TestHostileMessages(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatal("the honest site can't connect")
 		}
-		if err := <-sent; err != nil {
-			t.Fatalf("the honest site can't send: %v", err)
+		select {
+		case err := <-sent:
+			if err != nil {
+				t.Fatalf("the honest site can't send: %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("the honest site's connection ended under its batch")
 		}
 		c.until("the honest site's batch is committed", func() bool { return c.committed("xinhua-1") == honest.Last() })
 	}

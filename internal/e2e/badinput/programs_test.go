@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait. What is waited for takes a hundredth of it.
-const patience = 40 * time.Second
+const patience = time.Minute
 
 // binaries are where TestMain has built the programs.
 const binaries = "STEELYARD_BADINPUT_BIN"

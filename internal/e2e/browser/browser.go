@@ -31,8 +31,8 @@ import (
 // The limits of a browser and of one step. They bound a broken test; a page that works is never
 // near them.
 const (
-	browserLimit = 3 * time.Minute
-	stepLimit    = 30 * time.Second
+	browserLimit = 10 * time.Minute
+	stepLimit    = time.Minute
 	pollEvery    = 40 * time.Millisecond
 )
 
@@ -197,20 +197,38 @@ func (p *Page) Reload() {
 // Eval gives the value of a JavaScript expression; a promise is awaited.
 func Eval[T any](p *Page, expression string) T {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, stepLimit)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	v, err := evaluate[T](p, expression)
 	if err != nil {
 		p.t.Fatalf("browser: %s: %v", expression, err)
 	}
 	return v
 }
 
-// Wait waits until a JavaScript expression is true.
+func evaluate[T any](p *Page, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, stepLimit)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// leaving says that the document went away while it was asked, for the page goes to another one.
+func leaving(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "Inspected target navigated or closed") ||
+		strings.Contains(err.Error(), "Execution context was destroyed") || strings.Contains(err.Error(), "Cannot find default execution context"))
+}
+
+// Wait waits until a JavaScript expression is true, in this document or in one that the page is on
+// its way to.
 func (p *Page) Wait(expression string) {
 	p.t.Helper()
 	deadline := time.Now().Add(stepLimit)
-	for !Eval[bool](p, "Boolean("+expression+")") {
+	for {
+		met, err := evaluate[bool](p, "Boolean("+expression+")")
+		if err != nil && !leaving(err) {
+			p.t.Fatalf("browser: %s: %v", expression, err)
+		}
+		if err == nil && met {
+			return
+		}
 		if time.Now().After(deadline) {
 			p.t.Fatalf("waited for %s; the page shows:\n%s\n%s", expression, Eval[string](p, "document.body.innerText"), strings.Join(p.Faults(), "\n"))
 		}

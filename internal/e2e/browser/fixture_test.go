@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"steelyard/cloud/web"
 	"steelyard/internal/material"
+	"steelyard/internal/port"
 )
 
 // script is a stream of server-sent events that a test writes. A new reader is first told the
@@ -166,8 +166,7 @@ func city(t *testing.T, sites []web.Site) (string, *script) {
 	real := web.Handler(web.City{Name: "平顶山市", Sites: sites, Categories: categories(t), Now: func() time.Time { return now }})
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", s)
-	mux.Handle("GET /api/city", real)
-	mux.Handle("GET /", real)
+	mux.Handle("/", real)
 	return serve(t, s.gate(mux), s), s
 }
 
@@ -248,9 +247,11 @@ func kind(name string, emitted, lost, pending int) object {
 func account(lost int) object {
 	kinds := []object{kind("bale", 412, 0, 0), kind("belt", 5210, 0, 0), kind("device", 22, 0, 0), kind("opened", 3, 0, 0),
 		kind("operator", 388, 0, 1), kind("ticket", 380, lost, 0), kind("weighing", 771, 0, 0)}
-	faults := []string{}
+	faults := []object{}
 	if lost > 0 {
-		faults = append(faults, "xinhua-1: ticket of passage 4be1 was confirmed and is not in the ledger")
+		faults = append(faults, object{"code": "confirmed-lost", "site": "xinhua-1", "with": object{"kind": "ticket", "passage": "4be1"}},
+			object{"code": "bale-differs", "site": "weidong-1", "with": object{"number": "42", "device": "baler-1", "said": "410 kg", "material": "paper/occ", "mass": "412 kg", "load": "paper/occ"}},
+			object{"code": "tonnes", "site": "", "with": object{"flow": "sorted", "category": "paper", "truth": "821", "ledger": "820.999"}})
 	}
 	return object{"at": now.Format(time.RFC3339), "final": false, "exact": lost == 0, "faults": faults,
 		"sites":  []object{{"site": "xinhua-1", "kinds": kinds}, {"site": "weidong-1", "kinds": kinds}},
@@ -269,10 +270,14 @@ func fillCity(s *script) {
 // otherHost is an address of this machine that is not the page's: nobody listens there.
 func otherHost(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return fmt.Sprintf("http://%s/", l.Addr())
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return fmt.Sprintf("http://%s/", p.Address())
 }

@@ -1,6 +1,8 @@
 package browser_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -93,6 +95,28 @@ func TestWeighingByKeyboard(t *testing.T) {
 	p.Wait("!document.querySelector('#ticket').open")
 	if got := browser.Eval[string](p, "document.querySelector('#operator').value"); got != "王芳" {
 		t.Errorf("the operator was forgotten: %q", got)
+	}
+}
+
+// A list that changes under the operator's hands leaves the keyboard on the same lorry and ticket.
+func TestTheKeyboardKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, bridge)
+	y.weighed(bridge, "豫D71203", record.Inbound, "paper/occ", 22480, 9060)
+	y.weighed(bridge, "豫D33107", record.Inbound, "paper/occ", 22480, 0)
+	y.weighed(bridge, "豫D90021", record.Inbound, "steel", 13480, 0)
+	y.show(bridge, 30060, device.Yes)
+	p := browser.Open(t, url)
+	p.WaitText("#sentence", "可以称重")
+	for _, c := range []struct{ list, vehicle string }{{"open", "豫D33107"}, {"tickets", "豫D71203"}} {
+		p.WaitText("#"+c.list, c.vehicle)
+		browser.Eval[bool](p, "(() => { [...document.querySelectorAll('#"+c.list+" .row')].find((r) => r.innerText.includes('"+c.vehicle+"')).focus(); return true })()")
+		before := browser.Eval[int](p, "document.querySelectorAll('#"+c.list+" .row').length")
+		y.weighed(bridge, "豫A0000"+c.list[:1], record.Inbound, "copper", 12480, map[string]int64{"open": 0, "tickets": 5000}[c.list])
+		p.Wait(fmt.Sprintf("document.querySelectorAll('#%s .row').length > %d", c.list, before))
+		if text := browser.Eval[string](p, "document.activeElement.closest('.row')?.innerText ?? ''"); !strings.Contains(text, c.vehicle) {
+			t.Errorf("the keyboard was on %s of %s and is on %q", c.vehicle, c.list, text)
+		}
 	}
 }
 
@@ -303,11 +327,17 @@ func TestNotRecordedIsSaidInRed(t *testing.T) {
 	p := browser.Open(t, url)
 	p.WaitText("#sentence", "等待车辆上磅")
 	y.show(bridge, 36440, device.Yes)
-	p.WaitText("#problem", "未记录：")
-	p.WaitText("#problem", "no space left on device")
+	p.WaitText("#problem", "未记录：磁盘已满")
+	p.WaitText("#problem", "no space left on device") // for the fitter, as it is
 	p.Wait("document.querySelector('#in').disabled")
-	y.set(func(y *yard) { y.refuse, y.problem = nil, "the cloud takes nothing: the key of this site is not known" })
-	p.WaitText("#problem", "城市平台拒收：the key of this site is not known")
+	p.Click("#language")
+	p.WaitText("#problem", "the disk is full")
+	p.Click("#language")
+	y.set(func(y *yard) { y.refuse, y.problem = nil, errors.New("something that nobody has thought of") })
+	p.WaitText("#problem", "请联系维护人员")
+	y.set(func(y *yard) { y.problem, y.cloud = nil, "the key of this site is not known" })
+	p.WaitText("#problem", "城市平台拒收本站数据")
+	p.WaitText("#problem", "the key of this site is not known")
 	p.WaitText("#sentence", "可以称重")
 }
 
@@ -348,7 +378,7 @@ func TestWeighingLooks(t *testing.T) {
 	data := []string{"豫D", "豫A"}
 	looks(t, p, "weigh", false, data...)
 	y.display(bridge, device.Weight{Value: unit.Decimal{Coef: -1820}, HasValue: true, Unit: unit.KG, Stable: device.Yes})
-	y.set(func(y *yard) { y.problem = errDisk.Error() })
+	y.set(func(y *yard) { y.problem = errDisk })
 	p.WaitText("#problem", "未记录")
 	looks(t, p, "weigh-bad", true, append(data, errDisk.Error())...)
 }

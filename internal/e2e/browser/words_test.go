@@ -35,9 +35,14 @@ var entryLine = regexp.MustCompile(`(?m)^    '([^']+)': '(.*)',$`)
 // dictionaries reads both languages of a page.
 func dictionaries(t *testing.T, page string) (zh, en map[string]string) {
 	t.Helper()
-	chinese, english, ok := strings.Cut(source(t, pages[page]+"/words.js"), "\n  en: {")
+	return languagesOf(t, page, pages[page]+"/words.js")
+}
+
+func languagesOf(t *testing.T, page, file string) (zh, en map[string]string) {
+	t.Helper()
+	chinese, english, ok := strings.Cut(source(t, file), "\n  en: {")
 	if !ok {
-		t.Fatalf("%s: words.js has no English", page)
+		t.Fatalf("%s: %s has no English", page, file)
 	}
 	read := func(text string) map[string]string {
 		all := map[string]string{}
@@ -79,33 +84,39 @@ var (
 	usedT  = regexp.MustCompile(`data-t(?:-label|-hint)?="([^"]+)"`)
 )
 
+// checkLanguages holds both languages of a page to the same keys and slots, and each to its own script.
+func checkLanguages(t *testing.T, page string, zh, en map[string]string) {
+	t.Helper()
+	if missing := append(lacking(keysOf(zh), en), lacking(keysOf(en), zh)...); len(missing) > 0 {
+		t.Errorf("%s: in one language only: %q", page, missing)
+	}
+	for key := range zh {
+		a, b := slots.FindAllString(zh[key], -1), slots.FindAllString(en[key], -1)
+		slices.Sort(a)
+		slices.Sort(b)
+		if !slices.Equal(a, b) {
+			t.Errorf("%s: %s is filled with %q in Chinese and %q in English", page, key, a, b)
+		}
+		if key == "other-language" {
+			continue // each is named in its own language
+		}
+		bare := slots.ReplaceAllString(zh[key], "")
+		if !han.MatchString(bare) && strings.ContainsFunc(bare, func(r rune) bool { return r >= 'A' && r <= 'z' }) {
+			t.Errorf("%s: %s is not Chinese: %s", page, key, zh[key])
+		}
+		if han.MatchString(en[key]) || en[key] == "" {
+			t.Errorf("%s: %s is not English: %s", page, key, en[key])
+		}
+	}
+}
+
 func TestDictionaries(t *testing.T) {
 	for page, dir := range pages {
 		zh, en := dictionaries(t, page)
 		if len(zh) < 50 {
 			t.Fatalf("%s: only %d words were read", page, len(zh))
 		}
-		if missing := append(lacking(keysOf(zh), en), lacking(keysOf(en), zh)...); len(missing) > 0 {
-			t.Errorf("%s: in one language only: %q", page, missing)
-		}
-		for key := range zh {
-			a, b := slots.FindAllString(zh[key], -1), slots.FindAllString(en[key], -1)
-			slices.Sort(a)
-			slices.Sort(b)
-			if !slices.Equal(a, b) {
-				t.Errorf("%s: %s is filled with %q in Chinese and %q in English", page, key, a, b)
-			}
-			if key == "other-language" {
-				continue // each is named in its own language
-			}
-			bare := slots.ReplaceAllString(zh[key], "")
-			if !han.MatchString(bare) && strings.ContainsFunc(bare, func(r rune) bool { return r >= 'A' && r <= 'z' }) {
-				t.Errorf("%s: %s is not Chinese: %s", page, key, zh[key])
-			}
-			if han.MatchString(en[key]) || en[key] == "" {
-				t.Errorf("%s: %s is not English: %s", page, key, en[key])
-			}
-		}
+		checkLanguages(t, page, zh, en)
 		var used []string
 		files, err := os.ReadDir(dir)
 		if err != nil {
@@ -170,6 +181,21 @@ func TestEveryRuleHasWords(t *testing.T) {
 	delete(zh, "rule-moving")
 	if missing := lacking(codes, zh); !slices.Equal(missing, []string{"rule-moving"}) {
 		t.Errorf("a rule without words was not noticed: %q", missing)
+	}
+}
+
+// Every cause for which nothing is recorded is told in both languages.
+func TestEveryCauseHasWords(t *testing.T) {
+	keys := []string{"problem-cloud"}
+	for _, m := range regexp.MustCompile(`Cause = "([a-z-]+)"`).FindAllStringSubmatch(source(t, root+"edge/journal/cause.go"), -1) {
+		keys = append(keys, "problem-"+m[1])
+	}
+	if len(keys) < 6 {
+		t.Fatalf("only %q were found in the sources: the search is broken", keys)
+	}
+	zh, en := dictionaries(t, "weigh")
+	if missing := append(lacking(keys, zh), lacking(keys, en)...); len(missing) > 0 {
+		t.Errorf("no words for %q", missing)
 	}
 }
 

@@ -2,15 +2,16 @@ package browser_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"steelyard/edge/hmi"
+	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/material"
@@ -28,8 +29,9 @@ type yard struct {
 	site    *meaning.Site
 	on      map[string]device.Weight // what each indicator shows now; absent: it is silent
 	n       uint64
-	problem string
-	refuse  error // why the journal takes nothing
+	problem error  // why nothing was recorded
+	cloud   string // why the cloud refuses
+	refuse  error  // why the journal takes nothing
 	down    bool
 	swallow int // answers to acts that are lost on the way after the act was done
 }
@@ -130,7 +132,7 @@ func (y *yard) send(ctx context.Context) {
 			if y.refuse == nil {
 				y.apply(facts)
 			} else if len(facts) > 0 {
-				y.problem = y.refuse.Error()
+				y.problem = y.refuse
 			}
 		}
 		y.mu.Unlock()
@@ -198,8 +200,14 @@ func (y *yard) act(_ context.Context, act func(*meaning.Site) ([]record.Fact, er
 func (y *yard) journal() hmi.JournalState {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	return hmi.JournalState{Journal: journalID, Last: y.n, Receipted: y.n - min(y.n, 2), Backlog: min(y.n, 2), Bytes: 48 << 20, Budget: 2 << 30,
-		OldestMS: time.Now().Add(-4 * time.Second).Truncate(10 * time.Second).UnixMilli(), Link: "online", Problem: y.problem, Clock: "synced", Version: "1.4.2"}
+	state := hmi.JournalState{Journal: journalID, Last: y.n, Receipted: y.n - min(y.n, 2), Backlog: min(y.n, 2), Bytes: 48 << 20, Budget: 2 << 30,
+		OldestMS: time.Now().Add(-4 * time.Second).Truncate(10 * time.Second).UnixMilli(), Link: "online", Clock: "synced", Version: "1.4.2"}
+	if y.problem != nil {
+		state.Problem, state.ProblemCode = y.problem.Error(), string(journal.CauseOf(y.problem))
+	} else if y.cloud != "" {
+		state.Problem, state.ProblemCode = y.cloud, "cloud"
+	}
+	return state
 }
 
 func (y *yard) materials() []hmi.Material {
@@ -266,4 +274,4 @@ func (y *yard) drive(deck string, kilograms int64, act func(time.Time) ([]record
 	frame(0)
 }
 
-var errDisk = errors.New("append to segment 000003: no space left on device: free space on the data disk")
+var errDisk = fmt.Errorf("append to segment 000003: %w: free space on the data disk", syscall.ENOSPC)

@@ -20,11 +20,15 @@ export function put(e, text) {
   if (e.textContent !== text) e.textContent = text;
 }
 
-// fill replaces the children if the key of what they show differs from the last one.
+// fill replaces the children if the key of what they show differs from the last one. Who has come to
+// one of them by keyboard stays on the one with the same data.
 export function fill(e, key, make) {
   if (e.dataset.shows === key) return;
   e.dataset.shows = key;
+  const data = (x) => JSON.stringify(x.dataset);
+  const held = e.contains(document.activeElement) ? data(document.activeElement) : '{}';
   e.replaceChildren(...make());
+  if (held !== '{}') [...e.querySelectorAll('[tabindex], a, button, input, select')].find((x) => data(x) === held)?.focus();
 }
 
 // choices fills a select and keeps what was chosen, if it is still there.

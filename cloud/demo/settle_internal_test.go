@@ -1,0 +1,65 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"steelyard/cloud/ledger"
+)
+
+// emptyLedger is a reader of an account without an entry.
+func emptyLedger(t *testing.T) *ledger.Reader {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	reader, err := ledger.OpenReader(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	return reader
+}
+
+// The time of Settle ends while an account is being made: the one before it is given, not the
+// error of a question that was broken off.
+func TestSettleEndsWithTheNewestAccount(t *testing.T) {
+	ctx, over := context.WithCancel(t.Context())
+	defer over()
+	var asked atomic.Int32
+	city := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			over()
+			<-r.Context().Done()
+			return
+		}
+		// Nobody has brought this: the account is not exact, and Settle asks again.
+		fmt.Fprint(w, `{"totals":[{"category":"steel","flow":"collected","grams":5000}]}`)
+	}))
+	defer city.Close()
+	account, err := (&Town{URL: city.URL, reader: emptyLedger(t)}).Settle(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if account.Exact || len(account.Tonnes) != 1 || asked.Load() != 2 {
+		t.Errorf("got %+v after %d questions", account, asked.Load())
+	}
+}
+
+// Without an account there is nothing to give but the error.
+func TestSettleWithoutAnAccount(t *testing.T) {
+	ctx, over := context.WithCancel(t.Context())
+	over()
+	if account, err := (&Town{reader: emptyLedger(t)}).Settle(ctx); err == nil {
+		t.Errorf("got %+v and no error", account)
+	}
+}

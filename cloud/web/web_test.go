@@ -1,0 +1,170 @@
+package web_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"steelyard/cloud/ingest"
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/rollup"
+	"steelyard/cloud/telemetry"
+	"steelyard/cloud/web"
+	"steelyard/internal/page"
+)
+
+// noon is a Monday in Pingdingshan, ten hours before the next business day.
+var noon = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+
+// emptyCity is a city of one site from which nothing has come yet, on real stores.
+func emptyCity(t *testing.T) web.City {
+	t.Helper()
+	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
+	account, err := ledger.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = account.Close() }) // a test may have closed it
+	if err := account.Enrol(ctx, "xinhua-1", scribe.KeyOf("xinhua-1").Public(), noon); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := rollup.Open(ctx, account, func(string, time.Time) (string, error) { return "paper", nil }, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: filepath.Join(t.TempDir(), "history.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	now := func() time.Time { return noon }
+	return web.City{Name: "平顶山市", Sites: []web.Site{{ID: "xinhua-1", Name: "新华区绿色分拣中心"}}, Ledger: account, Rollup: tables, Store: store,
+		Live:   telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}, Now: now}),
+		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} },
+		Now: now, Log: quiet}
+}
+
+func get(h http.Handler, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w
+}
+
+// Nothing has come: lists are empty and never null, and what is unknown is not said to be 0 or live.
+func TestEmptyDatabase(t *testing.T) {
+	h := web.Handler(emptyCity(t))
+	for path, want := range map[string]string{
+		"/api/city":                 `{"account":false,"categories":[],"day":"2026-11-23","name":"平顶山市","sites":[{"id":"xinhua-1","name":"新华区绿色分拣中心","english":"","district":""}]}`,
+		"/api/totals":               `{"from":"2026-11-23","to":"2026-11-23","totals":[]}`,
+		"/api/live":                 `{"values":[]}`,
+		"/api/series?site=xinhua-1": `{"series":[]}`,
+		"/api/curves":               `{"caught_up":false,"failing_since_ms":0,"unkept":0,"why":""}`,
+		"/api/range?site=xinhua-1&device=belt-1&tag=rate&from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&step=1h": `{"buckets":[]}`,
+	} {
+		if w := get(h, path); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != want {
+			t.Errorf("%s: %d %s\nwant %s", path, w.Code, w.Body, want)
+		}
+	}
+	var states struct {
+		Sites []map[string]any `json:"sites"`
+	}
+	if err := json.Unmarshal(get(h, "/api/sites").Body.Bytes(), &states); err != nil || len(states.Sites) != 1 {
+		t.Fatalf("%v %v", err, states)
+	}
+	for key, want := range map[string]any{"site": "xinhua-1", "known": false, "online": false, "records": 0.0, "newest_ms": 0.0} {
+		if got := states.Sites[0][key]; got != want {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+	if body := get(h, "/api/quarantine").Body.String(); !strings.HasPrefix(body, `{"ingest":{`) || !strings.Contains(body, `"quarantined":[]`) {
+		t.Errorf("quarantine: %s", body)
+	}
+}
+
+// What can't be answered is a problem with a code, whatever is asked.
+func TestWrongQuestions(t *testing.T) {
+	city := emptyCity(t)
+	check := func(h http.Handler, path string, status int, code string) {
+		t.Helper()
+		w := get(h, path)
+		var p page.Problem
+		err := json.Unmarshal(w.Body.Bytes(), &p)
+		if err != nil || w.Code != status || p.Status != status || p.Code != code || p.Detail == "" || w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %v %s, want %d %s", path, w.Code, w.Header(), w.Body, status, code)
+		}
+	}
+	h := web.Handler(city)
+	const curve = "/api/range?site=xinhua-1&device=belt-1&tag=rate"
+	for path, code := range map[string]string{
+		"/api/series":                                "unknown-site",
+		"/api/series?site=nope":                      "unknown-site",
+		"/api/range?site=../etc":                     "unknown-site",
+		"/api/totals?from=today":                     "bad-day",
+		"/api/totals?to=2026-02-30":                  "bad-day",
+		"/api/totals?from=2026-11-24&to=2026-11-23":  "bad-range",
+		"/api/range?site=xinhua-1":                   "bad-tag",
+		"/api/range?site=xinhua-1&device=B%20&tag=x": "bad-tag",
+		curve: "bad-range",
+		curve + "&from=2026-11-22&to=now&step=1h":                            "bad-range",
+		curve + "&from=2026-11-23T00:00:00Z&to=2026-11-22T00:00:00Z&step=1h": "bad-range",
+		curve + "&from=2000-01-01T00:00:00Z&to=2026-11-22T00:00:00Z&step=1h": "bad-range",
+		curve + "&from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&step=1s": "bad-range",
+	} {
+		check(h, path, http.StatusBadRequest, code)
+	}
+	check(h, "/api/nope", http.StatusNotFound, "not-found")
+	check(h, "/api/account", http.StatusNotFound, "no-account")
+
+	file := filepath.Join(t.TempDir(), "account.json")
+	city.Account = file
+	check(web.Handler(city), "/api/account", http.StatusNotFound, "no-account") // it is not written yet
+	if err := os.WriteFile(file, []byte(`{"exact":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(web.Handler(city), "/api/account", http.StatusServiceUnavailable, "unavailable")
+	if err := os.WriteFile(file, []byte(`{"exact":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if w := get(web.Handler(city), "/api/account"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"exact":true}` {
+		t.Errorf("the account: %d %s", w.Code, w.Body)
+	}
+
+	if err := city.Ledger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/totals", "/api/sites", "/api/quarantine"} {
+		check(h, path, http.StatusServiceUnavailable, "unavailable")
+	}
+}
+
+// A page that has just been opened is told everything at once, on an empty database too.
+func TestEventsOfAnEmptyDatabase(t *testing.T) {
+	server := httptest.NewServer(web.Handler(emptyCity(t)))
+	defer server.Close()
+	res, err := server.Client().Get(server.URL + "/api/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if kind := res.Header.Get("Content-Type"); kind != "text/event-stream" || res.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("headers %v", res.Header)
+	}
+	var told []string
+	for lines := bufio.NewScanner(res.Body); len(told) < 4 && lines.Scan(); {
+		if event, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			told = append(told, event)
+		}
+	}
+	if want := []string{"live", "sites", "totals", "hour"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}

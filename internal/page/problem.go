@@ -1,0 +1,122 @@
+package page
+
+import (
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Problem is an RFC 9457 problem detail. Code is stable and is what pages translate.
+type Problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// Wrong is the problem of a request that can't be understood.
+func Wrong(code, detail string) error {
+	return &Problem{"bad request", http.StatusBadRequest, code, detail}
+}
+
+// The problems of an address, before any handler has seen the request. Their words for people are
+// in shared/problem-words.js.
+func notFound() *Problem {
+	return &Problem{"not found", http.StatusNotFound, "not-found", "nothing is at this address: begin at /"}
+}
+
+func wrongMethod(allowed string) *Problem {
+	return &Problem{"method not allowed", http.StatusMethodNotAllowed, "wrong-method", "this address takes only " + allowed}
+}
+
+func foreignOrigin() *Problem {
+	return &Problem{"foreign origin", http.StatusForbidden, "foreign-origin", "the request came from a page of another site: open this service's own page"}
+}
+
+// send answers with a problem as a program reads it.
+func (p *Problem) send(w http.ResponseWriter) { write(w, "application/problem+json", p.Status, p) }
+
+func write(w http.ResponseWriter, kind string, status int, body any) {
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body) // a caller that went away is not our error
+}
+
+//go:embed problem.html
+var problemText string
+
+// problemPage says a problem to a person: its script puts it into the language that was chosen.
+var problemPage = template.Must(template.New("problem").Parse(problemText))
+
+// refuse answers with a problem that no handler has found, as a page or for a program.
+func (p *Problem) refuse(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Accept")
+	if !forPerson(r) {
+		p.send(w)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(p.Status)
+	_ = problemPage.Execute(w, p) // a reader who went away is not our error
+}
+
+// forPerson says that a browser wants a page to show. Below /api everybody gets what programs get.
+func forPerson(r *http.Request) bool {
+	if r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/") {
+		return false
+	}
+	page, program := 0.0, 0.0
+	for accepted := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		kind, settings, err := mime.ParseMediaType(accepted)
+		if err != nil {
+			continue
+		}
+		wish := 1.0
+		if q, given := settings["q"]; given {
+			if wish, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		switch kind {
+		case "text/html", "application/xhtml+xml":
+			page = max(page, wish)
+		case "application/json", "application/problem+json":
+			program = max(program, wish)
+		}
+	}
+	return page > 0 && page >= program
+}
+
+// unsaid takes status and headers of an answer whose words are of no use to anybody here.
+type unsaid struct {
+	header http.Header
+	status int
+}
+
+func (u *unsaid) Header() http.Header             { return u.header }
+func (u *unsaid) WriteHeader(status int)          { u.status = status }
+func (*unsaid) Write(ignored []byte) (int, error) { return len(ignored), nil }
+
+// unanswered finds what is wrong with a request that no pattern of the mux takes; nil if one does.
+func unanswered(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) *Problem {
+	refusal, pattern := mux.Handler(r)
+	if pattern != "" {
+		return nil
+	}
+	said := unsaid{header: http.Header{}}
+	refusal.ServeHTTP(&said, r)
+	if said.status != http.StatusMethodNotAllowed {
+		return notFound()
+	}
+	allowed := said.header.Get("Allow")
+	w.Header().Set("Allow", allowed) // RFC 9110, 15.5.6: it must be there
+	return wrongMethod(allowed)
+}
