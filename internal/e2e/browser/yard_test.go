@@ -192,6 +192,7 @@ func (y *yard) act(_ context.Context, act func(*meaning.Site) ([]record.Fact, er
 		return nil, err
 	}
 	if y.refuse != nil && len(facts) > 0 {
+		y.problem = y.refuse
 		return nil, y.refuse
 	}
 	return y.apply(facts), nil
