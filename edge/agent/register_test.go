@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"steelyard/edge/journal"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/internal/chain"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
@@ -24,44 +22,7 @@ import (
 // newLegalSite is a site whose indicator is asked for its weight and stores each weighing.
 func newLegalSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), cloud: chain.NewKey()}
-	pty, err := sim.OpenPty(sim.PtyConfig{Link: filepath.Join(s.dir, "tty")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.deck = sim.NewDeck(sim.DeckConfig{Division: 20 * unit.Kilogram, Max: 60 * unit.Tonne, Seed: 1})
-	if s.indicator, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dini, Seed: 1}, s.deck, pty); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.indicator.Run(context.Background())
-	}()
-	t.Cleanup(func() {
-		if err := pty.Close(); err != nil { // which ends the indicator
-			t.Error(err)
-		}
-		<-ended
-	})
-	s.file = filepath.Join(s.dir, "edge.yaml")
-	s.legal("")
-	return s
-}
-
-// legal writes the configuration, with lines of the test's own.
-func (s *site) legal(more string) {
-	s.t.Helper()
-	text := fmt.Sprintf(`site: xinhua-1
-name: 新华区绿色分拣中心
-listen: "127.0.0.1:0"
-cloud: {broker: "tcp://127.0.0.1:1", key: %q}
-weighbridges:
-  - {device: weighbridge-1, line: {port: %q}, indicator: dini-argeo-dgt-serial, register: true, unit: kg, division: 20 kg, max: 60 t}
-`, s.cloud.Public(), filepath.Join(s.dir, "tty"))
-	if err := os.WriteFile(s.file, []byte(text+more), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
+	return bringUp(t, sim.IndicatorConfig{Dialect: sim.Dini, Seed: 1}, "line: {port: %q}, indicator: dini-argeo-dgt-serial, register: true")
 }
 
 // page is what the operator sees of the deck.
@@ -303,7 +264,7 @@ func TestIndicatorFallsSilentWhileItIsAsked(t *testing.T) {
 func TestNothingIsRegisteredThatCannotBeRecorded(t *testing.T) {
 	s := newLegalSite(t)
 	dir := disk(t, "4m")
-	s.legal(fmt.Sprintf("data: %q\n", dir))
+	s.configure(fmt.Sprintf("data: %q\n", dir))
 	r := s.start()
 	r.weigh(12 * tonne)
 	filler := fill(t, dir)

@@ -32,6 +32,7 @@ const patience = 30 * time.Second
 type site struct {
 	t         *testing.T
 	dir       string
+	speaks    string // what its configuration says of line and indicator, with a place for the port
 	file      string // its configuration
 	cloud     chain.Key
 	deck      *sim.Deck
@@ -41,14 +42,19 @@ type site struct {
 // newSite brings up the machines. They end with the test.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), cloud: chain.NewKey()}
+	return bringUp(t, sim.IndicatorConfig{Dialect: sim.Toledo, Checksum: sim.MT7, Rate: 20, Seed: 1},
+		"line: {port: %q, baud: 9600, format: 8N1}, dialect: mt-cont, options: {checksum: mt7}")
+}
+
+func bringUp(t *testing.T, indicator sim.IndicatorConfig, speaks string) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir(), speaks: speaks, cloud: chain.NewKey()}
 	pty, err := sim.OpenPty(sim.PtyConfig{Link: filepath.Join(s.dir, "tty")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.deck = sim.NewDeck(sim.DeckConfig{Division: 20 * unit.Kilogram, Max: 60 * unit.Tonne, Seed: 1})
-	s.indicator, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Toledo, Checksum: sim.MT7, Rate: 20, Seed: 1}, s.deck, pty)
-	if err != nil {
+	if s.indicator, err = sim.NewIndicator(indicator, s.deck, pty); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -59,10 +65,10 @@ func newSite(t *testing.T) *site {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
-		if err := pty.Close(); err != nil {
+		if err := pty.Close(); err != nil { // which ends an indicator that waits for a question
 			t.Error(err)
 		}
+		<-ended
 	})
 	s.file = filepath.Join(s.dir, "edge.yaml")
 	s.configure("")
@@ -76,8 +82,8 @@ func (s *site) configure(more string) {
 name: 新华区绿色分拣中心
 cloud: {broker: "tcp://127.0.0.1:1", key: %q}
 weighbridges:
-  - {device: weighbridge-1, line: {port: %q, baud: 9600, format: 8N1}, dialect: mt-cont, options: {checksum: mt7}, unit: kg, division: 20 kg, max: 60 t}
-`, s.cloud.Public(), filepath.Join(s.dir, "tty"))
+  - {device: weighbridge-1, %s, unit: kg, division: 20 kg, max: 60 t}
+`, s.cloud.Public(), fmt.Sprintf(s.speaks, filepath.Join(s.dir, "tty")))
 	if !strings.Contains(more, "listen:") {
 		text += "listen: \"127.0.0.1:0\"\n"
 	}

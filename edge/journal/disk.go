@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -101,35 +100,9 @@ func (s system) SyncDir(dir string) error {
 	return durable.SyncDir(dir)
 }
 
-// Lock takes an flock, which the kernel gives back when the process ends, however it ends. It
-// writes nothing: on a full disk the agent must still start, or nothing would ever be uploaded and
-// dropped.
-func (s system) Lock(path string) (func() error, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, err
-	}
-	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = &durable.HeldError{Path: path}
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	// The lock is not left to Close: a child of this process that is just being made holds a copy of
-	// the file until it has become a program.
-	return func() error { return errors.Join(flock(f, syscall.LOCK_UN), f.Close()) }, nil
-}
-
-// flock asks again when a signal interrupts it, which Go's runtime sends to its own threads.
-func flock(f *os.File, how int) error {
-	for {
-		err := syscall.Flock(int(f.Fd()), how)
-		if !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
-}
+// Lock writes nothing: on a full disk the agent must still start, or nothing would ever be uploaded
+// and dropped.
+func (s system) Lock(path string) (func() error, error) { return durable.LockUnsigned(path) }
 
 type systemFile struct {
 	*os.File

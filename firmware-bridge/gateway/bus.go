@@ -98,11 +98,10 @@ func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
 	}
 	exception := uint8(noAnswer)
 	if refusal, ok := errors.AsType[modbus.Exception](err); ok {
-		exception = refusal.Code
-	}
-	if exception != noAnswer && exception != noPath { // with which another gateway speaks for a silent unit
-		b.answers(q.Unit)
-		return replied{exception: exception}
+		if exception = refusal.Code; !refusal.Absent() {
+			b.answers(q.Unit)
+			return replied{exception: exception}
+		}
 	}
 	// What was read before the failure is of a machine that may be gone.
 	if _, closed := errors.AsType[*modbus.OpenError](err); closed || errors.Is(err, modbus.ErrLost) {

@@ -70,9 +70,9 @@ const (
 	noAnswer        = 0x0B
 )
 
-// absent says that a gateway speaks for a machine from which nothing comes: the line is in order and
+// Absent says that a gateway speaks for a machine from which nothing comes: the line is in order and
 // the machine is as silent as one that lets the time-out pass.
-func (e Exception) absent() bool { return e.Code == noPath || e.Code == noAnswer }
+func (e Exception) Absent() bool { return e.Code == noPath || e.Code == noAnswer }
 
 func (e Exception) Error() string {
 	words := map[uint8]string{

@@ -128,7 +128,7 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 	refusal, refused := errors.AsType[Exception](err)
 	_, closed := errors.AsType[*OpenError](err)
 	switch {
-	case err == nil, refused && !refusal.absent():
+	case err == nil, refused && !refusal.Absent():
 		u.fails, u.why = 0, nil
 		u.pause.reset()
 	case ctx.Err() != nil, closed:

@@ -167,7 +167,7 @@ func (b *Bus) failed(t turn, err error) {
 	j.fails++
 	refusal, refused := errors.AsType[Exception](err)
 	state := device.Silent
-	if refused && !refusal.absent() {
+	if refused && !refusal.Absent() {
 		state = device.Faulty
 	}
 	patience := 2 // one lost reply is not silence; the next poll decides

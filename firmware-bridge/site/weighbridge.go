@@ -83,21 +83,10 @@ func (w *Weighbridge) speak(k checking, at place) {
 			key = "indicator"
 		}
 		k.Fault(at(key), "an indicator in %s says nothing but the answer to a weighing that it is told to store, and without a live weight nothing here tells when: "+
-			"let it send its weight continuously or answer a question, and name that dialect%s", d.Name, besidesRegister(d))
+			"let it send its weight continuously or answer a question, and name that dialect; of those %s store weighings too, with register: true", d.Name, strings.Join(registering(), ", "))
 	case w.Register && !slices.Contains(d.Requests(), weighbridge.Register):
 		k.Fault(at("register"), "dialect %s knows no command that stores a weighing: leave register out, or set the indicator to one of %s", d.Name, strings.Join(registering(), ", "))
 	}
-}
-
-// besidesRegister tells where an answer to registering can be had beside a live weight.
-func besidesRegister(d weighbridge.Dialect) string {
-	maker, _, _ := strings.Cut(d.Name, "-")
-	for _, name := range registering() {
-		if strings.HasPrefix(name, maker+"-") {
-			return ", like " + name + " with register: true"
-		}
-	}
-	return ""
 }
 
 // registering names the dialects that show a live weight and store one when they are told to.

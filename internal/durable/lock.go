@@ -41,6 +41,30 @@ func (e *HeldError) Error() string {
 // The file stays after release: removing it would let a third process lock a new file of that name
 // while a second one still waits to lock the old one.
 func Lock(path string) (release func() error, err error) {
+	f, err := take(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := sign(f, strconv.Itoa(os.Getpid())+"\n"); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return func() error {
+		// Without the truncation a later holder's contender could be told our process id.
+		return errors.Join(f.Truncate(0), free(f))
+	}, nil
+}
+
+// LockUnsigned is Lock for a disk that may be full: it writes nothing, so nobody is told who holds
+// the lock.
+func LockUnsigned(path string) (release func() error, err error) {
+	f, err := take(path)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return free(f) }, nil
+}
+
+func take(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -53,16 +77,14 @@ func Lock(path string) (release func() error, err error) {
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	if err := sign(f, strconv.Itoa(os.Getpid())+"\n"); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	return f, nil
+}
+
+func free(f *os.File) error {
+	if err := errors.Join(flock(f, syscall.LOCK_UN), f.Close()); err != nil {
+		return fmt.Errorf("unlock %s: %w", f.Name(), err)
 	}
-	return func() error {
-		// Without the truncation a later holder's contender could be told our process id.
-		if err := errors.Join(f.Truncate(0), flock(f, syscall.LOCK_UN), f.Close()); err != nil {
-			return fmt.Errorf("unlock %s: %w", path, err)
-		}
-		return nil
-	}, nil
+	return nil
 }
 
 // flock retries when a signal interrupts it, which Go's runtime sends to its own threads.

@@ -65,18 +65,7 @@ func openLegalYard(t *testing.T) (*yard, *memory, string) {
 	m := &memory{answer: stores}
 	ctx, stop := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
-	asking.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			y.set(m.serve)
-		}
-	})
+	asking.Go(func() { y.every(ctx, 50*time.Millisecond, m.serve) })
 	t.Cleanup(func() {
 		stop()
 		asking.Wait()
@@ -108,14 +97,7 @@ func TestStoredNumberOnPageAndTicket(t *testing.T) {
 	if p.Shown("#stored") {
 		t.Errorf("a number on an empty deck: %s", p.Text("#stored"))
 	}
-	p.Wait("document.querySelectorAll('#material option').length > 10")
-	p.Click("#vehicle")
-	p.Type("豫D12345")
-	choose(p, "paper/occ")
-	p.Click("#operator")
-	p.Type("王芳")
-	y.show(bridge, 36440, device.Yes)
-	p.Wait(enabled("in"))
+	arrive(y, p)
 	p.WaitText("#stored", "存储编号 00126-000001 36440 kg · ")
 	p.Type(keyIn)
 	p.WaitText("#result", "进场已记录")

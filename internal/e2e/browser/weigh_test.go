@@ -176,6 +176,12 @@ func ready(t *testing.T) (*yard, *browser.Page) {
 	y.show(bridge, 0, device.Yes)
 	p := browser.Open(t, url)
 	p.WaitText("#sentence", "等待车辆上磅")
+	arrive(y, p)
+	return y, p
+}
+
+// arrive enters a lorry and puts it on the empty deck.
+func arrive(y *yard, p *browser.Page) {
 	p.Wait("document.querySelectorAll('#material option').length > 10")
 	p.Click("#vehicle")
 	p.Type("豫D12345")
@@ -184,7 +190,6 @@ func ready(t *testing.T) (*yard, *browser.Page) {
 	p.Type("王芳")
 	y.show(bridge, 36440, device.Yes)
 	p.Wait(enabled("in"))
-	return y, p
 }
 
 // The answer is lost after the act was journaled: the page sees that the lorry is there.

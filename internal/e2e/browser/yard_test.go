@@ -90,7 +90,16 @@ func (y *yard) gate(next http.Handler) http.Handler {
 }
 
 func (y *yard) breakWhenDown(ctx context.Context, cancel func()) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	y.every(ctx, 20*time.Millisecond, func(y *yard) {
+		if y.down {
+			cancel()
+		}
+	})
+}
+
+// every does something with the yard again and again until ctx ends.
+func (y *yard) every(ctx context.Context, period time.Duration, do func(*yard)) {
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		select {
@@ -98,13 +107,7 @@ func (y *yard) breakWhenDown(ctx context.Context, cancel func()) {
 			return
 		case <-tick.C:
 		}
-		y.mu.Lock()
-		down := y.down
-		y.mu.Unlock()
-		if down {
-			cancel()
-			return
-		}
+		y.set(do)
 	}
 }
 
@@ -117,15 +120,9 @@ func (n nowhere) WriteHeader(int)             {}
 
 // send lets every indicator send ten frames a second.
 func (y *yard) send(ctx context.Context) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for i := 0; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		y.mu.Lock()
+	i := 0
+	y.every(ctx, 100*time.Millisecond, func(y *yard) {
+		i++
 		for name, w := range y.on {
 			w.Device, w.At, w.Raw = name, time.Now(), fmt.Appendf(nil, "%s %d", w.Value, i%2)
 			facts := y.site.Weight(w)
@@ -135,8 +132,7 @@ func (y *yard) send(ctx context.Context) {
 				y.problem = y.refuse
 			}
 		}
-		y.mu.Unlock()
-	}
+	})
 }
 
 // apply journals facts. The caller holds mu.
