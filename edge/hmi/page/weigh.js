@@ -76,7 +76,7 @@ function showDeck() {
   $('problem').hidden = problem === '';
   const cause = 'problem-' + state.journal?.problem_code;
   $('problem').dataset.tone = cause === 'problem-cloud' ? 'warn' : 'bad';
-  fill($('problem'), JSON.stringify([cause, problem, language.name]), () => [
+  fill($('problem'), JSON.stringify([cause, problem, language.name]), () => problem === '' ? [] : [
     h('span', {}, language.t(language.has(cause) ? cause : 'problem-otherwise')), h('small', {lang: 'en'}, problem)]);
   act.show();
 }

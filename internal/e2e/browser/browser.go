@@ -246,10 +246,10 @@ func (p *Page) Text(selector string) string {
 	return Eval[string](p, "document.querySelector("+quoted(selector)+").innerText.trim()")
 }
 
-// WaitText waits until an element shows a text.
+// WaitText waits until an element shows a text: a hidden one has its text, too, and shows nothing.
 func (p *Page) WaitText(selector, text string) {
 	p.t.Helper()
-	p.Wait("document.querySelector(" + quoted(selector) + ")?.innerText.includes(" + quoted(text) + ")")
+	p.Wait("((e) => e?.checkVisibility() && e.innerText.includes(" + quoted(text) + "))(document.querySelector(" + quoted(selector) + "))")
 }
 
 // Shown says whether there is a visible element for a selector.
