@@ -18,11 +18,16 @@ const (
 	maxSessions   = 16   // past sessions of one site that are still recognised
 )
 
+// watchEvery is how often a site is told again that somebody looks; wire.WatchFor is three times that.
+const watchEvery = wire.WatchFor / 3
+
 // LiveConfig says whose values are held.
 type LiveConfig struct {
 	Sites []string         // no other is held
 	Stale time.Duration    // a value older than that is not live; 0 means 10 s
 	Now   func() time.Time // nil means time.Now; its readings must carry the monotonic clock
+	// Ask sends a request to a site. It must neither block nor use the Live; nil asks nothing.
+	Ask func(site string, r wire.Request)
 }
 
 // Live holds the newest values of every site, with their age. The age counts from the message's
@@ -43,6 +48,7 @@ type liveSite struct {
 	past    []string  // sessions before the present one
 	values  map[seriesName]liveValue
 	refused int64
+	asked   time.Time // when it was last told that somebody looks
 }
 
 type liveValue struct {
@@ -202,6 +208,21 @@ func (l *Live) site(version int, name string) (*liveSite, error) {
 		return nil, fmt.Errorf("site %.40q is not configured", name)
 	}
 	return s, nil
+}
+
+// Watch takes note that somebody looks at a site's values: the site sends each change at once for a
+// while, and by itself goes back to sending little. It is called again, at least every ten seconds,
+// for as long as somebody looks; it costs next to nothing and never blocks.
+func (l *Live) Watch(site string) {
+	now := l.config.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sites[site]
+	if s == nil || l.config.Ask == nil || !s.asked.IsZero() && now.Sub(s.asked) < watchEvery {
+		return
+	}
+	s.asked = now
+	l.config.Ask(site, wire.Request{Stream: wire.LiveValues, Why: wire.WhyWatch})
 }
 
 // Snapshot gives every site with its values, in order of their names.

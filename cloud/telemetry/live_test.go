@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/wire"
 )
@@ -198,4 +200,24 @@ func TestLiveSubscribe(t *testing.T) {
 	for range idle {
 	}
 	values(t, l, 1001, amps("3", 0))
+}
+
+// TestWatch: a site is told that somebody looks, and again before it forgets, however often pages
+// call; nobody looks at a site that is not configured.
+func TestWatch(t *testing.T) {
+	clock := &wall{start}
+	var asked []string
+	l := telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1", "yulin-2"}, Now: clock.read, Ask: func(site string, r wire.Request) {
+		asked = append(asked, fmt.Sprint(clock.now.Sub(start), " ", site, " ", r.Stream, " ", r.Why))
+	}})
+	for range 25 {
+		l.Watch("xinhua-1")
+		l.Watch("elsewhere")
+		clock.pass(time.Second)
+	}
+	l.Watch("yulin-2")
+	want := []string{"0s xinhua-1 live watch", "10s xinhua-1 live watch", "20s xinhua-1 live watch", "25s yulin-2 live watch"}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }

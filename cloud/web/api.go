@@ -170,6 +170,7 @@ type valueJSON struct {
 func (s *server) liveValues() []valueJSON {
 	all := []valueJSON{}
 	for _, site := range s.Live.Snapshot() {
+		s.Live.Watch(site.Site)
 		for _, v := range site.Values {
 			all = append(all, valueJSON{site.Site, v.Device, v.Tag, v.Value, v.Text, v.Unit, v.Age.Milliseconds(), v.Live})
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"steelyard/internal/chain"
 )
@@ -55,6 +56,15 @@ type Request struct {
 	From    uint64 `json:"from"`
 	Why     string `json:"why"` // for the edge's log: "hole", or why batches are refused
 }
+
+// LiveValues stands in the place of a stream in a request about the live values.
+const LiveValues Stream = "live"
+
+// WhyWatch asks for every change of the live values at once, for WatchFor: somebody looks at them.
+const (
+	WhyWatch = "watch"
+	WatchFor = 30 * time.Second
+)
 
 // Status is retained on its topic; the last will puts Online false. Session tells the will of an
 // older connection from the state of a newer one.
