@@ -10,20 +10,22 @@ import (
 	"steelyard/internal/chain"
 	"steelyard/internal/config"
 	"steelyard/internal/mqtt"
+	"steelyard/internal/page"
 	"steelyard/internal/wire"
 )
 
 // Config is the cloud's file; configs/cloud.yaml shows every key.
 type Config struct {
-	Name      string `yaml:"name"`      // of the city, for people
-	Data      string `yaml:"data"`      // folder of ledger, history and key
-	Listen    string `yaml:"listen"`    // address of the pages
-	Materials string `yaml:"materials"` // catalogue file; empty: the built-in one
-	Ledger    string `yaml:"ledger"`    // where the account is kept; empty: ledger.db in data
-	Broker    Broker `yaml:"broker"`
-	Influx    Influx `yaml:"influx"`
-	Sites     []Site `yaml:"sites"`
-	Account   string `yaml:"account"` // file with a simulation's account, shown on the page; empty: none
+	Name      string   `yaml:"name"`      // of the city, for people
+	Data      string   `yaml:"data"`      // folder of ledger, history and key
+	Listen    string   `yaml:"listen"`    // address of the pages
+	Hosts     []string `yaml:"hosts"`     // names under which they are asked for, besides addresses and localhost
+	Materials string   `yaml:"materials"` // catalogue file; empty: the built-in one
+	Ledger    string   `yaml:"ledger"`    // where the account is kept; empty: ledger.db in data
+	Broker    Broker   `yaml:"broker"`
+	Influx    Influx   `yaml:"influx"`
+	Sites     []Site   `yaml:"sites"`
+	Account   string   `yaml:"account"` // file with a simulation's account, shown on the page; empty: none
 }
 
 // Broker is either embedded (Listen) or somewhere else (URL).
@@ -84,6 +86,9 @@ func Read(path string) (Config, error) {
 func (c *Config) check(k *config.Checker) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8080", c.Listen)
+	}
+	for i, name := range c.Hosts {
+		k.Faults(config.Path("hosts", i), page.CheckHost(name))
 	}
 	if (c.Broker.CertFile == "") != (c.Broker.KeyFile == "") {
 		k.Fault("broker", "cert_file and key_file go together")

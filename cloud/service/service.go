@@ -161,7 +161,7 @@ func (p *parts) run(ctx context.Context) error {
 
 // serve runs the pages until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	city := web.City{Name: p.config.Name, Ledger: p.ledger, Rollup: p.rollup, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
+	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger, Rollup: p.rollup, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
 		Account: p.config.Account, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})

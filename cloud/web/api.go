@@ -35,7 +35,7 @@ func Handler(c City) http.Handler {
 	mux.Handle("GET /api/account", answer(s.account))
 	mux.HandleFunc("GET /api/events", s.events)
 	mux.Handle("GET /", page.Files(files))
-	return page.Guard(mux)
+	return page.Guard(mux, c.Hosts)
 }
 
 // answer serves what a function reads.

@@ -23,6 +23,7 @@ var files embed.FS
 // City is what the pages read from.
 type City struct {
 	Name   string
+	Hosts  []string // names under which the pages are asked for, besides addresses and localhost
 	Sites  []Site
 	Ledger *ledger.Ledger
 	Rollup *rollup.Rollup

@@ -55,7 +55,7 @@ func emptyCity(t *testing.T) web.City {
 
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1"+path, nil))
 	return w
 }
 

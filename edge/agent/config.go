@@ -15,18 +15,20 @@ import (
 	"steelyard/internal/config"
 	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
+	"steelyard/internal/page"
 	"steelyard/internal/wire"
 )
 
 // Config is one site's file; configs/edge.yaml shows every key.
 type Config struct {
-	Site      string  `yaml:"site"`      // slug, unique in the city
-	Name      string  `yaml:"name"`      // for people
-	Data      string  `yaml:"data"`      // folder of journals, key and checkpoint
-	Listen    string  `yaml:"listen"`    // address of the operator's page
-	Materials string  `yaml:"materials"` // catalogue file; empty: the built-in one
-	Cloud     Cloud   `yaml:"cloud"`
-	Journal   Journal `yaml:"journal"`
+	Site      string   `yaml:"site"`      // slug, unique in the city
+	Name      string   `yaml:"name"`      // for people
+	Data      string   `yaml:"data"`      // folder of journals, key and checkpoint
+	Listen    string   `yaml:"listen"`    // address of the operator's page
+	Hosts     []string `yaml:"hosts"`     // names under which it is asked for, besides addresses and localhost
+	Materials string   `yaml:"materials"` // catalogue file; empty: the built-in one
+	Cloud     Cloud    `yaml:"cloud"`
+	Journal   Journal  `yaml:"journal"`
 
 	site.Plant `yaml:",inline"` // the machines
 
@@ -96,6 +98,9 @@ func (c *Config) check(k *config.Checker) {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8081", c.Listen)
+	}
+	for i, name := range c.Hosts {
+		k.Faults(config.Path("hosts", i), page.CheckHost(name))
 	}
 	k.Faults("cloud.broker", mqtt.Check(c.Cloud.options("site")))
 	if c.Cloud.PasswordFile != "" && c.Cloud.Username == "" {

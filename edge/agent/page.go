@@ -12,7 +12,7 @@ import (
 
 // serve runs the operator's page until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Look: p.desk.look, Act: p.desk.act,
+	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Hosts: p.config.Hosts, Look: p.desk.look, Act: p.desk.act,
 		Journal: p.journalState, Materials: p.materials, Log: p.log})
 	if err := program.Serve(ctx, p.listener, pages, p.log); err != nil {
 		return fmt.Errorf("operator's page: %w", err)

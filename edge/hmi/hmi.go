@@ -26,8 +26,9 @@ var files embed.FS
 
 // Desk is what the pages may ask of the agent. Every function may be called from any goroutine.
 type Desk struct {
-	Site string
-	Name string
+	Site  string
+	Name  string
+	Hosts []string // names under which the page is asked for, besides addresses and localhost
 	// Look runs in the goroutine that owns the site's understanding.
 	Look func(ctx context.Context, look func(*meaning.Site)) error
 	// Act journals what the function proposes and gives the entries; no fact, no entry. The error
@@ -88,7 +89,7 @@ func Handler(d Desk) http.Handler {
 	mux.Handle("POST /api/cancel", answer(s.cancel))
 	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
 	mux.Handle("GET /", page.Files(files))
-	return page.Guard(mux)
+	return page.Guard(mux, d.Hosts)
 }
 
 // reply is what a handler answers with.

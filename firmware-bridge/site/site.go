@@ -39,6 +39,7 @@ type edgeKeys struct {
 	Name      unread `yaml:"name"`
 	Data      unread `yaml:"data"`
 	Listen    unread `yaml:"listen"`
+	Hosts     unread `yaml:"hosts"`
 	Materials unread `yaml:"materials"`
 	Cloud     unread `yaml:"cloud"`
 	Journal   unread `yaml:"journal"`

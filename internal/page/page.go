@@ -4,8 +4,8 @@
 // as JSON or as RFC 9457 problems, events, and the headers that every answer carries. An address
 // that nobody answers is a page in the reader's language for a person, a problem for a program.
 // It promises that nothing of a page may be framed or sniffed or load anything from elsewhere, that
-// a request is bounded in size and time, and that a reader of events who stops reading is cut off,
-// not waited for.
+// a request is bounded in size and time, that no foreign page acts here, whatever its name resolves
+// to, and that a reader of events who stops reading is cut off, not waited for.
 // It knows no weights, tonnes or codes.
 package page
 
@@ -70,18 +70,23 @@ func (l layers) Open(name string) (fs.File, error) {
 	return l[len(l)-1].Open(name)
 }
 
-// Guard sets what every answer carries, refuses what other sites' pages send, and answers what no
-// pattern of the mux takes.
-func Guard(mux *http.ServeMux) http.Handler {
-	origin := http.NewCrossOriginProtection()
+// Guard sets what every answer carries, refuses what other sites' pages send or what is asked for
+// under another name than an address, localhost or one of names, and answers what no pattern of the
+// mux takes.
+func Guard(mux *http.ServeMux, names []string) http.Handler {
+	protection, known := http.NewCrossOriginProtection(), hostsOf(names)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
-		if origin.Check(r) != nil {
-			foreignOrigin().refuse(w, r)
+		if !known.serve(r.Host) && !forProblem(r.URL.Path) {
+			wrongHost(r.Host).refuse(w, r)
+			return
+		}
+		if p := known.origin(r, protection); p != nil {
+			p.refuse(w, r)
 			return
 		}
 		if p := unanswered(mux, w, r); p != nil {

@@ -47,7 +47,79 @@ func guarded() http.Handler {
 	mux.Handle("GET /api/city", fine)
 	mux.Handle("POST /api/weigh", fine)
 	mux.Handle("GET /", page.Files(fstest.MapFS{"page/index.html": {Data: []byte("<p>own")}}))
-	return page.Guard(mux)
+	return page.Guard(mux, []string{"example.com", "Weigh.Example.org."})
+}
+
+// A foreign page whose name resolves to this machine is told by the name that its browser sends: it
+// reads nothing and does nothing (F3).
+func TestOnlyKnownNamesAreServed(t *testing.T) {
+	for host, known := range map[string]bool{
+		"127.0.0.1": true, "127.0.0.1:8081": true, "10.1.2.3:80": true, "[::1]:8081": true, "[fe80::1]": true, "localhost": true, "LOCALHOST:8081": true,
+		"example.com": true, "weigh.example.org:8443": true, "WEIGH.example.org.": true, "": true,
+		"evil.example": false, "evil.example:8081": false, "127.0.0.1.evil.example": false, "localhost.evil.example": false, "example.org": false,
+		"evil.localhost": false, "a.example.com": false, "2130706433": false, "0x7f.1": false, "::1.evil.example": false,
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			r := httptest.NewRequest(method, map[string]string{"GET": "/api/city", "POST": "/api/weigh"}[method], nil)
+			r.Host = host
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+			res, body := ask(t, guarded(), r)
+			if known && res.StatusCode != http.StatusOK || !known && (res.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(body, "wrong-host")) {
+				t.Errorf("%s for %q: %d %s", method, host, res.StatusCode, body)
+			}
+		}
+	}
+	// The page that says so needs its script and style; they hold nothing of this service.
+	for path, want := range map[string]int{"/problem.js": 200, "/problem-words.js": 200, "/base.css": 200, "/": 421, "/nope": 421, "/link.js": 421} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Host = "evil.example"
+		if res, body := ask(t, guarded(), r); res.StatusCode != want {
+			t.Errorf("%s: %d %s", path, res.StatusCode, body)
+		}
+	}
+}
+
+// A proxy that does not forward Host makes this service's own page look foreign to browsers that say
+// nothing else: its name must be listed, and the answer says so (F11).
+func TestOriginBehindAProxy(t *testing.T) {
+	for _, c := range []struct {
+		host, origin, site string
+		status             int
+		code               string
+	}{
+		{"127.0.0.1:8081", "http://127.0.0.1:8081", "", 200, ""},
+		{"weigh.example.org", "https://weigh.example.org", "", 200, ""},
+		{"127.0.0.1:8081", "http://weigh.example.org", "", 200, ""},           // nginx puts the address it asks in place of the name
+		{"weigh.example.org", "https://weigh.example.org:8443", "", 200, ""},  // or drops the port
+		{"127.0.0.1:8081", "https://any.example", "same-origin", 200, ""},     // a browser of today says it itself
+		{"127.0.0.1:8081", "http://10.0.0.5", "", 403, "unlisted-origin"},     // an address is nobody's name
+		{"127.0.0.1:8081", "http://evil.example", "", 403, "unlisted-origin"}, // this may be the proxy's name, or not
+		{"127.0.0.1:8081", "http://localhost:8081", "", 403, "unlisted-origin"},
+		{"127.0.0.1:8081", "http://weigh.example.org", "cross-site", 403, "foreign-origin"},
+		{"127.0.0.1:8081", "http://weigh.example.org", "same-site", 403, "foreign-origin"},
+		{"127.0.0.1:8081", "null", "", 403, "foreign-origin"},
+		{"127.0.0.1:8081", "http://%zz", "", 403, "foreign-origin"},
+	} {
+		r := httptest.NewRequest("POST", "/api/weigh", nil)
+		r.Host = c.host
+		r.Header.Set("Origin", c.origin)
+		r.Header.Set("Sec-Fetch-Site", c.site)
+		if res, body := ask(t, guarded(), r); res.StatusCode != c.status || !strings.Contains(body, c.code) {
+			t.Errorf("%+v: %d %s", c, res.StatusCode, body)
+		}
+	}
+}
+
+func TestCheckHost(t *testing.T) {
+	for name, good := range map[string]bool{
+		"weigh.example.org": true, "edge-1": true, "edge_1.local": true, "10.0.0.7": true, "::1": true, "fe80::1": true,
+		"": false, "http://weigh": false, "weigh:8081": false, "weigh/": false, "*.example.org": false, "a..b": false, "地磅": false, "a b": false,
+		strings.Repeat("x", 64): false, strings.Repeat("x.", 127) + "xyz": false,
+	} {
+		if err := page.CheckHost(name); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }
 
 func TestEveryAnswerIsGuarded(t *testing.T) {

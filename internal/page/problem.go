@@ -3,6 +3,7 @@ package page
 import (
 	_ "embed"
 	"encoding/json"
+	"fmt"
 	"html/template"
 	"mime"
 	"net/http"
@@ -37,6 +38,16 @@ func wrongMethod(allowed string) *Problem {
 
 func foreignOrigin() *Problem {
 	return &Problem{"foreign origin", http.StatusForbidden, "foreign-origin", "the request came from a page of another site: open this service's own page"}
+}
+
+func unlistedOrigin(from, host string) *Problem {
+	return &Problem{"unlisted origin", http.StatusForbidden, "unlisted-origin", fmt.Sprintf("the page was loaded from %.100q and asks %.100q: "+
+		"if the first is this service's proxy, let it forward the Host header, or list its name under hosts in this service's configuration", from, host)}
+}
+
+func wrongHost(host string) *Problem {
+	return &Problem{"misdirected request", http.StatusMisdirectedRequest, "wrong-host", fmt.Sprintf("%.100q is not a name of this service: "+
+		"use its address, or list the name under hosts in its configuration", hostname(host))}
 }
 
 // send answers with a problem as a program reads it.

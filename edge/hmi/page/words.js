@@ -164,6 +164,9 @@ export const words = {
     'rule-bad-reason': '原因过长或含有无法记录的字符',
     'rule-bad-request': '请求无效，请刷新页面',
     'rule-not-recorded': '未记录，请再按一次',
+    'rule-foreign-origin': '已拒绝：请求来自别的网站，请用本服务自己的页面',
+    'rule-unlisted-origin': '未记录：代理服务器没有转发 Host，页面的主机名也没有写进配置文件的 hosts，请告知管理员',
+    'rule-wrong-host': '未记录：这个主机名没有写进配置文件的 hosts，请用 IP 地址打开本页',
     'rule-other': '不能记录',
   },
   en: {
@@ -328,6 +331,9 @@ export const words = {
     'rule-bad-reason': 'The reason is too long or has characters that can’t be recorded',
     'rule-bad-request': 'The request is not valid: reload the page',
     'rule-not-recorded': 'Not recorded: press again',
+    'rule-foreign-origin': 'Refused: the request came from another site. Use this service’s own page',
+    'rule-unlisted-origin': 'Not recorded: the proxy does not forward Host, and the page’s host name is not listed under hosts in the configuration. Tell the administrator',
+    'rule-wrong-host': 'Not recorded: this host name is not listed under hosts in the configuration. Open the page by its address',
     'rule-other': 'Can’t be recorded',
   },
 };

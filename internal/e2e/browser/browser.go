@@ -62,7 +62,8 @@ func Open(t testing.TB, address string) *Page {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(filepath.Join(t.TempDir(), "profile")),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-domain-reliability", true),
-		chromedp.Flag("no-pings", true), chromedp.Flag("lang", "zh-CN"), chromedp.WSURLReadTimeout(stepLimit))
+		chromedp.Flag("no-pings", true), chromedp.Flag("lang", "zh-CN"), chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1"), // any name of .example is this machine
+		chromedp.WSURLReadTimeout(stepLimit))
 	limited, stop := context.WithTimeout(context.Background(), browserLimit)
 	allocator, free := chromedp.NewExecAllocator(limited, options...)
 	ctx, end := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"steelyard/firmware-bridge/device"
 	"steelyard/internal/e2e/browser"
 )
 
@@ -57,6 +58,34 @@ func TestForeignPagesAreRefusedInWords(t *testing.T) {
 	p.WaitText("#link-text", "实时")
 }
 
+// A page whose name resolves to this machine weighs nothing in and reads nothing: it is told why, in
+// words (F3). The same page under a listed name works.
+func TestReboundNamesAreRefusedInWords(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, "weighbridge-1")
+	y.show("weighbridge-1", 20_000, device.Yes)
+	rebound := strings.Replace(url, "127.0.0.1", "evil.example", 1)
+	p := browser.Open(t, rebound)
+	p.Expect("421") // what the browser itself says about the status
+	p.WaitText("#what", "这个主机名没有登记")
+	p.WaitText("#remedy", "hosts")
+	act := `fetch('/api/weigh-in', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({passage: 'rebound', deck: 'weighbridge-1',
+		operator: 'nobody', vehicle: '豫Z99999', direction: 'inbound', material: 'paper/occ', counterparty: 'evil'})}).then((r) => r.status)`
+	read := "fetch('/api/decks').then((r) => r.status)"
+	if weighed, seen := browser.Eval[int](p, act), browser.Eval[int](p, read); weighed != 421 || seen != 421 {
+		t.Errorf("under a foreign name: weigh-in %d, decks %d", weighed, seen)
+	}
+	p.Click("#language")
+	p.WaitText("#what", "This host name is not listed")
+
+	listed := browser.Open(t, strings.Replace(url, "127.0.0.1", "weigh.example", 1))
+	listed.WaitText("#page-link-text", "已连接")
+	listed.WaitText("#sentence", "可以称重")
+	if weighed, seen := browser.Eval[int](listed, act), browser.Eval[int](listed, read); weighed != 201 || seen != 200 {
+		t.Errorf("under a listed name: weigh-in %d, decks %d", weighed, seen)
+	}
+}
+
 // Every problem that nobody answers has words, in both languages.
 func TestEveryProblemHasWords(t *testing.T) {
 	zh, en := languagesOf(t, "problem", root+"internal/page/shared/problem-words.js")
@@ -65,7 +94,7 @@ func TestEveryProblemHasWords(t *testing.T) {
 	for _, m := range regexp.MustCompile(`return &Problem\{"[a-z ]+", http\.Status\w+, "([a-z-]+)"`).FindAllStringSubmatch(source(t, root+"internal/page/problem.go"), -1) {
 		keys = append(keys, "what-"+m[1], "remedy-"+m[1])
 	}
-	if !slices.Contains(keys, "what-not-found") || len(keys) < 6 {
+	if !slices.Contains(keys, "what-not-found") || len(keys) < 10 {
 		t.Errorf("only %q were found in the sources: the search is broken", keys)
 	}
 	for _, m := range slices.Concat(usedJS.FindAllStringSubmatch(source(t, root+"internal/page/shared/problem.js"), -1),
