@@ -131,6 +131,7 @@ func (p *parts) open(w Weakness) (err error) {
 		return err
 	}
 	p.sampler = newSampler(p.samples, p.clock, p.log)
+	p.sampler.kinds = kindsOf(c)
 	if err := p.openDesk(); err != nil {
 		return err
 	}

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"steelyard/edge/meaning"
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/internal/record"
 )
 
 // openBuses checks what the configuration's own check has not; it connects to nothing.
@@ -46,6 +48,43 @@ func meaningOf(c Config) meaning.Config {
 		}
 	}
 	return m
+}
+
+// kindsOf says of each device what kind of machine it is.
+func kindsOf(c Config) map[string]string {
+	kinds := map[string]string{}
+	for _, w := range c.Weighbridges {
+		kinds[w.Device] = record.Weighbridge
+	}
+	for _, b := range c.Buses {
+		for _, m := range b.Machines {
+			kinds[m.Device] = kindOf(m.Model)
+		}
+	}
+	return kinds
+}
+
+// kindOf says what a profile describes: what it makes of a machine here, or what most of its points
+// are about.
+func kindOf(p *modbus.Profile) string {
+	switch {
+	case isBelt(p):
+		return record.BeltScale
+	case isBaler(p):
+		return record.Baler
+	}
+	about := map[string]string{"bale": record.Baler, "belt": record.BeltScale, "weight": record.Scale, "energy": record.Meter, "power": record.Meter, "drive": record.Drive}
+	votes := map[string]int{}
+	kind := record.OtherMachine
+	for _, v := range p.Points {
+		subject, _, _ := strings.Cut(v.Meaning, ".")
+		if k := about[subject]; k != "" {
+			if votes[k]++; votes[k] > votes[kind] {
+				kind = k
+			}
+		}
+	}
+	return kind
 }
 
 // A profile that counts tonnes makes its machine a belt, one that numbers bales a baler.

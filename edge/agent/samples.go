@@ -28,6 +28,7 @@ type sampler struct {
 	journal *journal.Journal
 	clock   *clock
 	log     *slog.Logger
+	kinds   map[string]string // of the machines, by device
 
 	mu      sync.Mutex // guards the fields below
 	tags    map[string]map[string]*tag
@@ -102,7 +103,7 @@ func (s *sampler) take(dev string, at time.Time, values []record.SampleValue) {
 		}
 	}
 	if len(changed) > 0 {
-		s.pending = append(s.pending, record.Fact{At: at, Device: dev, Body: &record.Sample{Values: changed}})
+		s.pending = append(s.pending, record.Fact{At: at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: changed}})
 	}
 	s.trim()
 }
@@ -178,7 +179,7 @@ func (s *sampler) flush() error {
 	for _, dev := range slices.Sorted(maps.Keys(s.tags)) {
 		if t := s.tags[dev]["weight"]; t != nil && t.due(t.at) {
 			t.written, t.since = t.now, t.at
-			s.pending = append(s.pending, record.Fact{At: t.at, Device: dev, Body: &record.Sample{Values: []record.SampleValue{t.now}}})
+			s.pending = append(s.pending, record.Fact{At: t.at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: []record.SampleValue{t.now}}})
 		}
 	}
 	facts := s.pending

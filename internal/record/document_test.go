@@ -45,7 +45,8 @@ func rowsOf(text, heading string) (rows []row) {
 // fieldsOf lists the fields of a struct as they stand on the wire, those of its parts behind it.
 func fieldsOf(t testing.TB, of reflect.Type, before string) (rows []row) {
 	for field := range of.Fields() {
-		path := before + field.Tag.Get("json")
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		path := before + name
 		word, inner := typeOf(t, field.Type)
 		rows = append(rows, row{path, word})
 		if inner != nil {

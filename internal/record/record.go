@@ -285,9 +285,21 @@ type Gap struct {
 	Reason  string `json:"reason"` // "thinned": samples made room; "damaged": unreadable on disk
 }
 
+// Kinds of machines, as Sample.Machine says them.
+const (
+	Weighbridge  = "weighbridge"
+	Baler        = "baler"
+	BeltScale    = "belt"
+	Scale        = "scale"
+	Meter        = "meter"
+	Drive        = "drive"
+	OtherMachine = "other"
+)
+
 // Sample is the changed tags of one device at one time.
 type Sample struct {
-	Values []SampleValue `json:"values"`
+	Machine string        `json:"machine,omitempty"` // its kind; left out by edges that do not say it
+	Values  []SampleValue `json:"values"`
 }
 
 // SampleValue is one tag. Value is an exact decimal as text; empty when OK is false.

@@ -81,6 +81,10 @@ func TestNewBodiesAreNotShared(t *testing.T) {
 	}
 }
 
+// later are texts that were added to a kind of which no cloud refuses an unknown field: left out
+// where nothing is said, so that what was written before reads back in its canonical form.
+var later = map[string]bool{"Sample.Machine": true}
+
 // An empty body writes every field: a number that is left out and a number that is 0 must not look
 // the same.
 func TestNoFieldIsLeftOut(t *testing.T) {
@@ -93,7 +97,13 @@ func TestNoFieldIsLeftOut(t *testing.T) {
 		if err := json.Unmarshal(encoded, &fields); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := len(fields), reflect.TypeOf(record.New(kind)).Elem().NumField(); got != want {
+		of, want := reflect.TypeOf(record.New(kind)).Elem(), 0
+		for field := range of.Fields() {
+			if !later[of.Name()+"."+field.Name] {
+				want++
+			}
+		}
+		if got := len(fields); got != want {
 			t.Errorf("%s: %d fields of %d are written: %s", kind, got, want, encoded)
 		}
 		checkTags(t, reflect.TypeOf(record.New(kind)).Elem())
@@ -112,6 +122,9 @@ func checkTags(t *testing.T, of reflect.Type) {
 	case reflect.Struct:
 		for field := range of.Fields() {
 			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if later[of.Name()+"."+field.Name] && field.Type.Kind() == reflect.String && options == "omitempty" {
+				options = ""
+			}
 			if name == "" || name == "-" || name != strings.ToLower(name) || options != "" || field.Anonymous {
 				t.Errorf("%v.%s: json tag %q: give a lower-case name and no option", of, field.Name, field.Tag.Get("json"))
 			}
