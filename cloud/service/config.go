@@ -2,7 +2,6 @@ package service
 
 import (
 	"cmp"
-	"errors"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -64,8 +63,14 @@ func defaults() Config {
 	}
 }
 
-// Read reads and checks the cloud's file, every mistake at once.
-func Read(path string) (Config, error) {
+// Read reads and checks the cloud's file, every mistake at once. It looks at no other file.
+func Read(path string) (Config, error) { return read(path, false) }
+
+// ReadHere is Read on the machine that the file is for: what would keep the cloud from starting
+// there, such as a missing password file, is a mistake too.
+func ReadHere(path string) (Config, error) { return read(path, true) }
+
+func read(path string, here bool) (Config, error) {
 	c := defaults()
 	base := filepath.Dir(path)
 	err := config.LoadFile(path, &c, func(k *config.Checker) {
@@ -79,6 +84,9 @@ func Read(path string) (Config, error) {
 			}
 		}
 		c.check(k)
+		if here {
+			c.checkHere(k)
+		}
 	})
 	return c, err
 }
@@ -157,11 +165,6 @@ func (c *Config) checkPasswords(k *config.Checker) {
 	}
 }
 
-// noKey is what stands in a file that was copied and not filled in. Anybody can sign with it.
-const noKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
-var errNoKey = errors.New("a key of zeros is none")
-
 func (c *Config) checkSites(k *config.Checker) {
 	seen := map[string]int{}
 	keys := map[string]int{}
@@ -174,8 +177,8 @@ func (c *Config) checkSites(k *config.Checker) {
 		} else {
 			seen[s.ID] = i
 		}
-		if key, err := chain.ParsePublicKey(s.Key); err != nil || key.String() == noKey {
-			k.Fault(at("key"), "%v: copy it from the log of that site's edge", cmp.Or(err, errNoKey))
+		if _, err := chain.ParsePublicKey(s.Key); err != nil {
+			k.Fault(at("key"), "%v: copy what edge -key prints at that site", err)
 		} else if first, ok := keys[s.Key]; ok {
 			k.Fault(at("key"), "this key is another site's (line %d): every edge has its own", k.Line(config.Path("sites", first, "key")))
 		} else {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ import (
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
 	"steelyard/internal/chain"
+	"steelyard/internal/config"
 	"steelyard/internal/durable"
 	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
@@ -35,17 +37,25 @@ import (
 
 // Run is the cloud program: it reads the flags and the file they name, and runs until ctx ends.
 func Run(ctx context.Context, env program.Env) error {
-	path, check, err := env.ConfigFlags("cloud", "cloud [-config cloud.yaml] [-check] | cloud demo [flags]")
+	var printKey bool
+	path, check, err := env.ConfigFlags("cloud", "cloud [-config cloud.yaml] [-check | -key] | cloud demo [flags]", program.KeyFlag(&printKey))
 	if err != nil {
 		return err
 	}
-	c, err := Read(path)
+	if printKey {
+		c := defaults()
+		if err := config.LoadFile(path, &c, nil); err != nil {
+			return err
+		}
+		return env.PrintKey(config.Beside(path, c.Data, keyFile))
+	}
+	c, err := ReadHere(path)
 	if err != nil {
 		return err
 	}
 	if check {
-		fmt.Fprintf(env.Stdout, "%s: %d sites: good\n", path, len(c.Sites))
-		return nil
+		_, err := io.WriteString(env.Stdout, c.describe(path))
+		return err
 	}
 	return Start(ctx, c, env.Log)
 }
@@ -91,7 +101,7 @@ func (p *parts) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w: create it, or name another as data", err)
 	}
-	if p.key, err = program.OpenKey(filepath.Join(c.Data, "cloud.key")); err != nil {
+	if p.key, err = program.OpenKey(filepath.Join(c.Data, keyFile)); err != nil {
 		return err
 	}
 	if p.unlock, err = durable.Lock(filepath.Join(c.Data, "lock")); err != nil {

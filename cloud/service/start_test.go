@@ -3,10 +3,16 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -37,9 +43,84 @@ func TestShippedConfigurationLoads(t *testing.T) {
 	if len(c.Sites) != 1 || c.Broker.MaxClients != 200 {
 		t.Errorf("got %+v", c)
 	}
+}
+
+// TestCheckNamesWhatWillNotStart: the shipped file on a machine that has none of its files yet.
+func TestCheckNamesWhatWillNotStart(t *testing.T) {
 	code, out, errs := run(t, "-config", "../../configs/cloud.yaml", "-check")
-	if want := "../../configs/cloud.yaml: 1 sites: good\n"; code != 0 || out != want || errs != "" {
-		t.Errorf("-check: got %d %q %q, want 0 and %q", code, out, errs, want)
+	for _, want := range []string{"cloud.yaml:23:3: broker.cert_file: /etc/steelyard/broker.pem", "cloud.yaml:24:3: broker.key_file", "sites[0].password_file"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("-check: got %q, want it to name %q", errs, want)
+		}
+	}
+	if code != program.Failed || out != "" || strings.Count(errs, "\n") != 3 {
+		t.Errorf("-check: got %d %q %q, want one line for each missing file", code, out, errs)
+	}
+}
+
+// TestCheckCertificate: a key of another certificate, and one that has run out, are found before a start.
+func TestCheckCertificate(t *testing.T) {
+	now := time.Now()
+	good, goodKey := selfSigned(t, now.Add(time.Hour))
+	_, otherKey := selfSigned(t, now.Add(time.Hour))
+	old, oldKey := selfSigned(t, now.Add(-time.Minute))
+	for _, tc := range []struct{ name, cert, key, want string }{
+		{"good", good, goodKey, ""},
+		{"another key", good, otherKey, "private key does not match public key"},
+		{"run out", old, oldKey, "ran out on"},
+		{"no certificate", "nothing", goodKey, "broker certificate"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCity(t)
+			c.write("broker.pem", tc.cert, 0o644)
+			c.write("broker.key", tc.key, 0o600)
+			c.configure("broker: {listen: \"127.0.0.1:0\", cert_file: broker.pem, key_file: broker.key}\n")
+			code, out, errs := run(t, "-config", c.file, "-check")
+			if tc.want == "" && (code != program.Done || errs != "") || tc.want != "" && (code != program.Failed || !strings.Contains(errs, tc.want) || !strings.Contains(errs, "cloud.yaml:")) {
+				t.Errorf("got %d %q %q, want %q", code, out, errs, tc.want)
+			}
+		})
+	}
+}
+
+// selfSigned makes a certificate, valid until the given time.
+func selfSigned(t *testing.T, until time.Time) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.Add(-24 * time.Hour), NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+// TestKeyBeforeTheFirstStart: the key is drawn once, printed as the log shows it, and needs no
+// complete configuration.
+func TestKeyBeforeTheFirstStart(t *testing.T) {
+	c := newCity(t)
+	c.write("cloud.yaml", "listen: \"127.0.0.1:0\"\n", 0o600)
+	code, first, errs := run(t, "-config", c.file, "-key")
+	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.Done || err != nil || errs != "" {
+		t.Fatalf("got %d %q %q: %v", code, first, errs, err)
+	}
+	if _, again, _ := run(t, "-config", c.file, "-key"); again != first {
+		t.Errorf("got %q the second time and %q the first", again, first)
+	}
+	c.configure("listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n")
+	if _, out, errs := run(t, "-config", c.file, "-check"); !strings.HasSuffix(out, "1 sites: good\n") {
+		t.Errorf("-check: got %q %q", out, errs)
+	}
+	c.write("cloud.yaml", "listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n", 0o600)
+	if code, out, _ := run(t, "-config", c.file, "-check"); code != program.Done || !strings.Contains(out, "no site is enrolled") {
+		t.Errorf("-check without sites: got %d %q", code, out)
 	}
 }
 

@@ -37,11 +37,19 @@ import (
 
 // Run is the edge program: it reads the flags and the file they name, and runs until ctx ends.
 func Run(ctx context.Context, env program.Env) error {
-	path, check, err := env.ConfigFlags("edge", "edge [-config edge.yaml] [-check]")
+	var printKey bool
+	path, check, err := env.ConfigFlags("edge", "edge [-config edge.yaml] [-check | -key]", program.KeyFlag(&printKey))
 	if err != nil {
 		return err
 	}
-	c, err := Read(path)
+	if printKey {
+		c := defaults()
+		if err := config.LoadFile(path, &c, nil); err != nil {
+			return err
+		}
+		return env.PrintKey(config.Beside(path, c.Data, keyFile))
+	}
+	c, err := ReadHere(path)
 	if err != nil {
 		return err
 	}
@@ -116,7 +124,7 @@ func (p *parts) open(w Weakness) (err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w: create it, or name another as data", err)
 	}
-	if p.key, err = program.OpenKey(filepath.Join(c.Data, "edge.key")); err != nil {
+	if p.key, err = program.OpenKey(filepath.Join(c.Data, keyFile)); err != nil {
 		return err
 	}
 	if p.listener, err = net.Listen("tcp", c.Listen); err != nil {

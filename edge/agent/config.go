@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"steelyard/internal/material"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/page"
+	"steelyard/internal/program"
 	"steelyard/internal/wire"
 )
 
@@ -66,8 +66,15 @@ const (
 	mostMiB  = 1 << 20 // a terabyte
 )
 
-// Read reads and checks a site's file, every mistake at once.
-func Read(path string) (Config, error) {
+// Read reads and checks a site's file, every mistake at once. Of other files it looks at those of
+// models and materials.
+func Read(path string) (Config, error) { return read(path, false) }
+
+// ReadHere is Read on the machine that the file is for: what would keep the edge from starting
+// there, such as a missing password file, is a mistake too.
+func ReadHere(path string) (Config, error) { return read(path, true) }
+
+func read(path string, here bool) (Config, error) {
 	data, err := config.ReadFile(path)
 	if err != nil {
 		return Config{}, err
@@ -87,6 +94,9 @@ func Read(path string) (Config, error) {
 		c.menu, menuErr = material.Open(c.Materials)
 		broken = errors.Join(c.Plant.Settle(k, base), menuErr)
 		c.check(k)
+		if here {
+			c.checkHere(k)
+		}
 	})
 	return c, errors.Join(broken, err)
 }
@@ -106,8 +116,8 @@ func (c *Config) check(k *config.Checker) {
 	if c.Cloud.PasswordFile != "" && c.Cloud.Username == "" {
 		k.Fault("cloud.password_file", "a password without a username: name the account it belongs to")
 	}
-	if key, err := chain.ParsePublicKey(c.Cloud.Key); err != nil || key.String() == noKey {
-		k.Fault("cloud.key", "%v: copy the line that the cloud prints when it starts", cmp.Or(err, errNoKey))
+	if _, err := chain.ParsePublicKey(c.Cloud.Key); err != nil {
+		k.Fault("cloud.key", "%v: copy what cloud -key prints in the city", err)
 	}
 	for key, size := range map[string]int64{"records_mib": c.Journal.RecordsMiB, "samples_mib": c.Journal.SamplesMiB} {
 		if size < leastMiB || size > mostMiB {
@@ -162,10 +172,22 @@ func (c *Config) checkMaterial(k *config.Checker, m site.Machine, at func(key st
 	}
 }
 
-// noKey is what stands in a file that was copied and not filled in. Anybody can sign with it.
-const noKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+// keyFile is the edge's signing key in its data folder.
+const keyFile = "edge.key"
 
-var errNoKey = errors.New("a key of zeros is none")
+// checkHere reports every file of this machine that would keep the edge from starting. It creates and
+// changes nothing, and leaves ports and machines alone: the edge that runs has them.
+func (c *Config) checkHere(k *config.Checker) {
+	k.Faults("data", program.CheckData(c.Data, keyFile))
+	if c.Cloud.PasswordFile != "" {
+		_, err := config.Password(c.Cloud.PasswordFile)
+		k.Faults("cloud.password_file", err)
+	}
+	if c.Cloud.CAFile != "" {
+		_, err := authorities(c.Cloud.CAFile)
+		k.Faults("cloud.ca_file", err)
+	}
+}
 
 // options without the secrets.
 func (c Cloud) options(site string) mqtt.Options {

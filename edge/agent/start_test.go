@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"steelyard/edge/agent"
+	"steelyard/internal/chain"
 	"steelyard/internal/config/configtest"
 	"steelyard/internal/program"
 )
@@ -27,9 +28,46 @@ func TestShippedConfigurationLoads(t *testing.T) {
 	if len(c.Weighbridges) != 3 || len(c.Lines()) != 2 || len(c.Buses) != 2 || c.Weighbridges[0].Min != 20*c.Weighbridges[0].Division {
 		t.Errorf("got %+v", c)
 	}
+}
+
+// TestCheckNamesWhatWillNotStart: the shipped file on a machine that has none of its files yet, and a
+// file whose machine has all.
+func TestCheckNamesWhatWillNotStart(t *testing.T) {
 	code, out, errs := run(t, "-config", "../../configs/edge.yaml", "-check")
-	if want := "../../configs/edge.yaml: site xinhua-1, 3 weighbridges, 2 buses: good\n"; code != 0 || out != want || errs != "" {
-		t.Errorf("-check: got %d %q %q, want 0 and %q", code, out, errs, want)
+	if want := "edge.yaml:27:3: cloud.password_file: secret: /etc/steelyard/xinhua-1.password: no such file"; code != program.Failed || out != "" || !strings.Contains(errs, want) {
+		t.Errorf("-check: got %d %q %q, want %q", code, out, errs, want)
+	}
+	s := newSite(t)
+	if code, out, errs := run(t, "-config", s.file, "-check"); code != program.Done || !strings.HasSuffix(out, ": good\n") {
+		t.Errorf("-check: got %d %q %q", code, out, errs)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "ca.pem"), []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.file, bytes.Replace(text, []byte("cloud: {"), []byte("cloud: {ca_file: ca.pem, "), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := run(t, "-config", s.file, "-check"); code != program.Failed || !strings.Contains(errs, "cloud.ca_file: broker's authorities") {
+		t.Errorf("-check with an empty authority: got %d %q", code, errs)
+	}
+}
+
+// TestKeyBeforeTheFirstStart: the key is drawn once and printed though the city's is not known yet.
+func TestKeyBeforeTheFirstStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "edge.yaml")
+	if err := os.WriteFile(file, []byte("site: xinhua-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, first, errs := run(t, "-config", file, "-key")
+	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.Done || err != nil || errs != "" {
+		t.Fatalf("got %d %q %q: %v", code, first, errs, err)
+	}
+	if _, again, _ := run(t, "-config", file, "-key"); again != first {
+		t.Errorf("got %q the second time and %q the first", again, first)
 	}
 }
 

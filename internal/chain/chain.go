@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -136,11 +137,15 @@ func (k Key) Sign(message string) string {
 	return base64.StdEncoding.EncodeToString(ed25519.Sign(k.private, []byte(message)))
 }
 
-// ParsePublicKey reads what PublicKey.String writes.
+// ParsePublicKey reads what PublicKey.String writes. A key of zeros is what stands in a file that was
+// copied and not filled in; anybody can sign with it, so it is refused.
 func ParsePublicKey(text string) (PublicKey, error) {
 	raw, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(raw) != ed25519.PublicKeySize {
+	switch {
+	case err != nil || len(raw) != ed25519.PublicKeySize:
 		return PublicKey{}, fmt.Errorf("public key %.60q: not %d bytes in base64", text, ed25519.PublicKeySize)
+	case !slices.ContainsFunc(raw, func(b byte) bool { return b != 0 }):
+		return PublicKey{}, errors.New("placeholder key (all zeros)")
 	}
 	return PublicKey{raw}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -17,6 +18,15 @@ const maxSecret = 64 << 10
 func ReadFile(path string) ([]byte, error) {
 	data, _, err := readRegular(path, MaxSize)
 	return data, err
+}
+
+// Beside joins the parts of a path that a file names: a relative one counts from the file's own folder.
+func Beside(file string, parts ...string) string {
+	path := filepath.Join(parts...)
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(file), path)
 }
 
 // Secret reads a key or a password of at most 64 KiB, byte for byte. A file that the group or
