@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -193,5 +194,135 @@ func TestDamageIsFound(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "check after an unclean stop") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestWriteAheadLogUnderAnOpenReader: somebody looks at the ledger with another program and goes home.
+// The log of the process says so, and when the reader ends the file is short again.
+func TestWriteAheadLogUnderAnOpenReader(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	var said lockedBuffer
+	l, err := ledger.Open(t.Context(), path, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	serial := uint64(0)
+	write := func(bytes int) {
+		t.Helper()
+		for size := 0; size < bytes; size += 8 << 10 {
+			evidence := make([]byte, 8<<10)
+			serial++
+			binary.BigEndian.PutUint64(evidence, serial)
+			r := ledger.Refusal{Site: "xinhua-1", Reason: "malformed", Size: len(evidence), Evidence: evidence}
+			if err := l.Quarantine(t.Context(), received(), []ledger.Refusal{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	other, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	reading, err := other.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := reading.QueryRowContext(t.Context(), "select count(*) from quarantine").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; !strings.Contains(said.String(), "write-ahead log grows"); i++ {
+		if i == 1000 {
+			t.Fatalf("a gigabyte and nothing said: %q", said.String())
+		}
+		write(1 << 20)
+	}
+	if err := reading.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	write(64 << 10)
+	for i := 0; !strings.Contains(said.String(), "short again"); i++ {
+		if i == 100 {
+			t.Fatalf("the reader has ended and the log is still long: %q", said.String())
+		}
+		write(1 << 20)
+	}
+	if got := strings.Count(said.String(), "write-ahead log grows"); got != 1 {
+		t.Errorf("said %d times, want once", got)
+	}
+}
+
+// lockedBuffer is what a log is written to.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// TestForeignLog: a backup is put in place and the log of the file before is left beside it.
+func TestForeignLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "ledger.db"), filepath.Join(dir, "other.db")
+	l := open(t, path, "xinhua-1")
+	post(t, l, scribe.New("xinhua-1", 1).Shift(50).Batches(20)...)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The other's log holds what was written since it was last opened, and is copied as after a kill.
+	batches := scribe.New("xinhua-1", 1).Shift(4000).Batches(20)
+	for _, some := range [][]*wire.Batch{batches[:100], batches[100:]} {
+		l := open(t, other, "xinhua-1")
+		post(t, l, some...)
+		wal, err := os.ReadFile(other + "-wal")
+		if err != nil || len(wal) == 0 {
+			t.Fatalf("log of %d bytes, %v", len(wal), err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "left-wal"), wal, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, "left-wal"), path+"-wal"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "-wal") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one line that speaks of the -wal file", err)
+	}
+}
+
+// TestOnlyTheOwnerReadsTheLedger: plates and counterparties stand in it.
+func TestOnlyTheOwnerReadsTheLedger(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, path, "xinhua-1")
+	post(t, l, scribe.New("xinhua-1", 1).Shift(50).Batches(50)...)
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o", name, info.Mode().Perm())
+		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite", too
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // pathOf reads a dsn. Other databases are refused by name, so that a mistyped path can't silently
@@ -44,7 +45,7 @@ const (
 // the driver's busy timeout is 0 and its foreign keys are off.
 const (
 	pragmas      = "_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)"
-	writePragmas = "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(4000)"
+	writePragmas = "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(4000)&_pragma=journal_size_limit(33554432)"
 	readPragmas  = "&_pragma=query_only(1)"
 	readers      = 4
 )
@@ -67,6 +68,11 @@ func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
 	case foreign:
 		dsn += readPragmas + "&mode=ro"
 	}
+	if as == writing {
+		if err := private(path); err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+	}
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("ledger %s: %w", path, err)
@@ -77,9 +83,46 @@ func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
 		db.SetMaxOpenConns(1)
 	}
 	if err := assert(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, explain(err)), db.Close())
 	}
 	return db, nil
+}
+
+// private makes the file, and has those who are not its owner read nothing of it: vehicles and
+// counterparties stand in it. The files that SQLite lays beside it get its mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = f.Chmod(0o600)
+	return errors.Join(err, f.Close())
+}
+
+const restoreHint = "restore the last backup, having removed the -wal and -shm files beside it, for those of another copy damage it; the edges send the rest again"
+
+// explain adds to an error of the database what to do about it.
+func explain(err error) error {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return err
+	}
+	remedy := ""
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		remedy = "free space on its disk; the sites keep what is not receipted and send it again"
+	case sqlite3.SQLITE_IOERR:
+		remedy = "look at its disk (full, failing or read-only) and start again"
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		remedy = "the file, its folder and the -wal and -shm files beside it must belong to the user who runs the cloud"
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		remedy = restoreHint
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		remedy = "another program holds the file: end it first"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, remedy)
 }
 
 // assert reads back what the DSN asked for: drivers differ in how they read one, and an account
@@ -100,6 +143,30 @@ func assert(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	return nil
+}
+
+// logLimit is the size of the write-ahead log that no load explains: SQLite begins it anew every few
+// thousand pages, unless a reader still needs what is in it.
+const logLimit = 64 << 20
+
+// watchLog logs once that somebody keeps the write-ahead log from being begun anew, for it then grows
+// until the disk is full.
+func (l *Ledger) watchLog() {
+	info, err := os.Stat(l.path + "-wal")
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch held := info.Size() > logLimit; {
+	case held && !l.held:
+		l.log.Error("ledger's write-ahead log grows", "bytes", info.Size(),
+			"remedy", "a program keeps a reading transaction open on the ledger: end it (fuser "+l.path+" names it)")
+		l.held = true
+	case !held && l.held:
+		l.log.Info("ledger's write-ahead log is short again", "bytes", info.Size())
+		l.held = false
+	}
 }
 
 // checkAtMost bounds the size of a database that is checked after an unclean stop: about a second.
@@ -131,7 +198,7 @@ func settle(ctx context.Context, db *sql.DB, path string, unclean bool, log *slo
 		return fmt.Errorf("check after an unclean stop: %w", err)
 	}
 	if found != "ok" {
-		return fmt.Errorf("check after an unclean stop: %s: restore the last backup, the edges send the rest again", found)
+		return fmt.Errorf("check after an unclean stop: %s: %s", found, restoreHint)
 	}
 	log.Info("ledger was not closed; checked and sound", "bytes", info.Size())
 	return nil

@@ -35,10 +35,12 @@ type Ledger struct {
 	writer *sql.DB   // one connection: statements of this process never wait for each other's locks
 	insert *sql.Stmt // of the writer: chunkRows entries
 	log    *slog.Logger
+	path   string // of the file
 
 	mu      sync.Mutex    // guards what follows, never held over a statement
 	changed chan struct{} // closed at the next commit that adds entries
 	broken  error         // set once, by a commit of unknown outcome
+	held    bool          // the write-ahead log is over logLimit, and that has been logged
 }
 
 // Open opens or creates the account. The dsn is the path of a file, or "sqlite:" and a path.
@@ -56,9 +58,9 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{writer: writer, log: log, changed: make(chan struct{})}
+	l := &Ledger{writer: writer, log: log, path: path, changed: make(chan struct{})}
 	if err := l.start(ctx, path, unclean); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, err), l.Close())
+		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, explain(err)), l.Close())
 	}
 	return l, nil
 }
@@ -136,9 +138,10 @@ func (l *Ledger) write(ctx context.Context, do func(context.Context, *sql.Tx) er
 	ctx = context.WithoutCancel(ctx)
 	tx, err := l.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
+		return fmt.Errorf("ledger: %w", explain(err))
 	}
 	if err := do(ctx, tx); err != nil {
+		err = explain(err)
 		if undo := tx.Rollback(); undo != nil {
 			// The connection may still hold the transaction open.
 			return l.breakOff(fmt.Errorf("%w; roll back: %w", err, undo))
@@ -148,6 +151,7 @@ func (l *Ledger) write(ctx context.Context, do func(context.Context, *sql.Tx) er
 	if err := tx.Commit(); err != nil {
 		return l.breakOff(err)
 	}
+	l.watchLog()
 	return nil
 }
 

@@ -36,6 +36,7 @@ type Broker struct {
 	URL          string `yaml:"url"`         // tcp:// or ssl:// of any MQTT 3.1.1 broker
 	Username     string `yaml:"username"`
 	PasswordFile string `yaml:"password_file"`
+	CAFile       string `yaml:"ca_file"` // authorities of the other broker's certificate, PEM; empty: the system's
 }
 
 // Influx is the store of curves; without a URL the embedded history keeps them.
@@ -74,7 +75,7 @@ func read(path string, here bool) (Config, error) {
 	c := defaults()
 	base := filepath.Dir(path)
 	err := config.LoadFile(path, &c, func(k *config.Checker) {
-		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Broker.CertFile, &c.Broker.KeyFile, &c.Influx.TokenFile, &c.Account}
+		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Broker.CertFile, &c.Broker.KeyFile, &c.Broker.CAFile, &c.Influx.TokenFile, &c.Account}
 		for i := range c.Sites {
 			files = append(files, &c.Sites[i].PasswordFile)
 		}
@@ -106,6 +107,8 @@ func (c *Config) check(k *config.Checker) {
 		k.Fault("broker", "give listen for the embedded broker, or url for another one")
 	case c.Broker.Listen != "" && c.Broker.URL != "":
 		k.Fault("broker.url", "either listen (embedded) or url, not both")
+	case c.Broker.Listen != "" && c.Broker.CAFile != "":
+		k.Fault("broker.ca_file", "is for another broker; the embedded one shows cert_file")
 	case c.Broker.Listen != "":
 		if _, _, err := net.SplitHostPort(c.Broker.Listen); err != nil {
 			k.Fault("broker.listen", "%q is not host:port, like 127.0.0.1:1883", c.Broker.Listen)

@@ -32,6 +32,10 @@ func (c *Config) checkHere(k *config.Checker) {
 		}
 	}
 	password("broker.password_file", c.Broker.PasswordFile)
+	if c.Broker.CAFile != "" {
+		_, err := config.Authorities(c.Broker.CAFile)
+		k.Faults("broker.ca_file", err)
+	}
 	password("influx.token_file", c.Influx.TokenFile)
 	for i, s := range c.Sites {
 		password(config.Path("sites", i, "password_file"), s.PasswordFile)

@@ -25,6 +25,13 @@ func (p *parts) openBroker() (err error) {
 			return err
 		}
 	}
+	if c.CAFile != "" {
+		authorities, err := config.Authorities(c.CAFile)
+		if err != nil {
+			return err
+		}
+		p.link.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
+	}
 	if c.URL != "" {
 		for _, warning := range mqtt.Warnings(p.link) {
 			p.log.Warn(warning)

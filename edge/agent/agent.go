@@ -107,7 +107,7 @@ func (p *parts) open(w Weakness) (err error) {
 		return fmt.Errorf("cloud.key: %w", err)
 	}
 	if c.Cloud.CAFile != "" {
-		if p.authorities, err = authorities(c.Cloud.CAFile); err != nil {
+		if p.authorities, err = config.Authorities(c.Cloud.CAFile); err != nil {
 			return err
 		}
 	}

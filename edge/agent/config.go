@@ -184,7 +184,7 @@ func (c *Config) checkHere(k *config.Checker) {
 		k.Faults("cloud.password_file", err)
 	}
 	if c.Cloud.CAFile != "" {
-		_, err := authorities(c.Cloud.CAFile)
+		_, err := config.Authorities(c.Cloud.CAFile)
 		k.Faults("cloud.ca_file", err)
 	}
 }

@@ -115,6 +115,9 @@ func (d *desk) run(ctx context.Context) error {
 			d.register()
 		case a := <-d.asks:
 			facts, err := a.act(d.site)
+			if problem := d.failing(); err != nil && problem != nil {
+				err = problem // no lorry is weighed while nothing is recorded: its rest is not the reason
+			}
 			var entries []meaning.Entry
 			if err == nil {
 				if entries, err = d.record(facts); err != nil {

@@ -3,16 +3,13 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"steelyard/edge/journal"
-	"steelyard/internal/config"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/program"
 	"steelyard/internal/wire"
@@ -139,17 +136,4 @@ func (p *parts) linkedMQTT() mqtt.Options {
 		return &mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
 	}
 	return o
-}
-
-// authorities reads the certificates that may sign the broker's.
-func authorities(path string) (*x509.CertPool, error) {
-	pem, err := config.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("broker's authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("broker's authorities: %s holds no certificate in PEM form: put the one in that signed the broker's", path)
-	}
-	return pool, nil
 }

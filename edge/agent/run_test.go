@@ -41,6 +41,12 @@ func TestFullDiskWhileRunning(t *testing.T) {
 		!strings.Contains(problem.Detail, "free space on the disk") {
 		t.Errorf("got %s %+v", a.Type, problem)
 	}
+	// The lorry on the deck could not be recorded: that is the reason, not that it might still move.
+	a = r.weighIn("p-2", "豫D54321")
+	problem = into[struct{ Code, Detail string }](t, a.must(t, http.StatusServiceUnavailable))
+	if problem.Code != "not-recorded" || !strings.Contains(problem.Detail, "free space on the disk") {
+		t.Errorf("weigh-in on a full disk: got %+v", problem)
+	}
 	if a := r.get("/api/passages"); !strings.Contains(a.Body, "p-1") {
 		t.Errorf("the passage is gone, though nothing was recorded: %s", a.Body)
 	}

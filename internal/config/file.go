@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,19 @@ func Password(path string) (string, error) {
 		return "", fmt.Errorf("secret: %s: needs exactly one line with the password", path)
 	}
 	return line, nil
+}
+
+// Authorities reads the certificates in PEM form that may sign a broker's.
+func Authorities(path string) (*x509.CertPool, error) {
+	pem, err := ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("broker's authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("broker's authorities: %s contains no PEM certificate: it must hold the authority that signed the broker's certificate", path)
+	}
+	return pool, nil
 }
 
 func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {

@@ -143,11 +143,19 @@ func (e Env) Parse(flags *flag.FlagSet, synopsis string, args []string) (rest []
 // newLog writes text for a person at a terminal and JSON for everything that collects logs.
 func newLog(w io.Writer, person bool) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}
 	if person {
 		return slog.New(slog.NewTextHandler(w, options)), level
 	}
 	return slog.New(slog.NewJSONHandler(w, options)), level
+}
+
+// withUnit writes a duration as "1.5s": JSON would say 1500000000, of nobody knows what.
+func withUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 // terminal asks for the line settings, which only a terminal has; the file mode would also take

@@ -224,3 +224,15 @@ func TestLevelTurnsTheLogUp(t *testing.T) {
 		t.Errorf("got %q, want only the second line", got)
 	}
 }
+
+// TestDurationsHaveAUnit: a log that people collect says "after":"1.5s", not nanoseconds without a unit.
+func TestDurationsHaveAUnit(t *testing.T) {
+	var out bytes.Buffer
+	code := program.RunFunc(t.Context(), "edge", program.Env{Stderr: &out}, func(_ context.Context, env program.Env) error {
+		env.Log.Info("broker connected", "after", 1500*time.Millisecond)
+		return nil
+	})
+	if want := `"after":"1.5s"`; code != program.Done || !strings.Contains(out.String(), want) {
+		t.Errorf("got %d %s, want %s", code, out.String(), want)
+	}
+}
