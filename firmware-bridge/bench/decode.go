@@ -233,10 +233,10 @@ func (r *replies) take(b []byte) replyWords {
 	case fc&0x80 != 0:
 		w.Why = modbus.Exception{Code: body[2]}.Error()
 		return w
-	case fc != 3 && fc != 4:
-		w.Why = fmt.Sprintf("function %d: profiles read with 3 and 4 only", fc)
+	case fc < 1 || fc > 4:
+		w.Why = fmt.Sprintf("function %d: profiles read with 1 to 4 only", fc)
 		return w
-	case len(body) == 6:
+	case len(body) == 6 && !(fc <= 2 && answers(r.asked, body)): // three bytes of bits are as long as a request
 		r.asked, w.Valid, w.Request = body, true, readWords(body)
 		return w
 	}
@@ -272,7 +272,7 @@ func (r *replies) take(b []byte) replyWords {
 // guess finds the read that has this reply's length, when there is only one.
 func (r *replies) guess(body []byte) (request []byte, why string) {
 	fitting := slices.DeleteFunc(r.profile.Blocks(), func(b modbus.Block) bool {
-		return b.FC != body[1] || 2*b.Count != int(body[2])
+		return b.FC != body[1] || dataBytes(b.FC, b.Count) != int(body[2])
 	})
 	if len(fitting) != 1 {
 		return nil, fmt.Sprintf("the request is not known and %d reads of %s have this length: give the request in the line before", len(fitting), r.profile.Name)

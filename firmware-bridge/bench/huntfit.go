@@ -3,7 +3,6 @@ package bench
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -115,8 +114,8 @@ func (h *hunt) fits(ctx context.Context, m asker, r *examined, p *modbus.Profile
 			continue
 		}
 		f.Answered++
-		for i := range b.Count {
-			registers[modbus.Register{FC: b.FC, Address: b.From + uint16(i)}] = binary.BigEndian.Uint16(read.words[2*i:])
+		for i, w := range (modbus.Question{FC: b.FC, Count: b.Count}).Words(read.words) {
+			registers[modbus.Register{FC: b.FC, Address: b.From + uint16(i)}] = w
 		}
 	}
 	for _, v := range p.Decode(registers) {

@@ -68,7 +68,7 @@ func bare(b []byte) ([]byte, bool) {
 	switch {
 	case len(b) == 3 && b[1]&0x80 != 0:
 		return b, true
-	case len(b) < 5 || b[1] != 3 && b[1] != 4:
+	case len(b) < 4 || b[1] < 1 || b[1] > 4:
 		return nil, false
 	}
 	return b, len(b) == 6 || len(b) == 3+int(b[2])
@@ -77,15 +77,24 @@ func bare(b []byte) ([]byte, bool) {
 // answers says whether the reply has the shape that the request asks for.
 func answers(request, reply []byte) bool {
 	return len(request) == 6 && request[0] == reply[0] && request[1] == reply[1] &&
-		2*int(binary.BigEndian.Uint16(request[4:])) == int(reply[2])
+		dataBytes(request[1], int(binary.BigEndian.Uint16(request[4:]))) == int(reply[2])
+}
+
+// dataBytes is how many bytes so many registers, coils or inputs have in a reply.
+func dataBytes(fc uint8, count int) int {
+	if fc <= 2 {
+		return (count + 7) / 8
+	}
+	return 2 * count
 }
 
 func readWords(body []byte) string {
-	table := "holding"
-	if body[1] == 4 {
-		table = "input"
-	}
-	return fmt.Sprintf("read %d %s registers from %d", binary.BigEndian.Uint16(body[4:]), table, binary.BigEndian.Uint16(body[2:]))
+	return fmt.Sprintf("read %d %s from %d", binary.BigEndian.Uint16(body[4:]), tableWords(body[1]), binary.BigEndian.Uint16(body[2:]))
+}
+
+// tableWords names what a function reads.
+func tableWords(fc uint8) string {
+	return [...]string{1: "coils", 2: "discrete inputs", 3: "holding registers", 4: "input registers"}[fc]
 }
 
 // modbusWords is a Modbus frame in words.
@@ -95,7 +104,7 @@ type modbusWords struct {
 	Unit      uint8    `json:"unit"`
 	Function  uint8    `json:"function"`
 	Exception *uint8   `json:"exception"`
-	Registers []uint16 `json:"registers"` // of a reply
+	Registers []uint16 `json:"registers"` // of a reply; of one with coils or inputs each bit, to the end of its last byte
 	Meaning   string   `json:"meaning"`
 	Raw       string   `json:"raw"`
 	Why       string   `json:"why,omitempty"`
@@ -119,13 +128,17 @@ func takeApart(b []byte, overTCP bool) modbusWords {
 	case body[1]&0x80 != 0 && len(data) == 1:
 		w.Exception = new(data[0])
 		w.Meaning = modbus.Exception{Code: data[0]}.Error()
-	case (w.Function == 3 || w.Function == 4) && len(data) == 4:
+	case w.Function >= 1 && w.Function <= 4 && len(data) == 4 && !(w.Function <= 2 && data[0] == 3): // a reply of three bytes of bits looks alike
 		w.Meaning = readWords(body)
-	case (w.Function == 3 || w.Function == 4) && len(data) > 1 && int(data[0]) == len(data)-1 && len(data)%2 == 1:
-		for i := 1; i < len(data); i += 2 {
-			w.Registers = append(w.Registers, binary.BigEndian.Uint16(data[i:]))
+	case w.Function >= 1 && w.Function <= 4 && len(data) > 1 && int(data[0]) == len(data)-1 && (w.Function <= 2 || len(data)%2 == 1):
+		count := 8 * int(data[0])
+		if w.Function > 2 {
+			count /= 16
 		}
-		w.Meaning = fmt.Sprintf("reply of %d registers", len(w.Registers))
+		w.Registers = modbus.Question{FC: w.Function, Count: count}.Words(data[1:])
+		w.Meaning = fmt.Sprintf("reply of %d %s", count, tableWords(w.Function))
+	case w.Function == 5 && len(data) == 4:
+		w.Meaning = fmt.Sprintf("write coil %d; this program never sends it", binary.BigEndian.Uint16(data))
 	case w.Function == 6 && len(data) == 4:
 		w.Meaning = fmt.Sprintf("write register %d: %d; this program never sends it", binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]))
 	case w.Function == 16 && len(data) >= 4:

@@ -89,10 +89,10 @@ func makePlan(p *modbus.Profile, baud, units int, every, latency time.Duration) 
 	unit := max(1, p.Transport.Unit)
 	var all, fast time.Duration
 	for _, b := range p.Blocks() {
-		r := plannedRead{Function: b.FC, From: uint32(b.From) + *p.AddressBase, Wire: b.From, Count: b.Count, Class: b.Every,
+		r := plannedRead{Function: b.FC, From: p.Printed(b.FC, b.From), Wire: b.From, Count: b.Count, Class: b.Every,
 			Request: spaced(withCRC(requestBody(unit, b.FC, b.From, b.Count)))}
 		if baud > 0 {
-			cost := line.Cost(b.Count)
+			cost := b.Cost(line)
 			r.WireUS = cost.Microseconds()
 			if all += cost; b.Every != modbus.Slow {
 				fast += cost

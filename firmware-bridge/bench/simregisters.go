@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,7 +66,7 @@ func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
 		if err != nil || !overNetwork && (id == 0 || id > 247) {
 			return wrongCall("", "unit %.20q: must be between 1 and 247, or over tcp:// between 0 and 255", text)
 		}
-		s.units[uint8(id)] = sim.NewRegisters(s.size())
+		s.units[uint8(id)] = sim.NewRegisters(s.size(3, 4))
 	}
 	for _, text := range f.set {
 		if err := s.set(text); err != nil {
@@ -103,11 +104,14 @@ func (s *slave) open(f simulateFlags) (err error) {
 	return nil
 }
 
-// size is the number of registers up to the last that the profile reads.
-func (s *slave) size() int {
+// size is the number of registers, coils or inputs up to the last that the profile reads with these
+// functions.
+func (s *slave) size(functions ...uint8) int {
 	n := 0
 	for _, b := range s.profile.Blocks() {
-		n = max(n, int(b.From)+b.Count)
+		if slices.Contains(functions, b.FC) {
+			n = max(n, int(b.From)+b.Count)
+		}
 	}
 	return n
 }
@@ -143,14 +147,27 @@ func (s *slave) serve() error {
 	}
 	// A simulated unit has one image for both tables, as many machines have.
 	for r, w := range registers {
-		if other, ok := registers[modbus.Register{FC: 7 - r.FC, Address: r.Address}]; ok && other != w {
+		if other, ok := registers[modbus.Register{FC: 7 - r.FC, Address: r.Address}]; r.FC > 2 && ok && other != w {
 			return fmt.Errorf("profile %s: register %d differs between the tables 3 and 4, which this machine cannot serve", s.profile.Name, r.Address)
 		}
 	}
+	coils, inputs := make([]bool, s.size(1)), make([]bool, s.size(2))
+	for r, w := range registers {
+		switch r.FC {
+		case 1:
+			coils[r.Address] = w == 1
+		case 2:
+			inputs[r.Address] = w == 1
+		}
+	}
 	for _, unit := range s.units {
+		unit.SetBits(1, coils)
+		unit.SetBits(2, inputs)
 		unit.Update(func(words []uint16) {
 			for r, w := range registers {
-				words[r.Address] = w
+				if r.FC > 2 {
+					words[r.Address] = w
+				}
 			}
 		})
 	}

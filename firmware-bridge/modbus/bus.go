@@ -159,7 +159,7 @@ func (b *Bus) Load() int {
 			if block.Every == Slow {
 				period *= slowEvery
 			}
-			busy += w.Cost(block.Count) * (1000 * time.Second / period)
+			busy += block.Cost(w) * (1000 * time.Second / period)
 		}
 	}
 	return int(busy / (10 * time.Second))

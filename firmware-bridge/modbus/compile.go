@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,23 +20,6 @@ type block struct {
 }
 
 var slug = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,47}$`)
-
-// types gives the registers of each type; 0: the point says its length.
-func types(name string) (registers int, known bool) {
-	switch name {
-	case "u16", "s16", "bcd16":
-		return 1, true
-	case "u32", "s32", "f32", "bcd32":
-		return 2, true
-	case "u64", "s64", "f64":
-		return 4, true
-	case "bits":
-		return 1, true // or the length, up to 4
-	case "string", "base1000":
-		return 0, true
-	}
-	return 0, false
-}
 
 // compile checks the profile, reports every mistake and makes it ready to decode. Nothing of it
 // may be used when a mistake was reported.
@@ -86,19 +70,22 @@ func (p *Profile) checkHead(report fault) {
 		}
 	}
 	if p.AddressBase == nil {
-		report("address_base", "is missing: 0, 1, 30001 or 40001, as the manual counts")
+		report("address_base", "is missing: 0, 1, 30001, 40001, 300001 or 400001, as the manual counts")
 	} else if !slices.Contains([]uint32{0, 1, 30001, 40001, 300001, 400001}, *p.AddressBase) {
 		report("address_base", "%d is none of 0, 1, 30001, 40001, 300001, 400001", *p.AddressBase)
 	}
 	l := &p.Limits
 	if l.MaxRegisters == 0 {
-		l.MaxRegisters = 125
+		l.MaxRegisters = MostRegisters
+	}
+	if l.MaxBits == 0 {
+		l.MaxBits = MostBits
 	}
 	for _, n := range []struct {
 		path       string
 		value, max int
 	}{
-		{"limits.max_registers", l.MaxRegisters, 125}, {"limits.hole", l.Hole, 124}, {"limits.gap_ms", l.GapMS, 10_000},
+		{"limits.max_registers", l.MaxRegisters, MostRegisters}, {"limits.max_bits", l.MaxBits, MostBits}, {"limits.hole", l.Hole, 124}, {"limits.gap_ms", l.GapMS, 10_000},
 		{"limits.timeout_ms", l.TimeoutMS, 60_000}, {"limits.latency_ms", l.LatencyMS, 60_000},
 	} {
 		if n.value < 0 || n.value > n.max {
@@ -119,15 +106,53 @@ func (p *Profile) checkHead(report fault) {
 }
 
 // wire turns an address as printed into the one that is sent.
-func (p *Profile) wire(printed uint32, count int) (uint16, error) {
-	base := *p.AddressBase
+func (p *Profile) wire(fc uint8, printed uint32, count int) (uint16, error) {
+	base := p.base(fc)
+	// A manual that counts holding registers from 40001 counts input registers from 30001.
+	if inputs := map[uint32]uint32{40001: 30001, 400001: 300001}[base]; fc == 4 && inputs > 0 && printed >= inputs && printed < base {
+		base = inputs
+	}
 	switch {
 	case printed < base:
-		return 0, fmt.Errorf("address %d lies before the base %d", printed, base)
+		return 0, fmt.Errorf("address %d lies before the base %d%s", printed, base, map[uint8]string{1: " of the coils", 2: " of the discrete inputs"}[fc])
 	case int64(printed-base)+int64(count) > 65536:
 		return 0, fmt.Errorf("address %d with %d registers passes the end 65535", printed, count)
 	}
 	return uint16(printed - base), nil
+}
+
+// base is what the manual calls the first of a table.
+func (p *Profile) base(fc uint8) uint32 {
+	base := *p.AddressBase
+	switch {
+	case base < 30001 || !isBits(fc):
+		return base
+	case fc == 1:
+		return 1
+	case base < 300001:
+		return 10001
+	}
+	return 100001
+}
+
+// Printed is the address as the manual has it.
+func (p *Profile) Printed(fc uint8, wire uint16) uint32 { return p.base(fc) + uint32(wire) }
+
+// table is the function that reads a point: its own, or that of the only table of which a read of the
+// file holds it.
+func (p *Profile) table(point *Point) uint8 {
+	found := point.FC
+	for _, r := range p.Reads {
+		first, err := p.wire(r.FC, r.From, 1)
+		at, errAt := p.wire(r.FC, point.At, 1)
+		if point.FC == 0 && err == nil && errAt == nil && at >= first && int(at) < int(first)+r.Count {
+			if found != 0 && found != r.FC {
+				return 3 // placePoint says that it is not clear
+			}
+			found = r.FC
+		}
+	}
+	return cmp.Or(found, 3)
 }
 
 func checkClass(path, every string, report fault) {
@@ -140,37 +165,45 @@ func checkClass(path, every string, report fault) {
 func (p *Profile) compilePoint(i int, report fault) {
 	point, d := &p.Points[i], &p.decoder[i]
 	at := func(key string) string { return fmt.Sprintf("points[%d].%s", i, key) }
-	*d = decoder{Point: point, block: -1, sign: -1, valid: -1, decimals: -1, unitFrom: -1}
+	*d = decoder{Point: point, block: -1, sign: -1, valid: -1, decimals: -1, plus: -1, unitFrom: -1}
 	if !slug.MatchString(point.Name) {
 		report(at("name"), "%.60q is no name: lower-case letters, digits and _", point.Name)
 	} else if other, taken := p.byName[point.Name]; taken {
 		report(at("name"), "%q is used by points[%d] already", point.Name, other)
 	}
 	p.byName[point.Name] = i
-	if point.Type == "" && (point.Bit != nil || point.Bits != nil) {
+	if point.FC > 4 {
+		report(at("fc"), "%d is none of 1 (coils), 2 (discrete inputs), 3 (holding registers), 4 (input registers)", point.FC)
+		point.FC = 3
+	}
+	d.coils = isBits(p.table(point))
+	if point.Type == "" && (point.Bit != nil || point.Bits != nil || d.coils) {
 		point.Type = "u16"
 	}
-	width, known := types(point.Type)
-	if !known {
-		report(at("type"), "%.40q is none of u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bits string base1000", point.Type)
+	known := false
+	if d.form, known = formOf(point.Type); !known {
+		report(at("type"), "%.40q is none of %s", point.Type, typeWords)
 		return
 	}
-	d.width = width
-	longest := map[string]int{"string": 125, "base1000": 4, "bits": 4}[point.Type]
+	if d.coils && point.Type != "u16" && d.kind != flags {
+		report(at("type"), "a coil or an input is 0 or 1: u16, which may be left out, or bits with a length")
+		return
+	}
+	d.width = d.registers
+	if d.coils && d.kind == flags {
+		d.longest = 63
+	}
 	switch {
-	case longest == 0 && point.Length != 0 && point.Length != width:
-		report(at("length"), "a %s has %d registers", point.Type, width)
-	case longest > 0 && (point.Length < 0 || point.Length > longest || point.Length == 0 && width == 0):
-		report(at("length"), "%d is not between 1 and %d registers", point.Length, longest)
+	case d.longest == 0 && point.Length != 0 && point.Length != d.width:
+		report(at("length"), "a %s has %d registers", point.Type, d.width)
+	case d.longest > 0 && (point.Length < 0 || point.Length > d.longest || point.Length == 0 && d.width == 0):
+		report(at("length"), "%d is not between 1 and %d registers", point.Length, d.longest)
 		return
-	case longest > 0:
-		d.width = max(width, point.Length)
+	case d.longest > 0:
+		d.width = max(d.width, point.Length)
 	}
-	if _, err := p.wire(point.At, d.width); err != nil {
+	if _, err := p.wire(p.table(point), point.At, d.width); err != nil {
 		report(at("at"), "%v", err)
-	}
-	if point.FC != 0 && point.FC != 3 && point.FC != 4 {
-		report(at("fc"), "%d is none of 3 (holding), 4 (input)", point.FC)
 	}
 	checkClass(at("every"), point.Every, report)
 	switch point.Order {
@@ -189,13 +222,16 @@ func (p *Profile) compilePoint(i int, report fault) {
 }
 
 func (p *Profile) compileBits(d *decoder, at func(string) string, report fault) {
+	if one := d.Bit != nil || d.coils && d.kind != flags; d.Inverted && !one {
+		report(at("inverted"), "is for one bit, a coil or an input")
+	}
 	if d.Bit == nil && d.Bits == nil {
 		return
 	}
-	size := 16 * d.width
+	size := d.size()
 	switch {
-	case d.Type[0] != 'u' && d.Type != "bits":
-		report(at("type"), "bits can be taken from u16, u32, u64 and bits, not from %s", d.Type)
+	case !d.isInteger() || d.kind == signed:
+		report(at("type"), "bits can be taken from u16 to u64, bcd16 to bcd64 and bits, not from %s", d.Type)
 	case d.Bit != nil && d.Bits != nil:
 		report(at("bits"), "stands beside bit: one of the two")
 	case d.Bit != nil && (*d.Bit < 0 || *d.Bit >= size):
@@ -220,31 +256,19 @@ func (p *Profile) compileValue(d *decoder, at func(string) string, report fault)
 		switch {
 		case err != nil:
 			report(at(key), "%v", err)
-		case key == "scale" && n.Coef <= 0:
-			report(at(key), "%s is not above 0", text)
+		case key == "scale" && n.Coef == 0:
+			report(at(key), "%s makes 0 of everything", text)
 		case key == "scale":
 			d.scale = n
 		default:
 			d.offset = n
 		}
 	}
-	if d.Type == "string" && (d.Scale != "" || d.Offset != "" || d.SignFrom != nil || d.ScaleFrom != "" || d.Sentinel != nil || d.Constant != nil) {
-		report(at("type"), "a string has no factor, sign, sentinel or constant")
+	if d.kind == wording && (d.Scale != "" || d.Offset != "" || d.SignFrom != nil || d.ScaleFrom != "" || d.FactorFrom != nil || d.Plus != "" || d.Sentinel != nil || d.Constant != nil) {
+		report(at("type"), "a string has no factor, sign, sentinel or constant; a number that is written as text is of type digits")
 	}
-	if d.Meaning != "" {
-		m, known := meaningOf(d.Meaning)
-		switch {
-		case !known:
-			report(at("meaning"), "%.60q is not in the vocabulary", d.Meaning)
-		case m.Exact && (d.Type == "f32" || d.Type == "f64"):
-			report(at("type"), "%s counts exactly: a float loses counts above 16 777 216, use the integer register", d.Meaning)
-		case m.Units == nil && d.Unit != "":
-			report(at("unit"), "%s has no unit, %.20q is given", d.Meaning, d.Unit)
-		case m.Units != nil && !slices.Contains(m.Units, d.Unit) && d.UnitFrom == "":
-			report(at("unit"), "%.20q is none of %q that %s may have", d.Unit, m.Units, d.Meaning)
-		}
-	}
-	if d.Type == "f32" || d.Type == "f64" || d.Type == "string" || d.Type == "base1000" {
+	d.compileMeaning(at, report)
+	if !d.isInteger() {
 		return
 	}
 	low, high := -(int64(d.mask()>>1) + 1), int64(d.mask()&(one64>>1))
@@ -254,10 +278,38 @@ func (p *Profile) compileValue(d *decoder, at func(string) string, report fault)
 		}
 	}
 	for n := range d.Enum {
-		if d.Type == "bits" && (n < 0 || n >= int64(16*d.width)) || d.Type != "bits" && (n < low || n > high) {
+		if d.kind == flags && (n < 0 || n >= int64(d.size())) || d.kind != flags && (n < low || n > high) {
 			report(at("enum"), "%s does not fit %s", strconv.FormatInt(n, 10), d.Type)
 		}
 	}
+}
+
+// compileMeaning checks whether the registers can carry what they are said to mean.
+func (d *decoder) compileMeaning(at func(string) string, report fault) {
+	if d.Decimals != nil && (d.kind != floating || *d.Decimals < 0 || *d.Decimals > 9) {
+		report(at("decimals"), "%d: is for floats, and between 0 and 9", *d.Decimals)
+		return
+	}
+	if d.Meaning == "" {
+		return
+	}
+	m, known := meaningOf(d.Meaning)
+	switch {
+	case !known:
+		report(at("meaning"), "%.60q is not in the vocabulary", d.Meaning)
+	case d.kind == wording && !m.Worded():
+		report(at("type"), "%s is a number, and a string is none; a number that is written as text is of type digits", d.Meaning)
+	case m.Exact && d.scale.Coef < 0:
+		report(at("scale"), "%s never counts below 0", d.Meaning)
+	case m.Exact && d.kind == floating && d.Decimals == nil:
+		report(at("type"), "%s counts exactly, and a float only below a bound: use the integer register; where the machine has none say decimals, and the value is one only below the number up to which it is exact: decimals 0 below %.0f, 1 below %.0f, 3 below %.0f %s",
+			d.Meaning, floatBound(16*d.width, 0), floatBound(16*d.width, 1), floatBound(16*d.width, 3), d.Unit)
+	case m.Units == nil && d.Unit != "":
+		report(at("unit"), "%s has no unit, %.20q is given", d.Meaning, d.Unit)
+	case m.Units != nil && !slices.Contains(m.Units, d.Unit) && d.UnitFrom == "":
+		report(at("unit"), "%.20q is none of %q that %s may have", d.Unit, m.Units, d.Meaning)
+	}
+	d.counts = m.Exact && m.Units == nil
 }
 
 func constant(c *int64) []int64 {

@@ -14,7 +14,7 @@ import (
 // image holds the registers of one poll. A block, or part of one, that could not be read carries
 // the reason; its points become "no value" with that reason.
 type image struct {
-	data [][]byte // per block, two bytes a register as they came
+	data [][]byte // per block, two bytes a register as they came; of coils and inputs two bytes each, that hold 0 or 1
 	gaps []gap
 }
 
@@ -45,9 +45,12 @@ func (m *image) why(block, first, count int) string {
 // decoder is a point made ready: everything that can be known before the first reply.
 type decoder struct {
 	*Point
-	block    int // index into the profile's blocks
-	first    int // register within the block
-	width    int // registers
+	form
+	block    int  // index into the profile's blocks
+	first    int  // register, coil or input within the block
+	width    int  // registers, coils or inputs
+	coils    bool // it is in a table of bits
+	counts   bool // what it means are whole numbers
 	lowFirst bool
 	swapped  bool
 	lowBit   int // of a bit or bits
@@ -57,6 +60,8 @@ type decoder struct {
 	sign     int // index of the point with the sign; -1: none
 	valid    int // index of the point that says whether there is a value; -1: none
 	decimals int // index of the point with the decimals; -1: none
+	factors  []int
+	plus     int // index of the point that is added; -1: none
 	unitFrom int // index of the point with the unit; -1: none
 }
 
@@ -74,16 +79,31 @@ func (d *decoder) word16(raw []byte, i int) uint16 {
 	return w
 }
 
-// integer gives the raw bits of a value of up to four registers.
+// integer gives the raw bits of a value of up to four registers, or of a run of coils or inputs.
 func (d *decoder) integer(raw []byte) uint64 {
 	var n uint64
 	for i := range d.width {
-		n = n<<16 | uint64(d.word16(raw, i))
+		if d.coils {
+			n |= uint64(raw[2*i+1]&1) << i
+		} else {
+			n = n<<16 | uint64(d.word16(raw, i))
+		}
 	}
 	if d.bitCount > 0 {
 		n = n >> d.lowBit & (one64 >> (64 - d.bitCount))
 	}
+	if d.Inverted {
+		n ^= 1
+	}
 	return n
+}
+
+// size is how many bits the registers, coils or inputs have.
+func (d *decoder) size() int {
+	if d.coils {
+		return d.width
+	}
+	return 16 * d.width
 }
 
 // mask has as many ones as the value has bits.
@@ -91,22 +111,28 @@ func (d *decoder) mask() uint64 {
 	if d.bitCount > 0 {
 		return one64 >> (64 - d.bitCount)
 	}
-	return one64 >> (64 - 16*d.width)
+	return one64 >> (64 - d.size())
 }
 
 // raw gives the number in the registers before scale and sign; why is not empty when they hold
 // no number.
 func (d *decoder) raw(bytes []byte) (number unit.Decimal, why string) {
-	switch d.Type {
-	case "f32", "f64":
+	switch d.kind {
+	case floating:
 		bits, size := d.integer(bytes), 16*d.width
 		value := math.Float64frombits(bits)
-		if d.Type == "f32" {
+		if size == 32 {
 			value = float64(math.Float32frombits(uint32(bits)))
 		}
 		return d.float(value, size)
-	case "base1000":
-		return d.base1000(bytes)
+	case digital, written:
+		number, why = d.digits(bytes)
+		for _, s := range d.Sentinel {
+			if why == "" && number == (unit.Decimal{Coef: s}) {
+				why = fmt.Sprintf("the device says %d: no value", s)
+			}
+		}
+		return number, why
 	}
 	n := d.integer(bytes)
 	for _, s := range d.Sentinel {
@@ -114,17 +140,13 @@ func (d *decoder) raw(bytes []byte) (number unit.Decimal, why string) {
 			return unit.Decimal{}, fmt.Sprintf("the device says %#x: no value", n)
 		}
 	}
-	switch d.Type {
-	case "bcd16", "bcd32":
+	switch {
+	case d.kind == packed4:
 		return bcd(n)
-	case "s16":
-		return unit.Decimal{Coef: int64(int16(n))}, ""
-	case "s32":
-		return unit.Decimal{Coef: int64(int32(n))}, ""
-	case "s64":
-		return fits(unit.Decimal{Coef: int64(n)})
-	}
-	if n > math.MaxInt64 {
+	case d.kind == signed:
+		unused := 64 - 16*d.width
+		return fits(unit.Decimal{Coef: int64(n<<unused) >> unused})
+	case n > math.MaxInt64:
 		return unit.Decimal{}, tooLarge
 	}
 	return fits(unit.Decimal{Coef: int64(n)})
@@ -152,6 +174,20 @@ func (d *decoder) float(value float64, bits int) (unit.Decimal, string) {
 			return unit.Decimal{}, fmt.Sprintf("the device says %d: no value", s)
 		}
 	}
+	if d.Decimals != nil {
+		bound := floatBound(bits, *d.Decimals)
+		switch {
+		case math.Abs(value) >= bound:
+			return unit.Decimal{}, fmt.Sprintf("reads %s: with %d decimals an %s is exact below %.0f; give it fewer decimals", strconv.FormatFloat(value, 'f', -1, bits), *d.Decimals, d.Type, bound)
+		case d.counts && value != math.Trunc(value):
+			return unit.Decimal{}, "reads " + strconv.FormatFloat(value, 'f', -1, bits) + ", which is no count"
+		}
+		number, err := unit.ParseDecimal(strconv.FormatFloat(value, 'f', *d.Decimals, bits))
+		if err != nil {
+			return unit.Decimal{}, tooLarge
+		}
+		return number, ""
+	}
 	number, err := unit.ParseDecimal(strconv.FormatFloat(value, 'f', -1, bits))
 	if err != nil {
 		number, err = unit.ParseDecimal(strconv.FormatFloat(value, 'f', 12, bits))
@@ -162,17 +198,41 @@ func (d *decoder) float(value float64, bits int) (unit.Decimal, string) {
 	return number, ""
 }
 
-// base1000 reads registers that hold three decimal digits each.
-func (d *decoder) base1000(bytes []byte) (unit.Decimal, string) {
+// digits reads registers that hold decimal digits each, or text.
+func (d *decoder) digits(bytes []byte) (unit.Decimal, string) {
+	if d.kind == written {
+		text, why := d.text(bytes)
+		if why != "" {
+			return unit.Decimal{}, why
+		}
+		return number(text, d.Unit)
+	}
 	var n int64
 	for i := range d.width {
-		w := d.word16(bytes, i)
-		if w > 999 {
-			return unit.Decimal{}, fmt.Sprintf("register holds %d where three digits belong", w)
+		w := int64(d.word16(bytes, i))
+		if w >= d.base {
+			return unit.Decimal{}, fmt.Sprintf("register holds %d where a number below %d belongs", w, d.base)
 		}
-		n = n*1000 + int64(w)
+		if n > (math.MaxInt64-w)/d.base {
+			return unit.Decimal{}, tooLarge
+		}
+		n = n*d.base + w
 	}
 	return fits(unit.Decimal{Coef: n})
+}
+
+// number reads a number as displays write it: blanks around it and behind its sign, and perhaps its
+// unit.
+func number(text, of string) (unit.Decimal, string) {
+	short := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), of))
+	if rest := strings.TrimLeft(short, "+-"); len(short)-len(rest) == 1 {
+		short = short[:1] + strings.TrimLeft(rest, " ")
+	}
+	n, err := unit.ParseDecimal(short)
+	if err != nil {
+		return n, fmt.Sprintf("text %q is no number", text)
+	}
+	return n, ""
 }
 
 // bcd reads four bits a digit; A to F are no digits.
@@ -233,7 +293,7 @@ func (p *Profile) value(m *image, index int) device.Value {
 	d := &p.decoder[index]
 	v := device.Value{Tag: d.Name, Meaning: d.Meaning, Unit: d.Unit}
 	raw, why := p.bytes(m, d)
-	if why == "" && d.Type == "string" {
+	if why == "" && d.kind == wording {
 		v.Text, why = d.text(raw)
 	} else if why == "" {
 		v.Number, why = d.raw(raw)
@@ -244,7 +304,7 @@ func (p *Profile) value(m *image, index int) device.Value {
 	if why == "" && d.Constant != nil && v.Number != (unit.Decimal{Coef: *d.Constant}) {
 		why = fmt.Sprintf("reads %s, must be %d: wrong device, wrong profile or shifted addresses", v.Number, *d.Constant)
 	}
-	if why == "" && d.Type != "string" {
+	if why == "" && d.kind != wording {
 		v.Text = d.word(v.Number.Coef)
 		v.Number, why = p.finish(m, d, v.Number)
 	}
@@ -276,11 +336,11 @@ func (p *Profile) invalid(m *image, d *decoder) string {
 
 // word of an enumeration, or the words of all bits that are set.
 func (d *decoder) word(n int64) string {
-	if d.Type != "bits" {
+	if d.kind != flags {
 		return d.Enum[n]
 	}
 	var words []string
-	for bit := range 16 * d.width {
+	for bit := range d.size() {
 		if word, ok := d.Enum[int64(bit)]; ok && n>>bit&1 == 1 {
 			words = append(words, word)
 		}
@@ -288,8 +348,39 @@ func (d *decoder) word(n int64) string {
 	return strings.Join(words, ", ")
 }
 
-// finish applies sign, decimals, factor and offset, all exactly.
+// finish applies factor, decimals, what is added, sign and offset, all exactly.
 func (p *Profile) finish(m *image, d *decoder, n unit.Decimal) (unit.Decimal, string) {
+	scaled, err := n.Times(d.scale)
+	if err != nil && d.kind == floating {
+		// The tail of a tiny float would not fit beside the factor's decimals.
+		scaled, err = shorten(n).Times(d.scale)
+	}
+	if err == nil && d.decimals >= 0 {
+		factor, why := p.exponent(p.value(m, d.decimals))
+		if why != "" {
+			return n, why
+		}
+		scaled, err = scaled.Times(factor)
+	}
+	for _, i := range d.factors {
+		factor := p.value(m, i)
+		if !factor.OK {
+			return n, "the factor is not known: " + factor.Tag + " " + factor.Why
+		}
+		if err == nil {
+			scaled, err = scaled.Times(factor.Number)
+		}
+	}
+	if err == nil && d.plus >= 0 {
+		more := p.value(m, d.plus)
+		if !more.OK {
+			return n, "a part is not known: " + more.Tag + " " + more.Why
+		}
+		if scaled.Coef < 0 && p.decoder[d.plus].kind != signed {
+			more.Number.Coef = -more.Number.Coef
+		}
+		scaled, err = scaled.Plus(more.Number)
+	}
 	if d.sign >= 0 {
 		from := &p.decoder[d.sign]
 		raw, why := p.bytes(m, from)
@@ -297,20 +388,8 @@ func (p *Profile) finish(m *image, d *decoder, n unit.Decimal) (unit.Decimal, st
 			return n, "the sign is not known: " + why
 		}
 		if from.integer(raw)>>d.SignFrom.Bit&1 == 1 {
-			n.Coef = -n.Coef
+			scaled.Coef = -scaled.Coef
 		}
-	}
-	scaled, err := n.Times(d.scale)
-	if err != nil && (d.Type == "f32" || d.Type == "f64") {
-		// The tail of a tiny float would not fit beside the factor's decimals.
-		scaled, err = shorten(n).Times(d.scale)
-	}
-	if err == nil && d.decimals >= 0 {
-		from := p.value(m, d.decimals)
-		if !from.OK || from.Number.Scale != 0 || from.Number.Coef < 0 || from.Number.Coef > 9 {
-			return n, "the decimals are not known: " + from.Tag + " reads " + from.Number.String() + from.Why
-		}
-		scaled, err = scaled.Times(unit.Decimal{Coef: 1, Scale: uint8(from.Number.Coef)})
 	}
 	if err == nil && d.offset.Coef != 0 {
 		scaled, err = scaled.Plus(d.offset)
@@ -319,6 +398,29 @@ func (p *Profile) finish(m *image, d *decoder, n unit.Decimal) (unit.Decimal, st
 		return n, err.Error()
 	}
 	return fits(scaled)
+}
+
+// exponent gives the factor that a register of decimals names: by the machine's table, as the number
+// of decimals, or where it has a sign as the power of ten.
+func (p *Profile) exponent(from device.Value) (factor unit.Decimal, why string) {
+	d := &p.decoder[p.byName[from.Tag]]
+	places := from.Number.Coef
+	if d.kind == signed {
+		places = -places
+	}
+	switch {
+	case !from.OK || d.Enum != nil && from.Text == "" || from.Number.Scale != 0 || places < -9 || places > 9 || places < 0 && d.kind != signed:
+		return factor, "the decimals are not known: " + from.Tag + " reads " + from.Number.String() + from.Why
+	case d.Enum != nil:
+		factor, _ = unit.ParseDecimal(from.Text) // checked when the profile was loaded
+		return factor, ""
+	}
+	factor.Coef = 1
+	for ; places < 0; places++ {
+		factor.Coef *= 10
+	}
+	factor.Scale = uint8(places)
+	return factor, ""
 }
 
 // shorten rounds to twelve decimals, half away from zero.

@@ -62,6 +62,22 @@ func TestDecode(t *testing.T) {
 		{"type: string, length: 3", "41 42 43 20 00 00", "ABC"}, {"type: string, length: 2, order: BADC", "42 41 44 43", "ABCD"},
 		{"type: string, length: 1", "41 07", "none"},
 		{"type: u16, constant: 7", "00 07", "7"}, {"type: u16, constant: 7", "00 08", "none"},
+		{"type: bcd48, scale: \"0.01\"", "00 00 01 23 45 67", "12345.67"}, {"type: bcd64", "12 34 56 78 90 12 34 56", "1234567890123456"},
+		{"type: bcd48, order: CDAB", "45 67 01 23 00 00", "1234567"}, {"type: bcd32, bits: [0, 27]", "91 23 45 67", "1234567"}, {"type: bcd64", "F0 00 00 00 00 00 00 01", "none"},
+		{"type: u48", "00 01 00 00 00 02", "4294967298"}, {"type: s48", "FF FF FF FF FF C4", "-60"}, {"type: s48, order: DCBA", "C4 FF FF FF FF FF", "-60"},
+		{"type: base10000, length: 4, order: CDAB", "04 D2 00 01 00 00 00 00", "11234"}, {"type: base10000, length: 4", "27 10 00 00 00 00 00 00", "none"},
+		{"type: base10000, length: 5", "00 00 27 0F 27 0F 27 0F 27 0F", "9999999999999999"}, {"type: base10000, length: 5", "27 0F 27 0F 27 0F 27 0F 27 0F", "none"},
+		{"type: base1000, length: 6", "03 E7 03 E7 03 E7 03 E7 03 E7 03 E7", "999999999999999999"}, {"type: base100, length: 2", "00 0C 00 22", "1234"},
+		{"type: base10000, length: 2, sentinels: [99999999]", "27 0F 27 0F", "none"},
+		{"type: digits, length: 4", "20 20 31 32 33 34 30 20", "12340"}, {"type: digits, length: 4, scale: \"0.1\"", "2D 20 31 32 33 2E 34 00", "-12.34"},
+		{"type: digits, length: 4, unit: kg", "31 32 33 2E 34 20 6B 67", "123.4"}, {"type: digits, length: 4, unit: t", "31 32 33 2E 34 20 6B 67", "none"},
+		{"type: digits, length: 3, order: BADC", "32 31 2E 33 20 34", "123.4"}, {"type: digits, length: 2, order: BADC", "32 31 34 33", "1234"},
+		{"type: digits, length: 2", "20 20 20 20", "none"}, {"type: digits, length: 2", "2D 2D 2D 2D", "none"}, {"type: digits, length: 2", "2B 2D 31 32", "none"}, {"type: digits, length: 3", "4F 4C 20 20 20 20", "none"},
+		{"type: u16, scale: \"-0.1\"", "00 7B", "-12.3"}, {"type: s16, scale: \"-1\", offset: \"100\"", "00 1E", "70"},
+		{"bit: 3, inverted: true", "00 08", "0"}, {"bit: 3, inverted: true", "00 00", "1"},
+		{"type: f32, decimals: 3", "44 9A 52 2B", "1234.568"}, {"type: f32, decimals: 3", "45 FF FF FF", "8192.000"}, {"type: f32, decimals: 3", "46 00 00 00", "none"},
+		{"type: f32, decimals: 0, meaning: bale.count", "42 28 00 00", "42"}, {"type: f32, decimals: 0, meaning: bale.count", "42 2A 00 00", "none"},
+		{"type: f32, decimals: 0, meaning: bale.count", "4B 00 00 00", "none"}, {"type: f64, decimals: 1, scale: \"0.1\"", "40 6C C6 66 66 66 66 66", "23.02"},
 		{"type: u32", "00 01", "none"}, // the second register was not read
 	} {
 		got := one(t, test.point).Decode(registers(t, test.hex))[0]
@@ -126,6 +142,19 @@ points:
   - {name: state, at: 40024, type: u16, enum: {1: on, 2: running}}
   - {name: name, at: 40025, type: string, length: 4, order: BADC}
   - {name: long, at: 40029, type: s64, order: CDAB, scale: "0.001"}
+  - {name: bcd, at: 40033, type: bcd64, order: CDAB}
+  - {name: wide, at: 40037, type: s48, order: BADC, scale: "-0.1"}
+  - {name: modulo, at: 40040, type: base10000, length: 5, order: CDAB}
+  - {name: table, at: 40045, type: u16, enum: {0: "1", 1: "0.1", 7: "100"}}
+  - {name: tabled, at: 40046, type: s32, scale_from: table}
+  - {name: power_of_ten, at: 40048, type: s16}
+  - {name: sunspec, at: 40049, type: s16, scale_from: power_of_ten}
+  - {name: kilograms, at: 40050, type: u16, scale: "0.001"}
+  - {name: tonnes, at: 40051, type: s16, plus: kilograms}
+  - {name: closed, at: 40052, bit: 5, inverted: true}
+  - {name: rounded, at: 40053, type: f32, decimals: 2}
+  - {name: coil, at: 40, fc: 1}
+  - {name: faults, at: 10001, fc: 2, type: bits, length: 20}
 `
 
 func FuzzDecode(f *testing.F) {
@@ -133,10 +162,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte{0, 0x80, 0, 0x20})
 	f.Add([]byte(strings.Repeat("\xff", 64)))
 	f.Add([]byte(strings.Repeat("\x7f\xc0", 32)))
+	f.Add([]byte(strings.Repeat("\x00\x01", 64)))
+	f.Add([]byte(strings.Repeat("\xff\xfe\x04\xd2", 32)))
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		r := map[modbus.Register]uint16{}
 		for i := 0; i+1 < len(bytes); i += 2 {
 			r[modbus.Register{FC: 3, Address: uint16(i / 2)}] = uint16(bytes[i])<<8 | uint16(bytes[i+1])
+			r[modbus.Register{FC: 1, Address: uint16(i / 2)}] = uint16(bytes[i] & 1)
+			r[modbus.Register{FC: 2, Address: uint16(i / 2)}] = uint16(bytes[i+1] & 1)
 		}
 		values := p.Decode(r)
 		if len(values) != len(p.Points) {

@@ -8,7 +8,9 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 
+	"steelyard/firmware-bridge/device"
 	"steelyard/internal/unit"
 )
 
@@ -50,7 +52,7 @@ func (p *Profile) put(m *image, d *decoder, text string, values map[string]strin
 	if d.valid >= 0 {
 		p.setBit(m, d.valid, d.Valid.Bit)
 	}
-	if d.Type == "string" {
+	if d.kind == wording {
 		return d.putText(raw, text)
 	}
 	n, err := d.number(text)
@@ -59,36 +61,74 @@ func (p *Profile) put(m *image, d *decoder, text string, values map[string]strin
 	}
 	factor := rational(d.scale)
 	if d.decimals >= 0 {
-		decimals, err := strconv.ParseUint(values[p.decoder[d.decimals].Name], 10, 4)
-		if err != nil {
+		of := &p.decoder[d.decimals]
+		places, err := of.number(values[of.Name])
+		times, why := p.exponent(device.Value{Tag: of.Name, Number: places, Text: of.word(places.Coef), OK: err == nil})
+		if why != "" {
 			return fmt.Errorf("needs %s, the number of its decimals", d.ScaleFrom)
 		}
-		factor.Mul(factor, rational(unit.Decimal{Coef: 1, Scale: uint8(decimals)}))
+		factor.Mul(factor, rational(times))
+	}
+	for _, i := range d.factors {
+		times, err := p.decoder[i].number(values[p.decoder[i].Name])
+		if err != nil || times.Coef == 0 {
+			return fmt.Errorf("needs %s, by which it is multiplied", p.decoder[i].Name)
+		}
+		factor.Mul(factor, rational(times))
 	}
 	value := rational(n)
-	value.Sub(value, rational(d.offset)).Quo(value, factor)
+	value.Sub(value, rational(d.offset))
 	if d.sign >= 0 && value.Sign() < 0 {
 		value.Neg(value)
 		p.setBit(m, d.sign, d.SignFrom.Bit)
 	}
-	bits, err := d.bits(value)
+	if d.plus >= 0 {
+		if err := p.putPart(m, &p.decoder[d.plus], value, factor, values); err != nil {
+			return err
+		}
+	}
+	value.Quo(value, factor)
+	if d.kind == written {
+		return d.putText(raw, strings.TrimSuffix(strings.TrimRight(value.FloatString(9), "0"), "."))
+	}
+	words, err := d.words(value)
 	if err != nil {
 		return err
 	}
-	d.putBits(raw, bits)
+	d.putWords(raw, words)
 	return nil
+}
+
+// putPart takes off a value what another point says of it: what that point was given, or else what is
+// no whole count of the value's own.
+func (p *Profile) putPart(m *image, part *decoder, value, count *big.Rat, values map[string]string) error {
+	negative := value.Sign() < 0 && part.kind != signed
+	if negative {
+		value.Neg(value)
+		defer value.Neg(value)
+	}
+	if text, ok := values[part.Name]; ok {
+		n, err := part.number(text)
+		value.Sub(value, rational(n))
+		return err
+	}
+	counts := new(big.Rat).Quo(value, count)
+	whole := new(big.Rat).SetInt(new(big.Int).Div(counts.Num(), counts.Denom()))
+	rest := new(big.Rat).Sub(value, whole.Mul(whole, count))
+	value.Set(whole)
+	return p.put(m, part, rest.FloatString(9), values)
 }
 
 // setBit sets one bit of the point that others rest on.
 func (p *Profile) setBit(m *image, index, bit int) {
 	d := &p.decoder[index]
-	d.putBits(m.data[d.block][2*d.first:2*(d.first+d.width)], 1<<bit)
+	d.putWords(m.data[d.block][2*d.first:2*(d.first+d.width)], d.cut(1<<bit))
 }
 
 // number of a text: a word of the enumeration or a decimal.
 func (d *decoder) number(text string) (unit.Decimal, error) {
 	for n, word := range d.Enum {
-		if word == text && d.Type != "bits" {
+		if word == text && d.kind != flags {
 			return unit.Decimal{Coef: n}, nil
 		}
 	}
@@ -100,56 +140,71 @@ func rational(d unit.Decimal) *big.Rat {
 	return new(big.Rat).SetFrac(big.NewInt(d.Coef), ten)
 }
 
-// bits of a raw value.
-func (d *decoder) bits(value *big.Rat) (uint64, error) {
-	switch d.Type {
-	case "f32":
+// words of a raw value, the least significant first.
+func (d *decoder) words(value *big.Rat) ([]uint16, error) {
+	switch {
+	case d.kind == floating && d.width == 2:
 		f, _ := value.Float32()
-		return uint64(math.Float32bits(f)), nil
-	case "f64":
+		return d.cut(uint64(math.Float32bits(f))), nil
+	case d.kind == floating:
 		f, _ := value.Float64()
-		return math.Float64bits(f), nil
+		return d.cut(math.Float64bits(f)), nil
 	}
 	if !value.IsInt() || !value.Num().IsInt64() {
-		return 0, fmt.Errorf("is not a whole number of counts: %s", value.RatString())
+		return nil, fmt.Errorf("is not a whole number of counts: %s", value.RatString())
 	}
 	n := value.Num().Int64()
-	bits := uint64(n)
-	switch d.Type {
-	case "bcd16", "bcd32":
+	if d.Inverted {
+		n = 1 - n
+	}
+	bits, most := uint64(n), uint64(0)
+	switch d.kind {
+	case digital:
+		words := make([]uint16, d.width)
+		for i := range words {
+			words[i], n = uint16(n%d.base), n/d.base
+		}
+		if value.Sign() < 0 || n > 0 {
+			return nil, fmt.Errorf("does not fit %d registers", d.width)
+		}
+		return words, nil
+	case packed4:
 		var err error
 		if bits, err = strconv.ParseUint(strconv.FormatInt(n, 10), 16, 16*d.width); err != nil {
-			return 0, err
-		}
-	case "base1000":
-		bits = 0
-		for i, rest := 0, n; i < d.width; i, rest = i+1, rest/1000 {
-			bits |= uint64(rest%1000) << (16 * i)
+			return nil, err
 		}
 	}
-	signed := d.Type[0] == 's'
-	limit := uint64(one64)
-	if size := 16 * d.width; d.Type != "base1000" {
-		limit = d.mask()
-		if signed && (n > int64(limit>>1) || n < -int64(limit>>1)-1) {
-			return 0, fmt.Errorf("does not fit %d bits with sign", size)
+	if most = d.mask(); d.kind == signed {
+		if n > int64(most>>1) || n < -int64(most>>1)-1 {
+			return nil, fmt.Errorf("does not fit %d bits with sign", d.size())
 		}
+	} else if n < 0 || bits > most {
+		return nil, fmt.Errorf("does not fit %d bits", d.size())
 	}
-	if !signed && (n < 0 || bits > limit) {
-		return 0, fmt.Errorf("does not fit %d bits", 16*d.width)
-	}
-	return bits & limit, nil
+	return d.cut(bits & most), nil
 }
 
-// putBits adds bits to the registers: several points may share them.
-func (d *decoder) putBits(raw []byte, bits uint64) {
+// cut makes words of bits, in their place among those of the registers; of coils and inputs a word each.
+func (d *decoder) cut(bits uint64) []uint16 {
 	bits <<= d.lowBit
-	for i := range d.width {
+	words := make([]uint16, d.width)
+	for i := range words {
+		if d.coils {
+			words[i] = uint16(bits >> i & 1)
+		} else {
+			words[i] = uint16(bits >> (16 * i))
+		}
+	}
+	return words
+}
+
+// putWords adds words to the registers: several points may share them.
+func (d *decoder) putWords(raw []byte, words []uint16) {
+	for i, w := range words {
 		place := i // register i, counted from the least significant
-		if !d.lowFirst {
+		if !d.lowFirst && !d.coils {
 			place = d.width - 1 - i
 		}
-		w := uint16(bits >> (16 * i))
 		if d.swapped {
 			w = w<<8 | w>>8
 		}

@@ -17,7 +17,7 @@ type line interface {
 }
 
 // request is one read. Function codes other than 1 to 4 do not exist here: nothing that this
-// package sends can change a machine. Profiles know 3 and 4 only; a Master passes on all four.
+// package sends can change a machine.
 type request struct {
 	unit    uint8
 	fc      uint8
@@ -35,7 +35,9 @@ func (r request) String() string {
 }
 
 // bits says whether the request is for coils or discrete inputs.
-func (r request) bits() bool { return r.fc == 1 || r.fc == 2 }
+func (r request) bits() bool { return isBits(r.fc) }
+
+func isBits(fc uint8) bool { return fc == 1 || fc == 2 }
 
 // bytes is how many bytes of data the reply must have.
 func (r request) bytes() int {

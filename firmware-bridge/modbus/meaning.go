@@ -30,6 +30,7 @@ func Meanings() []Meaning {
 		{"machine.running", nil, false}, {"machine.ready", nil, false}, {"machine.direction", nil, false},
 		{"machine.fault", nil, false}, {"machine.fault_code", nil, false}, {"machine.fault_count", nil, false},
 		{"machine.warning", nil, false}, {"machine.material", nil, false},
+		{"machine.wire_low", nil, false}, {"machine.emergency_stop", nil, false},
 		{"machine.pressure", []string{"bar"}, false}, {"machine.temperature", []string{"°C"}, false},
 		{"machine.level", []string{"%"}, false}, {"machine.wire_level", []string{"%"}, false},
 		{"machine.current", []string{"A"}, false}, {"machine.hours", []string{"h"}, false},
@@ -53,6 +54,12 @@ func Meanings() []Meaning {
 		{"power.voltage", []string{"V"}, false}, {"power.current", []string{"A"}, false},
 		{"power.frequency", []string{"Hz"}, false},
 	}
+}
+
+// Worded says whether a machine may say it as a text; every other meaning is a number or a bit.
+func (m Meaning) Worded() bool {
+	return slices.Contains([]string{"weight.unit", "weight.status", "belt.material", "bale.material", "machine.identity", "machine.version",
+		"machine.state", "machine.mode", "machine.material", "machine.fault", "machine.fault_code", "machine.warning"}, m.Word)
 }
 
 // meaningOf finds a word of the vocabulary.

@@ -63,13 +63,13 @@ func (m *member) request(p part) request {
 func (m *member) probe() (r request, ok bool) {
 	taken := map[int]bool{}
 	for _, p := range m.parts {
-		taken[p.count] = true
+		taken[m.request(p).bytes()] = true
 	}
 	for _, p := range m.parts {
-		for count := 1; count < p.count; count++ {
-			if !taken[count] {
-				p.count = count
-				return m.request(p), true
+		whole := p.count
+		for p.count = 1; p.count < whole; p.count++ {
+			if r := m.request(p); !taken[r.bytes()] {
+				return r, true
 			}
 		}
 	}
@@ -83,7 +83,12 @@ func (m *member) split(p part) (left, right part, ok bool) {
 	for _, i := range m.Profile.blocks[p.block].points {
 		d := &m.Profile.decoder[i]
 		if d.first >= p.first && d.first < p.first+p.count {
-			spans = append(spans, Span{d.first, d.width})
+			s := Span{d.first, d.width}
+			if d.plus >= 0 {
+				o := &m.Profile.decoder[d.plus]
+				s = s.with(Span{o.first, o.width})
+			}
+			spans = append(spans, s)
 		}
 	}
 	spans = join(spans)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Span is a run of registers that must be read together.
+// Span is a run of registers, coils or inputs that must be read together.
 type Span struct {
 	From  int // wire address
 	Count int
@@ -14,12 +14,19 @@ type Span struct {
 
 func (s Span) end() int { return s.From + s.Count }
 
+// with is the run from the first to the last register of both.
+func (s Span) with(o Span) Span {
+	from := min(s.From, o.From)
+	return Span{from, max(s.end(), o.end()) - from}
+}
+
 // Wire is what a read costs and what the machine allows.
 type Wire struct {
 	Baud    int           // bits a second with 11 bits a character; zero on TCP, where a byte costs nothing
 	Latency time.Duration // of the machine, each request
-	Max     int           // registers in one read
-	Hole    int           // undefined registers that may be read across
+	Bits    bool          // coils or inputs are read, eight to a byte, and no registers
+	Max     int           // registers or bits in one read
+	Hole    int           // undefined registers or bits that may be read across
 	Apart   bool          // spans that do not overlap are never read together
 }
 
@@ -46,14 +53,19 @@ func silence(baud int) time.Duration {
 	return charTime(baud) * 7 / 2
 }
 
-// Cost is the time that reading count registers takes: T = (8 + 5 + 2N)·Tchar + 2·T3.5 + Tslave.
+// Cost is the time that reading count registers takes: T = (8 + 5 + 2N)·Tchar + 2·T3.5 + Tslave; of
+// bits N/8 in place of 2N.
 // On TCP a register is given a nanosecond, so that of two plans with equal requests the one that
 // reads less wins.
 func (w Wire) Cost(count int) time.Duration {
 	if w.Baud <= 0 {
 		return max(w.Latency, time.Microsecond) + time.Duration(count)
 	}
-	return time.Duration(fixedBytes+2*count)*charTime(w.Baud) + 2*silence(w.Baud) + w.Latency
+	bytes := 2 * count
+	if w.Bits {
+		bytes = (count + 7) / 8
+	}
+	return time.Duration(fixedBytes+bytes)*charTime(w.Baud) + 2*silence(w.Baud) + w.Latency
 }
 
 // Plan groups spans into the reads that cost the least time on the wire. Spans that overlap stay

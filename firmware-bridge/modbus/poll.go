@@ -68,10 +68,22 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 			return arrived, err
 		}
 		m.parts[i].why = ""
+		if r := m.request(p); r.bits() {
+			data = spread(data, r.count)
+		}
 		copy(m.image.data[p.block][2*p.first:], data)
 		at = arrived
 	}
 	return at, nil
+}
+
+// spread makes two bytes of each bit, as an image has them.
+func spread(bits []byte, count int) []byte {
+	words := make([]byte, 2*count)
+	for i := range count {
+		words[2*i+1] = bits[i/8] >> (i % 8) & 1
+	}
+	return words
 }
 
 // refused deals with a part that the machine will not read: an illegal address is split once, an

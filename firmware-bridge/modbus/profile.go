@@ -17,7 +17,7 @@ type Profile struct {
 	Notes       string     `yaml:"notes"`        // what a fitter must know before trusting it
 	Sources     []Source   `yaml:"sources"`      // where each fact was read
 	Transport   Transport  `yaml:"transport"`    // what to try first
-	AddressBase *uint32    `yaml:"address_base"` // 0, 1, 30001 or 40001: what the first register is called in the manual
+	AddressBase *uint32    `yaml:"address_base"` // 0, 1, 30001, 40001, 300001 or 400001: what the manual calls the first register. With the last four, coils count from 1, discrete inputs from 10001 or 100001, and input registers may count from 30001 or 300001 beside holding registers from 40001 or 400001
 	Limits      Limits     `yaml:"limits"`       // what the machine bears
 	Reads       []Read     `yaml:"reads"`        // the tested blocks; without them the planner makes its own
 	Points      []Point    `yaml:"points"`       // the values
@@ -53,7 +53,8 @@ type RTU struct {
 // Limits is what the machine bears. Zero means the default given beside each field.
 type Limits struct {
 	MaxRegisters int `yaml:"max_registers"` // in one read; 125
-	Hole         int `yaml:"hole"`          // undefined registers that the planner may read across; 0
+	MaxBits      int `yaml:"max_bits"`      // coils or discrete inputs in one read; 2000
+	Hole         int `yaml:"hole"`          // undefined registers, coils or inputs that the planner may read across; 0
 	GapMS        int `yaml:"gap_ms"`        // silence between a reply and the next request; 0 beyond 3.5 characters
 	TimeoutMS    int `yaml:"timeout_ms"`    // until the reply begins; 500 on a serial line, 1000 on TCP
 	LatencyMS    int `yaml:"latency_ms"`    // the latest that a reply ever comes; twice the time-out
@@ -64,9 +65,9 @@ type Limits struct {
 
 // Read is one block that is read with one request.
 type Read struct {
-	FC    uint8  `yaml:"fc"`    // 3 holding, 4 input
+	FC    uint8  `yaml:"fc"`    // 1 coils, 2 discrete inputs, 3 holding registers, 4 input registers
 	From  uint32 `yaml:"from"`  // as printed in the manual
-	Count int    `yaml:"count"` // registers
+	Count int    `yaml:"count"` // registers, coils or inputs
 	Every string `yaml:"every"` // fast (default): each poll; slow: every tenth period, between the polls
 	Whole bool   `yaml:"whole"` // never split: the values belong to one moment
 }
@@ -83,14 +84,15 @@ const (
 type Point struct {
 	Name     string           `yaml:"name"`       // tag: "motor_current"
 	At       uint32           `yaml:"at"`         // as printed in the manual
-	FC       uint8            `yaml:"fc"`         // only where no block says it: 3 (default) or 4
+	FC       uint8            `yaml:"fc"`         // only where no block says it: 1 coils, 2 discrete inputs, 3 (default) holding registers, 4 input registers
 	Every    string           `yaml:"every"`      // only where no block says it
-	Type     string           `yaml:"type"`       // u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bits string base1000; u16 when bit(s) are given
-	Length   int              `yaml:"length"`     // registers of a string or base1000
+	Type     string           `yaml:"type"`       // integers u16 s16 u32 s32 u48 s48 u64 s64, floats f32 f64, packed decimals bcd16 bcd32 bcd48 bcd64, registers of two, three or four decimal digits base100 base1000 base10000, words of bits, a text string, a number written as text digits; u16 when bit(s) are given and of a coil or an input, which is 0 or 1
+	Length   int              `yaml:"length"`     // registers of a string, digits or base…; of bits also coils or inputs, the first is bit 0
 	Order    string           `yaml:"order"`      // ABCD (default) CDAB BADC DCBA: the bytes as they arrive
 	Bit      *int             `yaml:"bit"`        // one bit, 0 is the least significant of the ordered value
 	Bits     []int            `yaml:"bits"`       // [first, last], inclusive
-	Scale    string           `yaml:"scale"`      // decimal factor, "1" when empty
+	Inverted bool             `yaml:"inverted"`   // of a bit, a coil or an input: 0 means yes, as of a contact that opens on a fault
+	Scale    string           `yaml:"scale"`      // decimal factor, "1" when empty; below 0 where the machine counts the other way
 	Offset   string           `yaml:"offset"`     // decimal, added after the factor
 	Unit     string           `yaml:"unit"`       // of the scaled value
 	Meaning  string           `yaml:"meaning"`    // closed vocabulary, see Meanings
@@ -99,11 +101,13 @@ type Point struct {
 	Constant *int64           `yaml:"constant"`   // the raw value it always has: proves device and address base
 	SignFrom *BitOf           `yaml:"sign_from"`  // the value is a magnitude, this bit its minus sign
 	Valid    *BitOf           `yaml:"valid_from"` // no value while this bit is 0, as of a device that says when its data are valid
-	// ScaleFrom names the point that holds the number of decimals; UnitFrom the enumeration whose
-	// word is the unit.
-	ScaleFrom string `yaml:"scale_from"`
-	UnitFrom  string `yaml:"unit_from"`
-	Note      string `yaml:"note"` // what is uncertain about this row
+
+	Decimals   *int     `yaml:"decimals"`    // of a float: digits after the point that it is rounded to. A float that tonnes rest on must say it, and is a value only below the number up to which it is exact to that digit: f32 with 3 decimals below 8192
+	ScaleFrom  string   `yaml:"scale_from"`  // names the point that holds the number of decimals; one with a sign (s16) holds the power of ten, as in SunSpec: -2 is two decimals, 1 is times ten; one with an enum, the table of the machine, has the factor as its word: {0: "1", 1: "0.1"}
+	FactorFrom []string `yaml:"factor_from"` // names the points by whose values this one is multiplied, as by the ratios of transformers
+	Plus       string   `yaml:"plus"`        // names the point whose value is added, in the same unit and read with the same request, as of tonnes and kilograms in registers of their own; without a sign of its own it has that of this value
+	UnitFrom   string   `yaml:"unit_from"`   // names the enumeration whose word is the unit
+	Note       string   `yaml:"note"`        // what is uncertain about this row
 }
 
 // BitOf is one bit of another point.
@@ -134,7 +138,14 @@ type Block struct {
 	Whole bool
 }
 
-// Register names one register: 3 is the holding, 4 the input table.
+// Cost is what reading the block costs on a wire.
+func (b Block) Cost(w Wire) time.Duration {
+	w.Bits = isBits(b.FC)
+	return w.Cost(b.Count)
+}
+
+// Register names one register, coil or input: 1 is the table of the coils, 2 of the discrete inputs,
+// 3 of the holding and 4 of the input registers. A coil or an input holds 0 or 1.
 type Register struct {
 	FC      uint8
 	Address uint16 // on the wire, from 0

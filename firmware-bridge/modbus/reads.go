@@ -3,6 +3,7 @@ package modbus
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -24,15 +25,19 @@ func (p *Profile) compileReads(report fault, broken bool) {
 	}
 	for i, r := range p.Reads {
 		at := func(key string) string { return fmt.Sprintf("reads[%d].%s", i, key) }
-		if r.FC != 3 && r.FC != 4 {
-			report(at("fc"), "%d is none of 3 (holding), 4 (input)", r.FC)
+		if r.FC < 1 || r.FC > 4 {
+			report(at("fc"), "%d is none of 1 (coils), 2 (discrete inputs), 3 (holding registers), 4 (input registers)", r.FC)
 		}
 		checkClass(at("every"), r.Every, report)
-		if r.Count < 1 || r.Count > p.Limits.MaxRegisters {
-			report(at("count"), "%d is not between 1 and %d registers", r.Count, p.Limits.MaxRegisters)
+		most, what := p.Limits.MaxRegisters, "registers"
+		if isBits(r.FC) {
+			most, what = p.Limits.MaxBits, "bits"
+		}
+		if r.Count < 1 || r.Count > most {
+			report(at("count"), "%d is not between 1 and %d %s", r.Count, most, what)
 			continue
 		}
-		from, err := p.wire(r.From, r.Count)
+		from, err := p.wire(r.FC, r.From, r.Count)
 		if err != nil {
 			report(at("from"), "%v", err)
 			continue
@@ -96,7 +101,7 @@ func (p *Profile) together() [][]int {
 	}
 	for i := range p.decoder {
 		d := &p.decoder[i]
-		for _, on := range []int{d.sign, d.valid, d.decimals, d.unitFrom} {
+		for _, on := range append([]int{d.sign, d.valid, d.decimals, d.plus, d.unitFrom}, d.factors...) {
 			if on < 0 {
 				continue
 			}
@@ -123,23 +128,25 @@ func (p *Profile) together() [][]int {
 // placePoint finds the one block that holds all of the point.
 func (p *Profile) placePoint(i int, report fault) {
 	d := &p.decoder[i]
-	wire, _ := p.wire(d.At, d.width)
 	found := -1
 	for b := range p.blocks {
 		block := &p.blocks[b]
-		if d.FC != 0 && d.FC != block.FC || wire < block.From || int(wire)+d.width > int(block.From)+block.Count {
+		wire, err := p.wire(block.FC, d.At, d.width)
+		if d.FC != 0 && d.FC != block.FC || err != nil || wire < block.From || int(wire)+d.width > int(block.From)+block.Count {
 			continue
 		}
 		if found >= 0 {
-			report(fmt.Sprintf("points[%d].at", i), "address %d is in the blocks of both tables: say fc", d.At)
+			report(fmt.Sprintf("points[%d].at", i), "address %d is in the blocks of more than one table: say fc", d.At)
 			return
 		}
 		found = b
 	}
 	if found < 0 {
+		wire, _ := p.wire(p.table(d.Point), d.At, d.width)
 		report(fmt.Sprintf("points[%d].at", i), "address %d (on the wire %d) with %d registers lies in no read", d.At, wire, d.width)
 		return
 	}
+	wire, _ := p.wire(p.blocks[found].FC, d.At, d.width)
 	d.block, d.first = found, int(wire-p.blocks[found].From)
 	p.blocks[found].points = append(p.blocks[found].points, i)
 }
@@ -152,24 +159,41 @@ func (p *Profile) planReads(report fault) {
 	} else if p.Transport.Port != 0 {
 		w.Baud = 0
 	}
-	for _, fc := range []uint8{3, 4} {
+	for _, fc := range []uint8{1, 2, 3, 4} {
 		for _, every := range []string{Fast, Slow} {
 			var spans []Span
 			for i := range p.decoder {
 				d := &p.decoder[i]
 				if cmp.Or(d.FC, 3) == fc && cmp.Or(d.Every, Fast) == every {
-					spans = append(spans, Span{int(d.At - *p.AddressBase), d.width})
+					spans = append(spans, p.span(fc, d))
 				}
+			}
+			if w.Bits, w.Max = isBits(fc), p.Limits.MaxRegisters; w.Bits {
+				w.Max = p.Limits.MaxBits
 			}
 			plan, ok := Plan(spans, w)
 			if !ok {
 				report("limits.max_registers", "a point is longer than the %d registers of one read", w.Max)
 			}
 			for _, s := range plan {
-				p.Reads = append(p.Reads, Read{FC: fc, From: uint32(s.From) + *p.AddressBase, Count: s.Count, Every: every})
+				p.Reads = append(p.Reads, Read{FC: fc, From: p.Printed(fc, uint16(s.From)), Count: s.Count, Every: every})
 			}
 		}
 	}
+}
+
+// span is what must be read together for a point: its registers, and those of what is added to it.
+func (p *Profile) span(fc uint8, d *decoder) Span {
+	place := func(d *decoder) Span {
+		at, _ := p.wire(fc, d.At, d.width) // reported already when it can't be
+		return Span{int(at), d.width}
+	}
+	if i, ok := p.byName[d.Plus]; ok {
+		if o := &p.decoder[i]; cmp.Or(o.FC, 3) == fc && cmp.Or(o.Every, Fast) == cmp.Or(d.Every, Fast) {
+			return place(d).with(place(o))
+		}
+	}
+	return place(d)
 }
 
 // checkOverlap refuses two values in one register, unless they are bits of the same one.
@@ -178,7 +202,7 @@ func (p *Profile) checkOverlap(report fault) {
 		a := &p.decoder[i]
 		for j := range i {
 			b := &p.decoder[j]
-			if a.block < 0 || a.block != b.block || a.first >= b.first+b.width || b.first >= a.first+a.width {
+			if a.coils || a.block < 0 || a.block != b.block || a.first >= b.first+b.width || b.first >= a.first+a.width {
 				continue
 			}
 			same := a.first == b.first && a.width == b.width && a.lowFirst == b.lowFirst && a.swapped == b.swapped
@@ -201,7 +225,7 @@ func (p *Profile) compileReferences(i int, report fault) {
 		}
 		o := &p.decoder[index]
 		switch {
-		case index == i || o.SignFrom != nil || o.Valid != nil || o.ScaleFrom != "" || o.UnitFrom != "" || o.Type == "string" || o.Type[0] == 'f':
+		case index == i || o.SignFrom != nil || o.Valid != nil || o.ScaleFrom != "" || o.FactorFrom != nil || o.Plus != "" || o.UnitFrom != "" || o.kind == wording || o.kind == floating && key != "plus" && key != "factor_from":
 			report(path, "%q is no plain number", name)
 			return -1
 		case o.block < 0 || d.block < 0:
@@ -218,7 +242,7 @@ func (p *Profile) compileReferences(i int, report fault) {
 		}
 		index := find(key, b.Point)
 		if index >= 0 {
-			if o := &p.decoder[index]; b.Bit < 0 || b.Bit >= 16*o.width || o.bitCount > 0 {
+			if o := &p.decoder[index]; b.Bit < 0 || b.Bit >= o.size() || o.bitCount > 0 || !o.isInteger() {
 				report(fmt.Sprintf("points[%d].%s", i, key), "bit %d is not in %q", b.Bit, b.Point)
 			}
 		}
@@ -227,6 +251,29 @@ func (p *Profile) compileReferences(i int, report fault) {
 	d.sign, d.valid = bitOf("sign_from", d.SignFrom), bitOf("valid_from", d.Valid)
 	if d.ScaleFrom != "" {
 		d.decimals = find("scale_from", d.ScaleFrom)
+	}
+	if d.decimals >= 0 {
+		for n, word := range p.decoder[d.decimals].Enum {
+			if factor, err := unit.ParseDecimal(word); err != nil || factor.Coef <= 0 {
+				report(fmt.Sprintf("points[%d].scale_from", i), "%q has the word %.40q for %d, which is no factor: write decimals like \"0.01\"", d.ScaleFrom, word, n)
+			}
+		}
+	}
+	for _, name := range d.FactorFrom {
+		if index := find("factor_from", name); index >= 0 {
+			d.factors = append(d.factors, index)
+		}
+	}
+	if d.Plus != "" {
+		d.plus = find("plus", d.Plus)
+	}
+	if d.plus >= 0 {
+		switch o := &p.decoder[d.plus]; {
+		case o.Unit != "" && o.Unit != d.Unit:
+			report(fmt.Sprintf("points[%d].plus", i), "%q is in %s and this point in %s: give it a scale that makes it %[3]s", d.Plus, o.Unit, d.Unit)
+		case o.block >= 0 && d.block >= 0 && o.block != d.block:
+			report(fmt.Sprintf("points[%d].plus", i), "%q is read with another request, and one of the two may be of before a carry: read both with one", d.Plus)
+		}
 	}
 	if d.UnitFrom != "" {
 		if d.unitFrom = find("unit_from", d.UnitFrom); d.unitFrom >= 0 && p.decoder[d.unitFrom].Enum == nil {
@@ -262,8 +309,18 @@ func (p *Profile) checkCounting(report fault) {
 	if t.Modulus < 2 || t.Modulus > 1<<53 {
 		report("totaliser.modulus", "%d is not between 2 and 2^53", t.Modulus)
 	}
-	step, err := d.scale.Mass(unit.Unit(d.Unit))
-	if d.Meaning != "totaliser.mass" || d.offset.Coef != 0 || d.ScaleFrom != "" || err != nil {
+	count := d.scale
+	if d.plus >= 0 {
+		count = p.decoder[d.plus].scale // the register that counts finer
+	}
+	if d.Decimals != nil {
+		count.Scale += uint8(*d.Decimals)
+		if bound := floatBound(16*d.width, *d.Decimals); float64(t.Modulus) > bound*math.Pow10(*d.Decimals) {
+			report("totaliser.modulus", "an %s with %d decimals counts exactly below %.0f: at most %.0f; fewer decimals count further", d.Type, *d.Decimals, bound, bound*math.Pow10(*d.Decimals))
+		}
+	}
+	step, err := count.Mass(unit.Unit(d.Unit))
+	if d.Meaning != "totaliser.mass" || d.offset.Coef != 0 || d.ScaleFrom != "" || d.FactorFrom != nil || err != nil {
 		report("totaliser.point", "%q must be a totaliser.mass in g, kg or t with a fixed factor", t.Point)
 	} else if step != t.Step {
 		report("totaliser.step", "%d g is not the point's factor, one count of which is %d g", int64(t.Step), int64(step))

@@ -135,9 +135,8 @@ func (b *Bus) took(t turn, begun time.Time) {
 
 // reckon gives a job that was never done the time that its bytes take.
 func (b *Bus) reckon(t turn) {
-	w := Wire{Baud: b.baud()}
 	for _, i := range t.job.blocks {
-		t.job.took += w.Cost(t.Profile.blocks[i].Count)
+		t.job.took += t.Profile.blocks[i].Cost(Wire{Baud: b.baud()})
 	}
 }
 

@@ -312,11 +312,11 @@ func TestAResetBeltCountsOn(t *testing.T) {
 func TestRegistersReadBits(t *testing.T) {
 	r := sim.NewRegisters(3)
 	r.Update(func(w []uint16) { w[0], w[1] = 0x8000, 1 })
-	got, ok := r.Bits(15, 3)
+	got, ok := r.Bits(1, 15, 3)
 	if d := cmp.Diff([]bool{true, true, false}, got); !ok || d != "" {
 		t.Error(ok, d)
 	}
-	if _, ok := r.Bits(40, 9); ok {
+	if _, ok := r.Bits(2, 40, 9); ok {
 		t.Error("bits beyond the end")
 	}
 }

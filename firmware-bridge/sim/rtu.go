@@ -173,7 +173,7 @@ func answer(r *Registers, pdu []byte) []byte {
 		if n < 1 || n > mostBits {
 			return refuse(illegalValue)
 		}
-		bits, ok := r.Bits(at, n)
+		bits, ok := r.Bits(fc, at, n)
 		if !ok {
 			return refuse(illegalAddress)
 		}

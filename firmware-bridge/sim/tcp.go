@@ -255,11 +255,11 @@ func (h handler) HandleCoils(r *modbus.CoilsRequest) ([]bool, error) {
 	if r.IsWrite {
 		return nil, modbus.ErrIllegalFunction
 	}
-	return h.bits(r.UnitId, r.Addr, r.Quantity)
+	return h.bits(fcReadCoils, r.UnitId, r.Addr, r.Quantity)
 }
 
 func (h handler) HandleDiscreteInputs(r *modbus.DiscreteInputsRequest) ([]bool, error) {
-	return h.bits(r.UnitId, r.Addr, r.Quantity)
+	return h.bits(fcReadInputs, r.UnitId, r.Addr, r.Quantity)
 }
 
 func (h handler) HandleHoldingRegisters(r *modbus.HoldingRegistersRequest) ([]uint16, error) {
@@ -273,12 +273,12 @@ func (h handler) HandleInputRegisters(r *modbus.InputRegistersRequest) ([]uint16
 	return h.words(r.UnitId, r.Addr, r.Quantity)
 }
 
-func (h handler) bits(unit uint8, at, n uint16) ([]bool, error) {
+func (h handler) bits(fc, unit uint8, at, n uint16) ([]bool, error) {
 	registers, ok := h.units[unit]
 	if !ok {
 		return nil, modbus.ErrGWTargetFailedToRespond
 	}
-	bits, ok := registers.Bits(int(at), int(n))
+	bits, ok := registers.Bits(fc, int(at), int(n))
 	if !ok {
 		return nil, modbus.ErrIllegalDataAddress
 	}
