@@ -189,7 +189,7 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 		return 0, "under"
 	case !w.HasValue || w.Range == device.OverOrUnder || w.Range == device.RangeError:
 		return 0, "no-weight"
-	case w.Kind == device.Net && !untared(w) || w.Kind == device.Tare:
+	case w.Kind == device.Net && !untared(w), w.Kind == device.Tare, w.Kind == device.Shown && tared(w):
 		return 0, "net-mode"
 	case w.PowerUp == device.Yes:
 		return 0, "zero-not-set"
@@ -209,6 +209,11 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 // untared says that a net weight is the gross weight: its frame says itself that the tare is zero. Some
 // formats have no other (Dini's extended string).
 func untared(w device.Weight) bool { return w.HasTare && w.Tare.Coef == 0 }
+
+// tared says that a weight of no kind has a tare beside it, so the display may be a net one.
+func tared(w device.Weight) bool {
+	return w.HasTare && w.Tare.Coef != 0 || !w.HasTare && w.TareKind == device.TarePreset
+}
 
 // unitOf is the unit of a frame's digits.
 func (d *deck) unitOf(w device.Weight) unit.Unit { return cmp.Or(w.Unit, d.Unit) }

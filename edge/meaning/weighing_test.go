@@ -50,6 +50,35 @@ func TestLorryOnTheDeckIsNotWeighedTwiceAfterARestart(t *testing.T) {
 	}
 }
 
+// A weight whose frame names neither gross nor net is the displayed one: it counts, unless the frame shows
+// that a tare is on. Then it may be net, and a net weight must never be taken for a gross one.
+func TestADisplayedWeightBesideATareIsNoGross(t *testing.T) {
+	for name, c := range map[string]struct {
+		w    device.Weight
+		want string
+	}{
+		"no word of a tare": {device.Weight{}, "captured"},
+		"no tare":           {device.Weight{HasTare: true, TareKind: device.TareMeasured}, "captured"},
+		"a tare":            {device.Weight{HasTare: true, Tare: unit.Decimal{Coef: 8000}}, "net-mode"},
+		"a preset tare":     {device.Weight{TareKind: device.TarePreset}, "net-mode"},
+		"gross and a tare":  {device.Weight{Kind: device.Gross, HasTare: true, Tare: unit.Decimal{Coef: 8000}}, "captured"},
+	} {
+		s := newShift(t)
+		for n := range 40 {
+			w, kg := c.w, int64(0)
+			if n >= 10 {
+				kg = 12340
+			}
+			s.now = s.now.Add(100 * time.Millisecond)
+			w.Device, w.At, w.HasValue, w.Value, w.Unit, w.Stable, w.Raw = deck, s.now, true, unit.Decimal{Coef: kg}, unit.KG, device.Yes, []byte{byte(n)}
+			s.take(s.site.Weight(w))
+		}
+		if got := s.site.DeckViews(s.now)[0].Code; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // Negative control of the test above: without the journal's word, the lorry is weighed again.
 func TestWithoutTheJournalALorryIsWeighedTwice(t *testing.T) {
 	s := newShift(t)

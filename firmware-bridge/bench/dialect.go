@@ -96,6 +96,7 @@ func (c call) speaks(dialect, indicator string, flags *dialectFlags) (s spoken, 
 	if err == nil {
 		err = s.dialect.Check(s.options)
 	}
+	s.dialect = s.dialect.For(s.options)
 	return s, err
 }
 

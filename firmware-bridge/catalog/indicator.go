@@ -112,7 +112,7 @@ func (i *Indicator) Speaks() (weighbridge.Dialect, weighbridge.Options) {
 	d, _ := weighbridge.Find(i.Dialect) // checked when the file was read
 	o := i.Options
 	o.Unit = i.Unit
-	return d, o
+	return d.For(o), o
 }
 
 func loadIndicator(name string, data []byte) (*Indicator, error) {

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"io/fs"
@@ -239,4 +240,36 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%v, %v", m, err)
 		}
 	})
+}
+
+// Frames of public reports that no file could describe.
+func TestFramesFromTheField(t *testing.T) {
+	files, err := filepath.Glob("testdata/cases/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := catalog.Read(file, text); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	text, err := os.ReadFile("testdata/cases/tscale-asked.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := catalog.Read("tscale-asked.yaml", bytes.Replace(text, []byte("52 57 0D 0A"), []byte("5A 0D 0A"), 1)); err == nil {
+		t.Error("a file may let an indicator be zeroed")
+	}
+	m, err := catalog.Read("tscale-asked.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, o := m.Indicator.Speaks()
+	if request, err := d.Encode(d.Poll, o); err != nil || string(request) != "RW\r\n" {
+		t.Errorf("it is asked with %q, %v", request, err)
+	}
 }

@@ -166,7 +166,7 @@ func (l *Line) speak(k checking, at func(...any) string) {
 // dialect of a checked line.
 func (l Line) dialect() weighbridge.Dialect {
 	d, _ := weighbridge.Find(l.Dialect)
-	return d
+	return d.For(l.Options)
 }
 
 func (b Bus) check(k checking, at func(...any) string) {

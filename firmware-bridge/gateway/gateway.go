@@ -146,7 +146,7 @@ func (g *Gateway) addLine(c Line, plain *slog.Logger) error {
 	}
 	// The line is the hub's. The indicator's reader is one more of its readers, over a door that
 	// only this machine reaches and at which the dialect's own poll, and nothing else, is heard.
-	d, _ := weighbridge.Find(c.Dialect)
+	d := c.dialect()
 	var poll []byte
 	if d.Poll != "" && !c.ListenOnly {
 		options := c.Options

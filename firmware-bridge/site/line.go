@@ -37,7 +37,7 @@ func (l Line) Indicators() []weighbridge.Indicator {
 	var all []weighbridge.Indicator
 	for _, w := range l.Weighbridges {
 		d, _ := weighbridge.Find(w.Dialect) // checked with the file
-		all = append(all, weighbridge.Indicator{Device: w.Device, Dialect: d, Options: w.Options})
+		all = append(all, weighbridge.Indicator{Device: w.Device, Dialect: d.For(w.Options), Options: w.Options})
 	}
 	return all
 }

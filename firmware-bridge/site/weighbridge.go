@@ -75,6 +75,7 @@ func (w *Weighbridge) speak(k checking, at place) {
 		w.Unit = cmp.Or(w.Unit, unit.KG) // its file might have said it: one mistake is enough
 	}
 	d, known := weighbridge.Find(w.Dialect)
+	d = d.For(w.Options)
 	switch {
 	case !known:
 	case d.Poll == "" && len(d.Requests()) > 0:

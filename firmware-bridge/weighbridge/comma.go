@@ -21,12 +21,14 @@ func buildAnD(o Options) (codec, error) {
 		Sign:   Sign{At: 7, Plus: "+ ", Minus: "-"},
 		Digits: Digits{Span: Span{8, 14}, Point: true, Padded: true},
 		Unit:   UnitField{Span: Span{15, 16}},
+		// GEC Avery and others send this line alone above their range.
+		Messages: map[string]string{"OL": "over"},
 	}.compile(o.Unit)
 }
 
 // casLayout: "ST,GS," id, lamp byte, ",", 8 characters, blank, unit, CR LF. The lamp byte has bit
 // 7 set and repeats the stability; where it contradicts the header the careful one holds. A gross
-// lamp beside "NT" leaves the kind unknown.
+// lamp beside "NT" says both kinds, so it is no weight.
 func casLayout() Layout {
 	return Layout{
 		End: crlf(), Length: 22,
@@ -48,7 +50,7 @@ func casLayout() Layout {
 }
 
 // ohausLayout: polarity, blank, 7 characters, blank, unit in 5, '?' if unstable, legend in 3, CR
-// LF. Of the legends only "G" is documented; another one leaves the kind unknown.
+// LF. A legend that is not one of the manual's is no weight: with a tare on, it would be a net one.
 func ohausLayout() Layout {
 	space := map[string]string{" ": ""}
 	return Layout{
@@ -59,7 +61,7 @@ func ohausLayout() Layout {
 		Codes: []Code{
 			{At: 2, Is: space}, {At: 10, Is: space},
 			{At: 16, Is: map[string]string{" ": "stable", "?": "unstable"}},
-			{At: 17, Is: map[string]string{"G  ": "gross"}, Other: "ignore"},
+			{At: 17, Is: map[string]string{"G  ": "gross", "NET": "net", "T  ": "tare"}},
 		},
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"math/bits"
 	"slices"
+	"strconv"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/unit"
@@ -23,6 +26,8 @@ type machine struct {
 	messages   []entry
 	blank      meaning
 	dashes     meaning
+	points     []pointCode
+	tellsKind  bool // some frames say gross and others net, so one that says neither is no weight
 	style      style
 	tareStyle  style
 	grossStyle style
@@ -32,6 +37,12 @@ type entry struct {
 	text string
 	m    meaning
 	said string // for Weight.Error
+}
+
+// pointCode is one entry of a table of the point.
+type pointCode struct {
+	code     byte
+	decimals int
 }
 
 type codeTable struct {
@@ -119,20 +130,8 @@ func (l Layout) compile(fallback unit.Unit) (codec, error) {
 		}
 		*f.s = style{point: f.d.Point || f.d.Pointed, pointed: f.d.Pointed, sign: f.d.Signed, padded: f.d.Padded, gapped: f.d.Gapped, trailing: f.d.Trailing}
 	}
-	switch {
-	case l.Decimals.At == 0:
-		if l.Decimals.Fixed < 0 || l.Decimals.Fixed > 9 {
-			complain("decimals: fixed %d must be between 0 and 9", l.Decimals.Fixed)
-		}
-	case l.Decimals.Fixed != 0:
-		complain("decimals: either fixed or at, not both")
-	default:
-		position("decimals", l.Decimals.At)
-		if k := l.Decimals.Kind; k != "" && k != "digit" && k != "bits" && k != "toledo" {
-			complain("decimals: kind %.20q is not digit, bits or toledo", k)
-		}
-	}
-	if (l.Decimals.At != 0 || l.Decimals.Fixed != 0) && (l.Digits.Point || l.Digits.Pointed) {
+	m.points = l.Decimals.compile(complain, position, span)
+	if (l.Decimals.At != 0 || l.Decimals.Fixed != 0) && (l.Digits.Point || l.Digits.Pointed) && l.Decimals.Kind != decimalsExponent {
 		complain("decimals: digits that carry a point need no decimals")
 	}
 	if l.Twin != (Span{}) {
@@ -148,6 +147,14 @@ func (l Layout) compile(fallback unit.Unit) (codec, error) {
 		}
 		m.bits = append(m.bits, bitTable{b.At, b.Mask, b.Is, words("bits", b.Then), words("bits", b.Else)})
 	}
+	sayable := m.always
+	for _, c := range m.codes {
+		sayable |= c.says()
+	}
+	for _, b := range m.bits {
+		sayable |= b.then | b.orElse
+	}
+	m.tellsKind = sayable&gross != 0 && sayable&net != 0
 	m.units = l.unitTable(complain, span, table)
 	if l.Unit.Fixed != "" {
 		m.unit = unit.Unit(l.Unit.Fixed)
@@ -253,7 +260,85 @@ func (c Code) compile(complain func(string, ...any), position func(string, int),
 	default:
 		t.other = words("codes other", c.Other)
 	}
+	if t.says()&kinds != 0 && t.other&(kinds|outOfRange|reject) == 0 {
+		complain("codes at %d: its texts tell gross from net, and with any other text a net weight would be taken for a gross one; leave out other", c.At)
+	}
 	return t
+}
+
+// says is everything that some text of the field says.
+func (t codeTable) says() (all meaning) {
+	for _, e := range t.entries {
+		all |= e.m
+	}
+	return all | t.other&^reject
+}
+
+// Kinds of decimals.
+const (
+	decimalsDigit    = "digit"
+	decimalsBits     = "bits"
+	decimalsToledo   = "toledo"
+	decimalsExponent = "exponent"
+)
+
+// compile checks what is said about the point and sorts its table.
+func (d Decimals) compile(complain func(string, ...any), position func(string, int), span func(string, Span)) (points []pointCode) {
+	if d.At == 0 {
+		if d.Fixed < 0 || d.Fixed > 9 {
+			complain("decimals: fixed %d must be between 0 and 9", d.Fixed)
+		}
+		if d.To != 0 || d.Mask != 0 || d.Less != 0 || len(d.Is) > 0 || d.Kind != "" {
+			complain("decimals: to, kind, mask, less and is need at, the byte that says it")
+		}
+		return nil
+	}
+	if d.Fixed != 0 {
+		complain("decimals: either fixed or at, not both")
+	}
+	position("decimals", d.At)
+	switch d.Kind {
+	case "", decimalsDigit, decimalsToledo:
+	case decimalsBits:
+		if d.Mask == 0 {
+			complain("decimals: kind bits needs mask, the bits of the byte that are the number")
+		}
+	case decimalsExponent:
+		span("decimals", Span{d.At, d.To})
+	default:
+		complain("decimals: kind %.20q is not digit, bits, toledo or exponent", d.Kind)
+	}
+	if d.Kind != decimalsExponent && d.To != 0 {
+		complain("decimals: to is the last byte of an exponent and needs kind exponent")
+	}
+	if counts := d.Kind == "" || d.Kind == decimalsDigit || d.Kind == decimalsBits; !counts && (d.Less != 0 || len(d.Is) > 0) || d.Less != 0 && len(d.Is) > 0 {
+		complain("decimals: less and is exclude each other and are for the kinds digit and bits")
+	}
+	if d.Less < 0 || d.Less > 9 {
+		complain("decimals: less %d must be between 0 and 9", d.Less)
+	}
+	for _, text := range slices.Sorted(maps.Keys(d.Is)) {
+		n := d.Is[text]
+		code, ok := d.code(text)
+		if !ok {
+			complain("decimals: is %.20q: write the character, or for the kind bits the number under the mask", text)
+		}
+		if n < -9 || n > 9 {
+			complain("decimals: is %.20q: %d digits behind the point must be between -9 and 9", text, n)
+		}
+		points = append(points, pointCode{code, n})
+	}
+	slices.SortFunc(points, func(a, b pointCode) int { return int(a.code) - int(b.code) })
+	return points
+}
+
+// code is the byte, or the number under the mask, that a key of the table stands for.
+func (d Decimals) code(text string) (byte, bool) {
+	if d.Kind != decimalsBits {
+		return (text + "\x00")[0], len(text) == 1
+	}
+	n, err := strconv.ParseUint(text, 0, 8)
+	return byte(n), err == nil && byte(n) <= d.Mask>>bits.TrailingZeros8(d.Mask)
 }
 
 func (l Layout) unitTable(complain func(string, ...any), span func(string, Span), table func(string, map[string]string) []entry) []entry {

@@ -23,8 +23,8 @@ type codec struct {
 	// not complete now will not become so.
 	take func(b []byte, final bool) (n int, v verdict)
 
-	// decode reads a whole frame. False rejects it.
-	decode func(frame []byte, w *device.Weight) bool
+	// decode reads a whole frame, or says which rule it fails.
+	decode func(frame []byte, w *device.Weight) Refusal
 }
 
 // verdict is what take says about the first n bytes.
@@ -33,9 +33,12 @@ type verdict uint8
 const (
 	more  verdict = iota // not decided yet
 	whole                // a frame
-	bad                  // something like a frame, but broken; drop n bytes and search again
 	junk                 // no frame begins here; drop n bytes and search again
+	bad                  // and above: something like a frame, but broken; drop n bytes and search again
 )
+
+// broken is the verdict on something like a frame that fails a rule.
+func broken(r Refusal) verdict { return bad + verdict(r) }
 
 // Stats counts what a Decoder has seen since it was made. No count depends on the pieces in which
 // the bytes arrived.
@@ -51,6 +54,8 @@ type Decoder struct {
 	codec  codec
 	device string
 	stats  Stats
+
+	refused refusedPieces
 
 	raw   [2 * MaxFrame]byte // as it came
 	text  [2 * MaxFrame]byte // masked; used only when the codec masks
@@ -118,6 +123,7 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 			if skip < 0 {
 				skip = len(b)
 			}
+			d.refused.add(badStart, d.raw[pos:pos+skip])
 			d.discard(b[:skip])
 			pos += skip
 			continue
@@ -130,14 +136,16 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 				break
 			}
 			n, v = 1, junk // no frame is that long, or the rest never came
+			d.refused.add(badEnd, d.raw[pos:d.n])
 			if final && !c.hasStart {
-				n, v = len(b), bad
+				n, v = len(b), broken(badEnd)
 			}
 		}
 		switch v {
 		case whole:
 			d.w = device.Weight{Device: d.device}
-			if c.decode(b[:n], &d.w) {
+			refusal := c.decode(b[:n], &d.w)
+			if refusal == accepted {
 				d.w.At = d.at
 				if pos+n <= d.fresh {
 					d.w.At = d.last
@@ -148,14 +156,20 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 				break
 			}
 			d.stats.Bad++
+			d.refused.add(refusal, d.raw[pos:pos+n])
 			if c.hasStart {
 				n = 1 // the true start may lie inside
 			}
 			d.discard(b[:n])
-		case bad:
-			d.stats.Bad++
+		case more, junk:
 			d.discard(b[:n])
 		default:
+			d.stats.Bad++
+			end := pos + n
+			if n == 1 {
+				end = d.n // the search goes on inside, but a person wants to see the whole
+			}
+			d.refused.add(Refusal(v-bad), d.raw[pos:end])
 			d.discard(b[:n])
 		}
 		pos += n

@@ -88,6 +88,10 @@ type Options struct {
 	Address    int    `yaml:"address"`    // of this instrument on a shared line; 0: the dialect's default
 	TareIs     string `yaml:"tare_is"`    // command that reads the tare of a Yaohua indicator, C or D, proven with a known tare
 	Layout     Layout `yaml:"layout"`     // of the dialect "generic"
+
+	// Request is the question that makes an indicator with a layout of its own answer, one of a closed
+	// list: none that zeroes, tares, clears, prints or stores. Empty: it sends by itself.
+	Request Bytes `yaml:"request"`
 }
 
 // Over lays those options of o that keys name over a model's. A layout is laid over as a whole.
@@ -123,6 +127,7 @@ const (
 	optAddress    = "address"
 	optTareIs     = "tare_is"
 	optLayout     = "layout"
+	optRequest    = "request"
 )
 
 func (o Options) set() map[string]bool {
@@ -136,6 +141,7 @@ func (o Options) set() map[string]bool {
 		optDigits:     o.Digits != 0,
 		optAddress:    o.Address != 0,
 		optTareIs:     o.TareIs != "",
+		optRequest:    len(o.Request) > 0,
 		optLayout:     o.Layout.Digits != Digits{} || len(o.Layout.Start)+len(o.Layout.End) > 0,
 	}
 }
@@ -148,6 +154,16 @@ func Find(name string) (Dialect, bool) {
 		}
 	}
 	return Dialect{}, false
+}
+
+// For gives the dialect as an instrument with these options speaks it: a layout is asked only where its
+// file says with what.
+func (d Dialect) For(o Options) Dialect {
+	if len(o.Request) > 0 && slices.Contains(d.options, optRequest) {
+		d.Poll, d.requests = ReadWeight, []Request{ReadWeight}
+		d.encode = func(_ Request, o Options) []byte { return slices.Clone(o.Request) }
+	}
+	return d
 }
 
 // Addressed says whether an indicator of this dialect can be asked among others on its line: only
@@ -210,6 +226,9 @@ func (o Options) checkValues() []error {
 	if o.Digits < 0 || o.Digits > 9 || o.Digits > 0 && o.Digits < 4 {
 		wrong = append(wrong, fmt.Errorf("digits %d: not between 4 and 9", o.Digits))
 	}
+	if len(o.Request) > 0 && !harmless(o.Request) {
+		wrong = append(wrong, fmt.Errorf("request % X: not one of the questions that are known to read only: %s", []byte(o.Request), questionList()))
+	}
 	if o.Address < 0 || o.Address > 99 {
 		wrong = append(wrong, fmt.Errorf("address %d: not between 1 and 99", o.Address))
 	}
@@ -245,9 +264,9 @@ func Dialects() []Dialect {
 		{Name: "yaohua-a12", Makes: "Yaohua A12(E) bench indicators",
 			Cites:      "XK3190-A12(E) manual pp. 12-13",
 			FrameBytes: 15, build: layoutOf(a12Layout)},
-		{Name: "yaohua-ww", Makes: "Yaohua A12+SS, Liden LUW2001 format A; axle pads, floor scales",
+		{Name: "yaohua-ww", Makes: "Yaohua A12+SS, A12(E) of some countries, Liden LUW2001 format A; axle pads, floor scales",
 			Cites:      "Liden LUW2001 manual pp. 16-17",
-			FrameBytes: 15, options: []string{optNoPoint}, build: buildWW},
+			FrameBytes: 15, options: []string{optDigits, optNoPoint}, build: buildWW},
 		{Name: "mt-cont", Makes: "Mettler Toledo continuous; Fairbanks, Cardinal, KERN, Systec, XK8142",
 			Cites:      "Mettler Toledo Wildcat technical manual pp. 40-41; KERN FTC manual; Rockwell 57C428 manual; Cardinal 225 manual p. 126; Fairbanks FB2250 manual",
 			FrameBytes: 18, options: []string{optChecksum, optDummyZeros, optShort, optMask}, build: buildToledo},
@@ -323,7 +342,7 @@ func Dialects() []Dialect {
 			FrameBytes: 64, requests: []Request{Register}, encode: encodeSystec, build: buildSystec},
 		{Name: "generic", Makes: "any indicator whose frame a layout can describe",
 			Cites:      "the maker's manual, named in the device file",
-			FrameBytes: 24, options: []string{optLayout}, build: func(o Options) (codec, error) { return o.Layout.compile(o.Unit) }},
+			FrameBytes: 24, options: []string{optLayout, optRequest}, build: func(o Options) (codec, error) { return o.Layout.compile(o.Unit) }},
 	}
 }
 

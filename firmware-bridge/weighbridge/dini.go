@@ -52,7 +52,7 @@ func diniHeader() map[string]string {
 // Without a configured address lines with and without one are taken; with one, only lines that
 // carry it.
 func diniLines(o Options, live *Layout) (codec, error) {
-	length, plain := 0, func([]byte, *device.Weight) bool { return false }
+	length, plain := 0, func([]byte, *device.Weight) Refusal { return badLength }
 	if live != nil {
 		c, err := live.compile(o.Unit)
 		if err != nil {
@@ -61,16 +61,16 @@ func diniLines(o Options, live *Layout) (codec, error) {
 		length, plain = live.Length, c.decode
 	}
 	end, units := crlf(), usualUnits()
-	decode := func(b []byte, w *device.Weight) bool {
+	decode := func(b []byte, w *device.Weight) Refusal {
 		named := 0
 		if len(b) != length && !diniWord(b) {
 			if len(b) < 3 || !digitsOnly(b[:2]) {
-				return false
+				return badLength
 			}
 			b, named = b[2:], int(b[0]-'0')*10+int(b[1]-'0')
 		}
 		if o.Address != 0 && named != o.Address {
-			return false
+			return badAddress
 		}
 		switch line := b[:len(b)-len(end)]; {
 		case bytes.HasPrefix(line, []byte(diniStored)):
@@ -78,7 +78,10 @@ func diniLines(o Options, live *Layout) (codec, error) {
 		case bytes.HasPrefix(line, []byte(diniError)):
 			return readDiniError(line, o.Unit, w)
 		}
-		return len(b) == length && plain(b, w)
+		if len(b) != length {
+			return badLength
+		}
+		return plain(b, w)
 	}
 	return codec{take: func(b []byte, _ bool) (int, verdict) { return takeLine(b, end) }, decode: decode}, nil
 }
@@ -94,12 +97,12 @@ func diniWord(b []byte) bool {
 }
 
 // readDiniError reads ERR01 to ERR04; the pages that were read do not say what each stands for.
-func readDiniError(line []byte, fallback unit.Unit, w *device.Weight) bool {
+func readDiniError(line []byte, fallback unit.Unit, w *device.Weight) Refusal {
 	if len(line) != 5 || line[3] != '0' || line[4] < '1' || line[4] > '4' {
-		return false
+		return badStatus
 	}
 	w.Unit, w.Range, w.Error = fallback, device.RangeError, string(line)
-	return true
+	return accepted
 }
 
 // Places in the answer to a registered weighing, counted from 0.
@@ -127,25 +130,30 @@ const (
 // no checksum, so what is not documented is not guessed: a status that is not "ST" contradicts an
 // accepted weighing, two units or two numbers of decimals contradict each other, and both reject
 // it. It names no net, and none is computed.
-func readDiniStored(line []byte, units map[string]string, w *device.Weight) bool {
+func readDiniStored(line []byte, units map[string]string, w *device.Weight) Refusal {
 	if bytes.HasSuffix(line, []byte("NO")) {
 		w.Error = "refused: negative or not stable"
-		return len(line) == len(diniStored)+2 || len(line) == storedAlibi+2 && storedCommas(line)
+		if len(line) != len(diniStored)+2 && (len(line) != storedAlibi+2 || !storedCommas(line)) {
+			return badLength
+		}
+		return accepted
 	}
-	if len(line) != storedLength || !storedCommas(line) || string(line[storedStatus:storedStatus+2]) != "ST" ||
-		line[storedScale] < '1' || line[storedScale] > '4' {
-		return false
+	if len(line) != storedLength || !storedCommas(line) {
+		return badLength
+	}
+	if string(line[storedStatus:storedStatus+2]) != "ST" || line[storedScale] < '1' || line[storedScale] > '4' {
+		return badStatus
 	}
 	numbers := style{point: true, sign: true, padded: true}
 	g, okGross := parseNumber(line[storedGross:storedGross+10], numbers)
 	t, okTare := parseNumber(line[storedTare+2:storedTare+12], numbers)
 	if okGross != number || okTare != number || g.Coef < 0 || t.Coef < 0 || g.Scale != t.Scale {
-		return false
+		return badDigits
 	}
 	name, known := units[string(bytes.Trim(line[storedGross+10:storedGross+12], " "))]
 	again, knownAgain := units[string(bytes.Trim(line[storedTare+12:storedTare+14], " "))]
 	if !known || !knownAgain || name != again {
-		return false
+		return badUnit
 	}
 	switch string(line[storedTare : storedTare+2]) {
 	case "PT":
@@ -155,18 +163,18 @@ func readDiniStored(line []byte, units map[string]string, w *device.Weight) bool
 			w.TareKind = device.TareMeasured
 		}
 	default:
-		return false
+		return badStatus
 	}
 	alibi := line[storedAlibi:]
 	if !digitsOnly(alibi[:alibiID]) || alibi[alibiID] != '-' || !digitsOnly(alibi[alibiID+1:]) {
-		return false
+		return badDigits
 	}
 	w.Value, w.HasValue, w.Kind, w.Unit = g, true, device.Gross, unit.Unit(name)
 	w.Gross, w.HasGross = g, true
 	w.Tare, w.HasTare = t, true
 	w.Stable, w.Range = device.Yes, device.RangeOK
 	w.Alibi = string(alibi)
-	return true
+	return accepted
 }
 
 func storedCommas(line []byte) bool {

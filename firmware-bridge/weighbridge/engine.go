@@ -2,6 +2,8 @@ package weighbridge
 
 import (
 	"bytes"
+	"math/bits"
+	"slices"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/unit"
@@ -9,11 +11,13 @@ import (
 
 const lineFeed = 0x0A
 
-// takeLine frames a layout without a start: up to End, and only of a length that is named.
+// takeLine frames a layout without a start: up to End, and only of a length that is named or a message.
 func (m *machine) takeLine(b []byte, _ bool) (int, verdict) {
 	n, v := takeLine(b, m.End)
 	if v == whole && m.Length != 0 && n != m.Length && (m.OrLength == 0 || n != m.OrLength) {
-		v = bad
+		if _, ok := m.message(b[:n]); !ok {
+			v = broken(badLength)
+		}
 	}
 	return n, v
 }
@@ -26,9 +30,9 @@ func (m *machine) takeToNext(b []byte, final bool) (int, verdict) {
 	case next == m.Length, next == 0 && len(b) == m.Length && final:
 		return m.Length, whole
 	case next > 0:
-		return next, bad
+		return next, broken(badLength)
 	case len(b) > m.Length:
-		return 1, bad // too long already; the search goes on at the next start
+		return 1, broken(badLength) // too long already; the search goes on at the next start
 	}
 	return 0, more
 }
@@ -40,7 +44,7 @@ func (m *machine) takeToEnd(b []byte, _ bool) (int, verdict) {
 	}
 	end := bytes.Index(b[len(m.Start):], m.End)
 	if again := bytes.Index(b[len(m.Start):], m.Start); again >= 0 && (end < 0 || again < end) {
-		return len(m.Start) + again, bad // the frame was cut off by another
+		return len(m.Start) + again, broken(badEnd) // the frame was cut off by another
 	}
 	if end < 0 {
 		return 0, more
@@ -60,6 +64,9 @@ func (m *machine) takeFixed(b []byte, _ bool) (int, verdict) {
 	if !bytes.HasPrefix(b, m.Start) {
 		return m.unlikeStart(b)
 	}
+	if n := m.shortMessage(b); n > 0 {
+		return n, whole
+	}
 	if len(b) < m.Length {
 		return 0, more
 	}
@@ -67,7 +74,7 @@ func (m *machine) takeFixed(b []byte, _ bool) (int, verdict) {
 		return m.takeTrailer(b)
 	}
 	if m.OrLength == 0 {
-		return 1, bad
+		return 1, broken(badEnd)
 	}
 	if len(b) < m.OrLength {
 		return 0, more
@@ -75,7 +82,23 @@ func (m *machine) takeFixed(b []byte, _ bool) (int, verdict) {
 	if bytes.HasSuffix(b[:m.OrLength], m.End) {
 		return m.OrLength, whole
 	}
-	return 1, bad
+	return 1, broken(badEnd)
+}
+
+// shortMessage is the length of a message that ends before a frame would; 0 when there is none.
+func (m *machine) shortMessage(b []byte) int {
+	if len(m.messages) == 0 || len(m.End) == 0 {
+		return 0
+	}
+	rest := b[len(m.Start):min(len(b), m.Length)]
+	n := len(m.Start) + bytes.Index(rest, m.End) + len(m.End)
+	if n < len(m.Start)+len(m.End) || n == m.Length {
+		return 0
+	}
+	if _, ok := m.message(b[:n]); !ok {
+		return 0
+	}
+	return n
 }
 
 // takeTrailer takes a checksum behind the end, with or without a line feed before it. A checksum
@@ -92,7 +115,7 @@ func (m *machine) takeTrailer(b []byte) (int, verdict) {
 		return n + 1, whole
 	}
 	if b[n] != lineFeed {
-		return 1, bad
+		return 1, broken(badSum)
 	}
 	if len(b) <= n+1 {
 		return 0, more
@@ -100,7 +123,7 @@ func (m *machine) takeTrailer(b []byte) (int, verdict) {
 	if m.sameSum(b[:n+1], b[n+1]) {
 		return n + 2, whole
 	}
-	return 1, bad
+	return 1, broken(badSum)
 }
 
 func (m *machine) sameSum(b []byte, sum byte) bool {
@@ -111,24 +134,22 @@ func (m *machine) sameSum(b []byte, sum byte) bool {
 	return got == sum
 }
 
-// decode reads a frame that take has found. False rejects it.
-func (m *machine) decode(b []byte, w *device.Weight) bool {
+// decode reads a frame that take has found, or says which rule it fails.
+func (m *machine) decode(b []byte, w *device.Weight) Refusal {
 	w.Unit = m.unit
-	if len(m.messages) > 0 {
-		if e, ok := find(m.messages, bytes.Trim(b[len(m.Start):len(b)-len(m.End)], " ")); ok {
-			e.say(w, 0)
-			return true
-		}
+	if e, ok := m.message(b); ok {
+		e.say(w, 0)
+		return accepted
 	}
 	if m.kind != noChecksum && !m.Checksum.AfterEnd && !m.checksumHolds(b) {
-		return false
+		return badSum
 	}
 	all := m.always
 	for i := range m.codes {
 		c := &m.codes[i]
 		k, ok := at(b, c.at)
 		if !ok || k+c.n > len(b) {
-			return false
+			return badLength
 		}
 		if e, ok := find(c.entries, b[k:k+c.n]); ok {
 			all |= e.m
@@ -146,7 +167,7 @@ func (m *machine) decode(b []byte, w *device.Weight) bool {
 		t := &m.bits[i]
 		k, ok := at(b, t.at)
 		if !ok {
-			return false
+			return badLength
 		}
 		if b[k]&t.mask == t.is {
 			all |= t.then
@@ -157,14 +178,22 @@ func (m *machine) decode(b []byte, w *device.Weight) bool {
 	if len(m.units) > 0 {
 		named, ok := m.namedUnit(b)
 		if !ok && all&outOfRange == 0 {
-			return false
+			return badUnit
 		}
 		all |= named
 	}
 	if all&reject != 0 {
-		return false
+		return badStatus
 	}
 	return m.weigh(b, all, w)
+}
+
+// message finds the text that stands for a whole frame, whatever its length.
+func (m *machine) message(b []byte) (entry, bool) {
+	if len(m.messages) == 0 || len(b) < len(m.Start)+len(m.End) {
+		return entry{}, false
+	}
+	return find(m.messages, bytes.Trim(b[len(m.Start):len(b)-len(m.End)], " "))
 }
 
 func (m *machine) checksumHolds(b []byte) bool {
@@ -203,48 +232,47 @@ func (m *machine) namedUnit(b []byte) (meaning, bool) {
 }
 
 // weigh reads the numbers and applies what the frame says about them.
-func (m *machine) weigh(b []byte, all meaning, w *device.Weight) bool {
+func (m *machine) weigh(b []byte, all meaning, w *device.Weight) Refusal {
 	if all&outOfRange != 0 {
 		if field, ok := m.Digits.in(b); ok && len(m.texts) > 0 {
 			if e, ok := find(m.texts, bytes.Trim(field, " ")); ok {
 				e.say(w, all&^outOfRange) // the words are more exact than the bit
-				return true
+				return accepted
 			}
 		}
 		all.apply(w)
 		noValue(w)
-		return true
+		return accepted
 	}
-	if all&foreignUnit != 0 {
-		// Without its unit the number would be taken for one of the configured unit.
+	if why := m.noWeight(all); why != "" {
 		all.apply(w)
 		noValue(w)
-		w.Error = "the display is in another unit than kg, g, t, lb or oz: switch it on the indicator"
-		return true
+		w.Error = why
+		return accepted
 	}
 	field, ok := m.Digits.in(b)
 	if !ok {
-		return false
+		return badLength
 	}
 	if m.Twin.From != 0 {
 		if twin, ok := m.Twin.in(b); !ok || !bytes.Equal(field, twin) {
-			return false
+			return badTwin
 		}
 	}
 	if m.Sign.At != 0 {
 		k, ok := at(b, m.Sign.At)
 		switch {
 		case !ok:
-			return false
+			return badLength
 		case contains(m.Sign.Minus, b[k]):
 			all |= negative
 		case !contains(m.Sign.Plus, b[k]):
-			return false
+			return badSign
 		}
 	}
-	scale, zeros, ok := m.decimals(b)
+	decimals, ok := m.decimals(b)
 	if !ok {
-		return false
+		return badPoint
 	}
 	d, state := m.Digits.parse(field, m.style)
 	switch state {
@@ -252,48 +280,62 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) bool {
 	case blank:
 		(all | m.blank).apply(w)
 		noValue(w)
-		return true
+		return accepted
 	case dashes:
 		if e, ok := find(m.texts, bytes.Trim(field, " ")); ok {
 			e.say(w, all)
-			return true
+			return accepted
 		}
 		(all&^inRange | m.dashes).apply(w)
 		noValue(w)
-		return true
+		return accepted
 	default:
 		e, ok := find(m.texts, bytes.Trim(field, " "))
-		if ok {
-			e.say(w, all)
+		if !ok {
+			return badDigits
 		}
-		return ok
+		e.say(w, all)
+		return accepted
 	}
 	if all&negative != 0 {
 		d.Coef = -d.Coef
 	}
-	if w.Value, ok = scaled(d, scale, zeros); !ok {
-		return false
+	if w.Value, ok = m.scaled(d, decimals); !ok {
+		return badPoint
 	}
 	w.HasValue = true
 	all.apply(w)
 	if m.Tare.From != 0 {
-		if w.Tare, w.HasTare, ok = m.beside(b, &m.Tare, m.tareStyle, scale, zeros); !ok {
-			return false
+		if w.Tare, w.HasTare, ok = m.beside(b, &m.Tare, m.tareStyle, decimals); !ok {
+			return badDigits
 		}
 		if w.TareKind == device.TareMeasured && w.Tare.Coef == 0 {
 			w.TareKind = device.TareUnknown // the place of a tare, without one
 		}
 	}
 	if m.Gross.From != 0 {
-		if w.Gross, w.HasGross, ok = m.beside(b, &m.Gross, m.grossStyle, scale, zeros); !ok {
-			return false
+		if w.Gross, w.HasGross, ok = m.beside(b, &m.Gross, m.grossStyle, decimals); !ok {
+			return badDigits
 		}
 	}
-	return true
+	return accepted
+}
+
+// noWeight says why no weight can be made of the digits, however good they are; empty when one can.
+func (m *machine) noWeight(all meaning) string {
+	switch kind := all & kinds; {
+	case all&foreignUnit != 0: // without its unit the number would be taken for one of the configured unit
+		return "the display is in another unit than kg, g, t, lb or oz: switch it on the indicator"
+	case kind&(kind-1) != 0:
+		return "gross, net or tare: the frame says more than one of them at once"
+	case kind == 0 && m.tellsKind:
+		return "gross or net: the frame says neither, where its format tells them apart"
+	}
+	return ""
 }
 
 // beside reads a second number. A blank one is absent.
-func (m *machine) beside(b []byte, f *Digits, s style, scale, zeros int) (d unit.Decimal, has, ok bool) {
+func (m *machine) beside(b []byte, f *Digits, s style, decimals int) (d unit.Decimal, has, ok bool) {
 	field, ok := f.in(b)
 	if !ok {
 		return d, false, false
@@ -305,7 +347,7 @@ func (m *machine) beside(b []byte, f *Digits, s style, scale, zeros int) (d unit
 	if state != number {
 		return d, false, false
 	}
-	d, ok = scaled(d, scale, zeros)
+	d, ok = m.scaled(d, decimals)
 	return d, ok, ok
 }
 
@@ -332,45 +374,71 @@ func (f *Digits) parse(field []byte, s style) (unit.Decimal, outcome) {
 	return parseNumber(field, s)
 }
 
-// decimals says how many digits are behind the point and how many zeros are shown but not sent.
-func (m *machine) decimals(b []byte) (scale, zeros int, ok bool) {
+// decimals says how many digits are behind the point; below zero, how many zeros are shown but not sent.
+func (m *machine) decimals(b []byte) (int, bool) {
 	d := &m.Decimals
 	if d.At == 0 {
-		return d.Fixed, 0, true
+		return d.Fixed, true
 	}
 	k, ok := at(b, d.At)
 	if !ok {
-		return 0, 0, false
+		return 0, false
 	}
 	switch d.Kind {
-	case "toledo":
+	case decimalsToledo:
 		// Code 0 shows XXXX00, 1 XXXXX0, 2 XXXXXX, 3 XXXXX.X and so on to 7.
-		code := int(b[k] & 7)
-		if code < 2 && d.MultiplyDummyZeros {
-			zeros = 2 - code
+		n := int(b[k]&7) - 2
+		if n < 0 && !d.MultiplyDummyZeros {
+			n = 0
 		}
-		return max(0, code-2), zeros, true
-	case "bits":
-		return int(b[k] & d.Mask), 0, true
+		return n, true
+	case decimalsExponent:
+		field, ok := Span{d.At, d.To}.in(b)
+		if !ok {
+			return 0, false
+		}
+		e, state := parseNumber(field, style{sign: true, padded: true})
+		return -int(e.Coef), state == number && e.Coef >= -mostDigits && e.Coef <= mostDigits
 	}
-	if b[k] < '0' || b[k] > '4' {
-		return 0, 0, false
+	code := b[k]
+	if d.Kind == decimalsBits {
+		code = code & d.Mask >> bits.TrailingZeros8(d.Mask)
 	}
-	return int(b[k] - '0'), 0, true
+	if len(m.points) > 0 {
+		i := slices.IndexFunc(m.points, func(p pointCode) bool { return p.code == code })
+		if i < 0 {
+			return 0, false
+		}
+		return m.points[i].decimals, true
+	}
+	n := int(code) - d.Less
+	if d.Kind != decimalsBits {
+		if n -= '0'; n > 4 {
+			return 0, false
+		}
+	}
+	return n, n >= 0
 }
 
-// scaled sets the point and adds the zeros that were not sent.
-func scaled(d unit.Decimal, scale, zeros int) (unit.Decimal, bool) {
-	for range zeros {
+// scaled sets the point, or adds the zeros that were not sent.
+func (m *machine) scaled(d unit.Decimal, decimals int) (unit.Decimal, bool) {
+	if decimals != 0 && d.Scale != 0 {
+		if m.Decimals.Kind != decimalsExponent {
+			return d, false // digits that already have a point may not get another
+		}
+		decimals += int(d.Scale)
+		d.Scale = 0
+	}
+	for ; decimals < 0; decimals++ {
 		if d.Coef > 1e16 || d.Coef < -1e16 {
 			return d, false
 		}
 		d.Coef *= 10
 	}
-	if scale == 0 {
+	if decimals == 0 {
 		return d, true
 	}
-	return withScale(d, scale)
+	return withScale(d, decimals)
 }
 
 func contains(set string, c byte) bool {

@@ -8,15 +8,23 @@ func Deaf(d Dialect) Dialect {
 	build := d.build
 	d.build = func(o Options) (codec, error) {
 		c, err := build(o)
-		c.decode = func(b []byte, w *device.Weight) bool {
+		c.decode = func(b []byte, w *device.Weight) Refusal {
 			for o.Address = 1; o.Address <= 26; o.Address++ {
-				if other, err := build(o); err == nil && other.decode(b, w) {
-					return true
+				if other, err := build(o); err == nil && other.decode(b, w) == accepted {
+					return accepted
 				}
 			}
-			return false
+			return badAddress
 		}
 		return c, err
 	}
 	return d
+}
+
+// Questions are the bytes of the closed list.
+func Questions() (all []string) {
+	for _, q := range questions() {
+		all = append(all, q.bytes)
+	}
+	return all
 }

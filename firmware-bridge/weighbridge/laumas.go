@@ -55,7 +55,7 @@ func buildLaumas(o Options) (codec, error) {
 	m := &machine{Layout: Layout{Start: Bytes{'&'}, End: Bytes{'\r'}}}
 	take := func(b []byte, final bool) (int, verdict) {
 		if len(b) > 1 && b[1] == '&' { // the second mark is not a new frame
-			if n, v := m.takeToEnd(b[1:], final); v == whole || v == bad {
+			if n, v := m.takeToEnd(b[1:], final); v == whole || v >= bad {
 				return n + 1, v
 			}
 			return 0, more
@@ -63,29 +63,29 @@ func buildLaumas(o Options) (codec, error) {
 		return m.takeToEnd(b, final)
 	}
 	texts := laumasTexts()
-	decode := func(b []byte, w *device.Weight) bool {
+	decode := func(b []byte, w *device.Weight) Refusal {
 		w.Unit = o.Unit
 		body := bytes.TrimLeft(b[:len(b)-1], "&")
 		slash := len(body) - 3
 		if slash < 0 || body[slash] != '\\' {
-			return false
+			return badLength
 		}
 		sum, ok := hexPair(body[slash+1], body[slash+2])
 		if body = body[:slash]; !ok || sum != xorSum.of(body) || len(body) < 3 {
-			return false
+			return badSum
 		}
 		if !digitsOnly(body[:2]) || int(body[0]-'0')*10+int(body[1]-'0') != address {
-			return false
+			return badAddress
 		}
 		switch body = body[2:]; {
 		case len(body) == 1 && body[0] == '?':
 			w.Error = "refused"
-			return true
+			return accepted
 		case len(body) == 1 && body[0] == '#':
 			w.Error = "not executable"
-			return true
+			return accepted
 		case len(body) != 7:
-			return false
+			return badLength
 		}
 		switch body[6] {
 		case 't':
@@ -93,25 +93,26 @@ func buildLaumas(o Options) (codec, error) {
 		case 'n':
 			w.Kind = device.Net
 		default:
-			return false
+			return badStatus
 		}
 		field := body[:6]
 		switch d, state := parseNumber(field, style{sign: true, padded: true}); state {
 		case number:
 			w.Value, w.HasValue = d, true
-			return true
+			return accepted
 		case blank, dashes:
-			return true
+			return accepted
 		}
 		text := string(bytes.Trim(field, " "))
-		word, ok := texts[text]
-		switch word {
+		switch texts[text] {
 		case "over":
 			w.Range = device.Over
 		case "error":
 			w.Range, w.Error = device.RangeError, text
+		default:
+			return badDigits
 		}
-		return ok
+		return accepted
 	}
 	return codec{start: '&', hasStart: true, take: take, decode: decode}, nil
 }

@@ -35,7 +35,7 @@ type Layout struct {
 	Bits     []Bit             `yaml:"bits"`
 	Unit     UnitField         `yaml:"unit"`
 	Texts    map[string]string `yaml:"texts"`      // what stands for digits, without blanks → meaning
-	Messages map[string]string `yaml:"messages"`   // what stands for a whole frame, without blanks → meaning
+	Messages map[string]string `yaml:"messages"`   // what stands for a whole frame of any length, without blanks → meaning
 	BlankIs  string            `yaml:"blank_is"`   // meaning of a weight field of blanks; nothing if empty
 	DashesIs string            `yaml:"dashes_are"` // meaning of a weight field of dashes; nothing if empty
 }
@@ -70,7 +70,7 @@ type Span struct {
 type Digits struct {
 	Span     `yaml:",inline"`
 	Reversed bool `yaml:"reversed"` // least significant character first
-	BCD      bool `yaml:"bcd"`      // two packed digits a byte
+	BCD      bool `yaml:"bcd"`      // two packed digits a byte, any number of bytes
 	Point    bool `yaml:"point"`    // may contain a point
 	Pointed  bool `yaml:"pointed"`  // must contain a point: without it a lost point would multiply the weight
 	Signed   bool `yaml:"signed"`   // may begin with '+' or '-'
@@ -84,8 +84,14 @@ type Digits struct {
 type Decimals struct {
 	Fixed int    `yaml:"fixed"` // digits behind the point, in every frame
 	At    int    `yaml:"at"`    // byte that says so; excludes Fixed
-	Kind  string `yaml:"kind"`  // digit ('0' to '4'), bits (a number under Mask) or toledo; digit if empty
+	To    int    `yaml:"to"`    // of the kind exponent: its last byte
+	Kind  string `yaml:"kind"`  // digit ('0' to '4'), bits (a number under Mask), toledo, or exponent (a power of ten with its sign: "-2" is two digits behind the point); digit if empty
 	Mask  uint8  `yaml:"mask"`  // of the kind bits: those of the byte that are the number
+	Less  int    `yaml:"less"`  // taken off the number: 1 where it is 1 without a point
+
+	// Is is a table in place of the number: its character, or of the kind bits the number under Mask →
+	// digits behind the point; below zero, zeros that are shown but not sent. What is not in it is refused.
+	Is map[string]int `yaml:"is"`
 
 	// MultiplyDummyZeros takes Toledo's codes XXXX00 and XXXXX0 as zeros that are shown but not
 	// sent. Sources differ, so it is off until a known weight has shown it.
@@ -93,7 +99,7 @@ type Decimals struct {
 }
 
 // Code is a field whose text is one of a few. A text that is not listed rejects the frame, unless
-// Other says what it means.
+// Other says what it means. Where texts say gross or net, Other must too, or be out of range.
 type Code struct {
 	At    int               `yaml:"at"`    // first byte
 	Is    map[string]string `yaml:"is"`    // text, all of one length → meaning

@@ -2,11 +2,13 @@ package weighbridge_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/weighbridge"
 )
 
@@ -162,5 +164,134 @@ func TestLayoutMistakesAreNamedTogether(t *testing.T) {
 		if err := dialect(t, "generic").Check(weighbridge.Options{Layout: l}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %q", err, name)
 		}
+	}
+}
+
+// Where the point stands is written in many ways; each reads the same 123456.
+func TestDecimalsOfALayout(t *testing.T) {
+	read := func(d weighbridge.Decimals, frame string) string {
+		l := weighbridge.Layout{End: weighbridge.Bytes("\r"), Decimals: d, Digits: weighbridge.Digits{Span: weighbridge.Span{From: 1, To: 6}, Point: d.Kind == "exponent"}}
+		got, _ := decode(t, "generic", weighbridge.Options{Layout: l}, []byte(frame+"\r"))
+		if len(got) != 1 {
+			return "refused"
+		}
+		return got[0].Value.String()
+	}
+	digit := weighbridge.Decimals{At: 7}
+	less := weighbridge.Decimals{At: 7, Less: 1}
+	low := weighbridge.Decimals{At: 7, Kind: "bits", Mask: 0x07, Less: 1}
+	high := weighbridge.Decimals{At: 7, Kind: "bits", Mask: 0x38}
+	letters := weighbridge.Decimals{At: 7, Is: map[string]int{"A": 0, "B": 2, "x": -1}}
+	codes := weighbridge.Decimals{At: 7, Kind: "bits", Mask: 0x38, Is: map[string]int{"1": 3, "0x07": -2}}
+	exponent := weighbridge.Decimals{At: 7, To: 8, Kind: "exponent"}
+	for _, test := range []struct {
+		how         weighbridge.Decimals
+		frame, want string
+	}{
+		{digit, "1234562", "1234.56"}, {digit, "1234565", "refused"},
+		{less, "1234561", "123456"}, {less, "1234563", "1234.56"}, {less, "1234560", "refused"},
+		{low, "123456\x44", "123.456"}, {low, "123456\x41", "123456"}, {low, "123456\x40", "refused"},
+		{high, "123456\x10", "1234.56"}, {high, "123456\x17", "1234.56"},
+		{letters, "123456A", "123456"}, {letters, "123456B", "1234.56"}, {letters, "123456x", "1234560"}, {letters, "123456C", "refused"},
+		{codes, "123456\x08", "123.456"}, {codes, "123456\x38", "12345600"}, {codes, "123456\x10", "refused"},
+		{exponent, "123456-2", "1234.56"}, {exponent, "123456+1", "1234560"}, {exponent, "123456 0", "123456"},
+		{exponent, "1.2340+4", "12340"}, {exponent, "1.2340-1", "0.12340"}, {exponent, "123456-x", "refused"}, {exponent, "123456--", "refused"},
+	} {
+		if got := read(test.how, test.frame); got != test.want {
+			t.Errorf("%+v: %q reads %s, want %s", test.how, test.frame, got, test.want)
+		}
+	}
+	for want, d := range map[string]weighbridge.Decimals{
+		"exclude each other":    {At: 7, Less: 1, Is: map[string]int{"1": 1}},
+		"needs mask":            {At: 7, Kind: "bits"},
+		"write the character":   {At: 7, Is: map[string]int{"10": 1}},
+		"between -9 and 9":      {At: 7, Is: map[string]int{"1": 10}},
+		"under the mask":        {At: 7, Kind: "bits", Mask: 0x07, Is: map[string]int{"8": 1}},
+		"need at":               {Less: 1},
+		"needs kind exponent":   {At: 6, To: 7},
+		"position 0 is outside": {At: 7, Kind: "exponent"},
+	} {
+		l := weighbridge.Layout{End: weighbridge.Bytes("\r"), Decimals: d, Digits: weighbridge.Digits{Span: weighbridge.Span{From: 1, To: 6}}}
+		if err := dialect(t, "generic").Check(weighbridge.Options{Layout: l}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", d, err, want)
+		}
+	}
+}
+
+// Packed digits of any width, in either order.
+func TestPackedDigitsOfAnyWidth(t *testing.T) {
+	for width := 2; width <= 24; width++ {
+		for _, reversed := range []bool{false, true} {
+			l := weighbridge.Layout{Start: weighbridge.Bytes{0xFF}, End: weighbridge.Bytes{0xFE}, Length: width + 2,
+				Digits: weighbridge.Digits{Span: weighbridge.Span{From: 2, To: -2}, BCD: true, Reversed: reversed}}
+			field := make([]byte, width)
+			field[width-2], field[width-1] = 0x12, 0x34
+			if reversed {
+				slices.Reverse(field)
+			}
+			frame := append(append([]byte{0xFF}, field...), 0xFE)
+			got, _ := decode(t, "generic", weighbridge.Options{Layout: l}, frame)
+			if len(got) != 1 || got[0].Value.String() != "1234" {
+				t.Errorf("%d bytes, reversed %v: %+v", width, reversed, got)
+			}
+			if field[0], field[width-1] = 0x12, 0x12; width <= 9 {
+				continue
+			}
+			if got, _ := decode(t, "generic", weighbridge.Options{Layout: l}, append(append([]byte{0xFF}, field...), 0xFE)); len(got) != 0 {
+				t.Errorf("%d digits were taken: %+v", 2*width, got)
+			}
+		}
+	}
+}
+
+// A message that stands for a whole frame has a length of its own, with and without a start.
+func TestAMessageIsShorterThanAFrame(t *testing.T) {
+	digits := weighbridge.Digits{Span: weighbridge.Span{From: 2, To: 7}}
+	said := map[string]string{"OL": "over", "-OL": "under"}
+	for name, l := range map[string]weighbridge.Layout{
+		"line":  {End: weighbridge.Bytes("\r\n"), Length: 9, Digits: digits, Messages: said},
+		"start": {Start: weighbridge.Bytes{2}, End: weighbridge.Bytes("\r\n"), Length: 9, Digits: digits, Messages: said},
+	} {
+		begin := map[string]string{"line": "+", "start": "\x02"}[name]
+		of := strings.TrimPrefix(begin, "+")
+		got, stats := decode(t, "generic", weighbridge.Options{Layout: l}, []byte(begin+"012340\r\n"+of+"OL\r\n"+of+"-OL\r\n"+of+"XL\r\n"+begin+"012360\r\n"))
+		var ranges []device.Range
+		for _, w := range got {
+			ranges = append(ranges, w.Range)
+		}
+		if !slices.Equal(ranges, []device.Range{"", device.Over, device.Under, ""}) || got[1].HasValue || stats.Bad == 0 && name == "line" {
+			t.Errorf("%s: %q, %+v", name, ranges, stats)
+		}
+	}
+	got, _ := decode(t, "and18", weighbridge.Options{}, []byte("ST,GS,+00679.4Kg\r\nOL\r\n"))
+	if len(got) != 2 || got[0].Value.String() != "679.4" || got[1].Range != device.Over || got[1].HasValue {
+		t.Errorf("and18: %+v", got)
+	}
+}
+
+// What is asked of an indicator with a layout of its own is one of a closed list, and the same bytes.
+func TestALayoutIsAskedByAClosedList(t *testing.T) {
+	d := dialect(t, "generic")
+	o := weighbridge.Options{Layout: comma(), Request: weighbridge.Bytes("RW\r\n")}
+	asked := d.For(o)
+	frame, err := asked.Encode(asked.Poll, o)
+	if err != nil || string(frame) != "RW\r\n" || asked.Poll == "" {
+		t.Errorf("%q, %v", frame, err)
+	}
+	if d.For(weighbridge.Options{Layout: comma()}).Poll != "" {
+		t.Error("a layout without a request is asked")
+	}
+	for _, request := range []string{"T", "Z", "T\r\n", "MZ\r\n", "TARE\r\n", "\x02AE04\x03", "C", "P", "RW", "rw\r\n", "RT\r\n", "\x02A071\x03", "01 06 00 00"} {
+		if err := d.Check(weighbridge.Options{Layout: comma(), Request: weighbridge.Bytes(request)}); err == nil || !strings.Contains(err.Error(), "52 57 0D 0A") {
+			t.Errorf("%q: %v", request, err)
+		}
+	}
+	for _, q := range weighbridge.Questions() {
+		if strings.ContainsAny(q, "TtZzCcPp") {
+			t.Errorf("%q could tare, zero, clear or print", q)
+		}
+	}
+	if err := dialect(t, "and18").Check(weighbridge.Options{Request: weighbridge.Bytes("W")}); err == nil {
+		t.Error("a dialect takes a request")
 	}
 }

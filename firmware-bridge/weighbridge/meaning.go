@@ -77,8 +77,11 @@ func parseMeaning(text string) (meaning, error) {
 // outOfRange are the meanings under which the digits say nothing.
 const outOfRange = over | under | overOrUnder | faulty | expanded
 
+// kinds are the meanings that say which weight the digits are. A frame that says two of them is no weight.
+const kinds = gross | net | tare
+
 // apply writes the statements into w. Where two contradict each other the careful one holds:
-// unstable beats stable, an error beats ok, gross and net together are neither.
+// unstable beats stable, an error beats ok.
 func (m meaning) apply(w *device.Weight) {
 	switch {
 	case m&unstable != 0:
@@ -98,7 +101,7 @@ func (m meaning) apply(w *device.Weight) {
 	case m&inRange != 0:
 		w.Range = device.RangeOK
 	}
-	switch m & (gross | net | tare) {
+	switch m & kinds {
 	case gross:
 		w.Kind = device.Gross
 	case net:

@@ -103,6 +103,7 @@ func textual(field []byte) outcome {
 // parseBCD reads packed decimal bytes, most significant first.
 func parseBCD(field []byte) (unit.Decimal, outcome) {
 	var d unit.Decimal
+	field = bytes.TrimLeft(field, "\x00") // however wide the field, the number has to fit
 	if len(field)*2 > mostDigits {
 		return d, unreadable
 	}

@@ -3,6 +3,7 @@ package weighbridge
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Request is something that an indicator may be asked. All of them read; Register makes a legal
@@ -105,4 +106,52 @@ func encodeLaumas(r Request, o Options) []byte {
 	}
 	frame := append(fmt.Appendf(nil, "$%02d", max(1, o.Address)), what)
 	return append(appendHex(frame, xorSum.of(frame[1:])), '\r')
+}
+
+// question is bytes with which some maker's indicators are asked for the weight.
+type question struct {
+	bytes string
+	cites string
+}
+
+// questions are all that an indicator with a layout of its own may be asked. Each reads the display and does
+// nothing else on the indicators of its source. None prints either: a printing is stored by some.
+func questions() []question {
+	all := []question{
+		{"W", "Toledo 8217; Mettler Toledo DIVA manual p. 45"},
+		{"R", "Yaohua A12+SS: read; Selleton SL-7515 manual p. 12"},
+		{"S\r\n", "MT-SICS: the weight when it is stable; METTLER AL-IC balance manual"},
+		{"SI\r\n", "MT-SICS: the weight at once; METTLER AL-IC balance manual"},
+		{"RW\r\n", "A&D AD-4402 manual: the displayed weight"},
+		{"RG\r\n", "A&D AD-4402 manual: the gross weight"},
+		{"RN\r\n", "A&D AD-4402 manual: the net weight"},
+		{"READ\r\n", "Dini Argeo DGT4X manual pp. 11-58"},
+		{"\nW\r", "SMA SCP-0499"},
+	}
+	for address := 1; address <= 26; address++ {
+		ask := encodeYaohua(ReadGross, Options{Address: address})
+		if strings.ContainsAny(string(ask), actingLetters) {
+			continue
+		}
+		all = append(all, question{string(ask), fmt.Sprintf("XK3190-A9+ manual p. 11: gross of address %d", address)})
+	}
+	return all
+}
+
+// actingLetters make some indicator tare, zero, clear or print, whatever they stand for elsewhere.
+const actingLetters = "TtZzCcPp"
+
+func harmless(request []byte) bool {
+	return slices.ContainsFunc(questions(), func(q question) bool { return q.bytes == string(request) })
+}
+
+// questionList names them for a message; those that differ by their address alone are named once.
+func questionList() string {
+	var all []string
+	for _, q := range questions() {
+		if !strings.HasPrefix(q.bytes, "\x02") {
+			all = append(all, fmt.Sprintf("% X (%q)", q.bytes, q.bytes))
+		}
+	}
+	return strings.Join(all, ", ") + ", or 02 41 42 30 33 03 (XK3190, address 1; others likewise)"
 }

@@ -66,7 +66,7 @@ func TestSettingsCoverEveryOption(t *testing.T) {
 		counts[d.Name] = len(settings(t, d.Name, first))
 	}
 	for name, want := range map[string]int{
-		"yaohua-tf0": 6, "yaohua-eq-rev": 6 * 4, "yaohua-cmd": 6 * 6 * 3, "yaohua-ww": 6 * 2, "mt-cont": 6 * 5 * 3 * 2 * 3,
+		"yaohua-tf0": 6, "yaohua-eq-rev": 6 * 4, "yaohua-cmd": 6 * 6 * 3, "yaohua-ww": 6 * 7 * 2, "mt-cont": 6 * 5 * 3 * 2 * 3,
 		"flintec-cont": 6 * 5 * 3 * 3, "flintec-fast": 6 * 7 * 2, "wi120": 6 * 4 * 2, "toledo8217": 6 * 7 * 3 * 2, "and18": 6 * 3,
 		"dini-pid": 6 * 7, "laumas-ascii": 6 * 7, "generic": 6,
 	} {
@@ -137,7 +137,7 @@ func edited(l weighbridge.Layout, field, v byte) weighbridge.Layout {
 		return pick("", "gross", "net stable ok", "over", "unstable", "error", "zero", "kg", "preset-tare", "reject", "negative", "expanded", "foreign-unit")
 	}
 	text := string([]byte{v})
-	switch field % 29 {
+	switch field % 32 {
 	case 0:
 		l.Mask = []uint8{0, 0x7F, 0xFF}[v%3]
 	case 1:
@@ -184,7 +184,7 @@ func edited(l weighbridge.Layout, field, v byte) weighbridge.Layout {
 	case 19:
 		l.Decimals.At = position
 	case 20:
-		l.Decimals.Kind, l.Decimals.Mask, l.Decimals.MultiplyDummyZeros = pick("", "digit", "bits", "toledo"), v, bit(4)
+		l.Decimals.Kind, l.Decimals.Mask, l.Decimals.MultiplyDummyZeros = pick("", "digit", "bits", "toledo", "exponent"), v, bit(4)
 	case 21:
 		l.Tare = weighbridge.Digits{Span: weighbridge.Span{From: position, To: position + 3}, Padded: true, Point: bit(6)}
 	case 22:
@@ -203,6 +203,12 @@ func edited(l weighbridge.Layout, field, v byte) weighbridge.Layout {
 			l.Texts = map[string]string{}
 		}
 		l.Texts[text] = words()
+	case 29:
+		l.Decimals.To = position
+	case 30:
+		l.Decimals.Less = int(v % 10)
+	case 31:
+		l.Decimals.Is = map[string]int{pick("0", "1", "7", ".", text): int(int8(v)) % 10}
 	case 28:
 		l.BlankIs, l.DashesIs, l.Means = words(), pick("", "over", "under"), pick("", "gross", "unstable")
 		l.Messages = map[string]string{text + "1": words()}

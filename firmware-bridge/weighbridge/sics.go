@@ -14,7 +14,7 @@ func buildSICS(o Options) (codec, error) {
 	end, units := crlf(), usualUnits()
 	return codec{
 		take: func(b []byte, _ bool) (int, verdict) { return takeLine(b, end) },
-		decode: func(b []byte, w *device.Weight) bool {
+		decode: func(b []byte, w *device.Weight) Refusal {
 			return readSICS(b[:len(b)-len(end)], o.Unit, units, w)
 		},
 	}, nil
@@ -26,22 +26,22 @@ const slowSICS = 2 * time.Second
 
 const sicsUnitAt = 15 // behind "S S ", 10 characters and a blank
 
-func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *device.Weight) bool {
+func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *device.Weight) Refusal {
 	w.Unit = fallback
 	if said, ok := sicsError(line); ok {
 		w.Error = said
-		return true
+		return accepted
 	}
 	switch string(line) {
 	case "S +":
 		w.Range = device.Over
-		return true
+		return accepted
 	case "S -":
 		w.Range = device.Under
-		return true
+		return accepted
 	}
 	if len(line) <= sicsUnitAt || line[0] != 'S' || line[1] != ' ' || line[3] != ' ' || line[sicsUnitAt-1] != ' ' {
-		return false
+		return badLength
 	}
 	switch line[2] {
 	case 'S':
@@ -49,19 +49,22 @@ func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *devic
 	case 'D':
 		w.Stable = device.No
 	default:
-		return false
+		return badStatus
 	}
 	d, state := parseNumber(line[4:14], style{point: true, sign: true, padded: true})
 	name, known := units[string(bytes.TrimRight(line[sicsUnitAt:], " "))]
-	if state == unreadable || !known {
-		return false
+	switch {
+	case state == unreadable:
+		return badDigits
+	case !known:
+		return badUnit
 	}
 	if state != number { // blanks or dashes
 		w.Unit = unit.Unit(name)
-		return true
+		return accepted
 	}
 	w.Value, w.HasValue, w.Unit, w.Range = d, true, unit.Unit(name), device.RangeOK
-	return true
+	return accepted
 }
 
 func sicsError(line []byte) (string, bool) {

@@ -25,7 +25,7 @@ func buildSystec(o Options) (codec, error) {
 			if again >= systecShortest {
 				return again, whole
 			}
-			return again, bad
+			return again, broken(badLength)
 		}
 		switch {
 		case end >= 0:
@@ -37,43 +37,46 @@ func buildSystec(o Options) (codec, error) {
 	}
 	units := usualUnits()
 	return codec{start: '<', hasStart: true, between: crlf(), take: take,
-		decode: func(b []byte, w *device.Weight) bool { return readSystec(b[1:], o.Unit, units, w) }}, nil
+		decode: func(b []byte, w *device.Weight) Refusal { return readSystec(b[1:], o.Unit, units, w) }}, nil
 }
 
 const systecShortest = 1 + 50 // '<' and all fields up to the tare code
 
-func readSystec(b []byte, fallback unit.Unit, units map[string]string, w *device.Weight) bool {
+func readSystec(b []byte, fallback unit.Unit, units map[string]string, w *device.Weight) Refusal {
 	if len(b) < 2 || !digitsOnly(b[:2]) {
-		return false
+		return badStatus
 	}
 	if code := string(b[:2]); code != "00" {
 		w.Error = "error " + code // refused: not stable, negative, printer, …
-		return true
+		return accepted
 	}
-	if len(b) < 50 || !digitsOnly(b[2:4]) || !dateAndTime(b[4:17]) {
-		return false
+	if len(b) < 50 || !dateAndTime(b[4:17]) {
+		return badLength
+	}
+	if string(b[2:4]) != "00" {
+		return badStatus // what other states of the scale mean was not found, and one of them is motion
 	}
 	ident, okIdent := parseNumber(b[17:21], style{padded: true})
 	g, okGross := parseNumber(b[22:30], style{point: true, padded: true, sign: true})
 	t, okTare := parseNumber(b[30:38], style{point: true, padded: true, sign: true})
 	n, okNet := parseNumber(b[38:46], style{point: true, padded: true, sign: true})
 	if okIdent != number || okGross != number || okTare != number || okNet != number || !digitsOnly(b[21:22]) {
-		return false
+		return badDigits
 	}
 	if g.Coef < 0 || t.Coef < 0 {
-		return false // it refuses to register a negative load
+		return badSign // it refuses to register a negative load
 	}
 	minus := t
 	minus.Coef = -minus.Coef
 	if sum, err := g.Plus(minus); err != nil || sum.Scale != n.Scale || sum.Coef != n.Coef {
-		return false
+		return badTwin
 	}
 	name := string(bytes.Trim(b[46:48], " "))
 	w.Unit = fallback
 	if name != "" {
 		known, ok := units[name]
 		if !ok {
-			return false
+			return badUnit
 		}
 		w.Unit = unit.Unit(known)
 	}
@@ -85,7 +88,7 @@ func readSystec(b []byte, fallback unit.Unit, units map[string]string, w *device
 	w.Tare, w.HasTare = t, true
 	w.Stable, w.Range = device.Yes, device.RangeOK
 	w.Alibi = strings.Join([]string{string(b[4:12]), string(b[21:22]), ident.String()}, "/")
-	return true
+	return accepted
 }
 
 func digitsOnly(b []byte) bool {

@@ -108,12 +108,15 @@ func build8217(o Options) (codec, error) {
 		o.Mask = 0x7F
 	}
 	m := &machine{Layout: Layout{Start: Bytes{stx}, End: Bytes{'\r'}}}
-	decode := func(b []byte, w *device.Weight) bool {
+	decode := func(b []byte, w *device.Weight) Refusal {
 		w.Unit = o.Unit
 		body := b[1 : len(b)-1]
 		if len(body) == 2 && body[0] == '?' {
 			status8217(body[1]).apply(w)
-			return body[1]&0x40 != 0 // set in every status
+			if body[1]&0x40 == 0 { // set in every status
+				return badStatus
+			}
+			return accepted
 		}
 		if len(body) > 0 && body[len(body)-1] == 'N' {
 			w.Kind, body = device.Net, body[:len(body)-1]
@@ -121,10 +124,10 @@ func build8217(o Options) (codec, error) {
 		digits := Digits{Count: n}
 		d, state := digits.parse(body, style{point: !o.NoPoint, pointed: !o.NoPoint})
 		if state != number {
-			return false
+			return badDigits
 		}
 		w.Value, w.HasValue, w.Stable, w.Range = d, true, device.Yes, device.RangeOK
-		return true
+		return accepted
 	}
 	return codec{mask: o.Mask, start: stx, hasStart: true, take: m.takeToEnd, decode: decode}, nil
 }

@@ -30,14 +30,14 @@ func buildTF0(o Options) (codec, error) {
 		case len(b) < 12:
 			return 0, more
 		case b[11] != etx:
-			return 1, bad
+			return 1, broken(badEnd)
 		}
 		return 12, whole
 	}
-	return codec{start: stx, hasStart: true, take: take, decode: func(b []byte, w *device.Weight) bool {
+	return codec{start: stx, hasStart: true, take: take, decode: func(b []byte, w *device.Weight) Refusal {
 		sum, ok := nibblePair(b[9], b[10])
 		if !ok || sum != xorSum.of(b[1:9]) {
-			return false
+			return badSum
 		}
 		w.Unit = o.Unit
 		return signedSix(b[1:9], w)
@@ -46,24 +46,27 @@ func buildTF0(o Options) (codec, error) {
 
 // signedSix reads sign, six digits and the number of decimals. Six blanks or six dashes are no weight:
 // what an overloaded indicator sends is not documented, so it may be either.
-func signedSix(b []byte, w *device.Weight) bool {
-	if b[0] != '+' && b[0] != '-' || b[7] < '0' || b[7] > '4' {
-		return false
+func signedSix(b []byte, w *device.Weight) Refusal {
+	switch {
+	case b[0] != '+' && b[0] != '-':
+		return badSign
+	case b[7] < '0' || b[7] > '4':
+		return badPoint
 	}
 	d, state := parseNumber(b[1:7], style{})
 	switch state {
 	case number:
 	case blank, dashes:
-		return true
+		return accepted
 	default:
-		return false
+		return badDigits
 	}
 	if b[0] == '-' {
 		d.Coef = -d.Coef
 	}
 	d.Scale = b[7] - '0'
 	w.Value, w.HasValue = d, true
-	return true
+	return accepted
 }
 
 // The "=" formats have no checksum and no end, so the start of the next frame must prove the
@@ -118,9 +121,9 @@ func buildYaohuaCommand(o Options) (codec, error) {
 		return codec{}, fmt.Errorf("address %d: not between 1 and 26", o.Address)
 	}
 	address := yaohuaAddress(o)
-	kinds := map[byte]device.Kind{'B': device.Gross, 'C': device.Tare, 'D': device.Net}
+	commands := map[byte]device.Kind{'B': device.Gross, 'C': device.Tare, 'D': device.Net}
 	if o.TareIs == "D" {
-		kinds['C'], kinds['D'] = device.Net, device.Tare
+		commands['C'], commands['D'] = device.Net, device.Tare
 	}
 	take := func(b []byte, _ bool) (int, verdict) {
 		switch {
@@ -131,21 +134,29 @@ func buildYaohuaCommand(o Options) (codec, error) {
 		case len(b) < 14:
 			return 0, more
 		case b[13] != etx:
-			return 1, bad
+			return 1, broken(badEnd)
 		}
 		return 14, whole
 	}
-	decode := func(b []byte, w *device.Weight) bool {
-		kind, ok := kinds[b[2]]
-		if !ok || b[1] != address || !sumBefore(b) {
-			return false
+	decode := func(b []byte, w *device.Weight) Refusal {
+		kind, ok := commands[b[2]]
+		switch {
+		case !sumBefore(b):
+			return badSum
+		case b[1] != address:
+			return badAddress
+		case !ok:
+			return badStatus
 		}
 		w.Kind, w.Unit = kind, o.Unit
 		switch _, state := parseNumber(b[4:11], style{point: true, pointed: true}); state {
 		case number:
 			return signedSeven(b[3:11], w)
 		case blank, dashes:
-			return b[3] == '+' || b[3] == '-'
+			if b[3] != '+' && b[3] != '-' {
+				return badSign
+			}
+			return accepted
 		}
 		return signedSix(b[3:11], w)
 	}
@@ -158,19 +169,19 @@ func sumBefore(b []byte) bool {
 	return ok && sum == xorSum.of(b[1:len(b)-3])
 }
 
-func signedSeven(b []byte, w *device.Weight) bool {
+func signedSeven(b []byte, w *device.Weight) Refusal {
 	if b[0] != '+' && b[0] != '-' {
-		return false
+		return badSign
 	}
 	d, state := parseNumber(b[1:], style{point: true})
 	if state != number {
-		return false
+		return badDigits
 	}
 	if b[0] == '-' {
 		d.Coef = -d.Coef
 	}
 	w.Value, w.HasValue = d, true
-	return true
+	return accepted
 }
 
 // a12Layout is the frame of the A12(E): "WN012340 kg", XOR over 1 to 11, CR LF; instead of it, at
@@ -186,16 +197,21 @@ func a12Layout() Layout {
 	}
 }
 
-// buildWW reads "ww" gross, "wn" net or "wt" tare, 8 characters and a point, the unit, CR LF.
+// buildWW reads "ww" gross, "wn" net or "wt" tare, 8 characters and a point, the unit, CR LF. A12(E) in
+// some countries send 6 characters and a point: "wn001.171kg".
 func buildWW(o Options) (codec, error) {
+	n := o.Digits
+	if n == 0 {
+		n = 8
+	}
 	l := Layout{
-		End: crlf(), Length: 15,
+		End: crlf(), Length: 7 + n,
 		Codes:  []Code{{At: 1, Is: map[string]string{"ww": "gross", "wn": "net", "wt": "tare"}}},
-		Digits: Digits{Span: Span{3, -5}, Signed: true, Pointed: !o.NoPoint, Count: 8},
+		Digits: Digits{Span: Span{3, -5}, Signed: true, Pointed: !o.NoPoint, Count: n},
 		Unit:   UnitField{Span: Span{-4, -3}},
 	}
 	if o.NoPoint {
-		l.Length = 14
+		l.Length--
 	}
 	return l.compile(o.Unit)
 }
