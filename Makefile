@@ -5,11 +5,12 @@ FUZZTIME ?= 30s
 
 .PHONY: run test check bench fuzz peers
 
-# The whole product on this machine: a simulated city, its sites and the pages.
+# The whole product on this machine: a simulated city, its sites and the pages. Flags of the
+# demonstration go through ARGS, as in: make run ARGS='-speed 5 -sites 5'
 run:
 	@mkdir -p bin
 	$(GO) build -o bin/cloud ./cloud
-	@exec bin/cloud demo
+	@exec bin/cloud demo $(ARGS)
 
 test: peers check
 	$(GO) test -race -shuffle=on -timeout 30m ./...

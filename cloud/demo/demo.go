@@ -31,6 +31,8 @@ var ErrNotExact = errors.New("the account is not exact")
 const (
 	accountEvery   = 3 * time.Second
 	settlePatience = 3 * time.Minute
+
+	leastPast, mostPast = 10 * time.Minute, 48 * time.Hour
 )
 
 // Run is "cloud demo".
@@ -41,6 +43,7 @@ func Run(ctx context.Context, env program.Env, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	sites := flags.Int("sites", 2, "number of sorting centres")
 	speed := flags.Float64("speed", 1, "how much faster than life lorries, belts and balers work")
+	past := flags.Duration("past", 3*time.Hour, "what every site has behind it when it begins, as if it had worked at the speed of life; 0: nothing")
 	length := flags.Duration("for", 0, "stop after this time; 0: at ctrl-C")
 	dir := flags.String("dir", "", "folder for all data; empty: a temporary one, removed at the end")
 	listen := flags.String("listen", "127.0.0.1:8080", "address of the city's pages")
@@ -57,7 +60,10 @@ func Run(ctx context.Context, env program.Env, args []string) error {
 	if *speed < 0.1 || *speed > 50 {
 		return program.Usage("speed %v: use 0.1 to 50", *speed)
 	}
-	plan := Plan{Dir: *dir, Sites: *sites, Speed: *speed, Listen: *listen, Broker: *broker, Log: env.Log}
+	if *past != 0 && (*past < leastPast || *past > mostPast) {
+		return program.Usage("past %v: use 0, or %v to %v", *past, leastPast, mostPast)
+	}
+	plan := Plan{Dir: *dir, Sites: *sites, Speed: *speed, Past: *past, Listen: *listen, Broker: *broker, Log: env.Log}
 	if *influx != "" {
 		if err := plan.setInflux(*influx); err != nil {
 			return program.Usage("influx: %v", err)

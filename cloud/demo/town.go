@@ -34,11 +34,12 @@ type Plan struct {
 	Dir    string // for everything that is written; must be empty or absent
 	Sites  int
 	Speed  float64
-	Listen string // address of the city's pages
-	Broker string // URL of another broker than the embedded one; empty: embedded
-	Influx string // URL of an InfluxDB; empty: the embedded history
-	Bucket string // on it
-	Token  string // for it
+	Past   time.Duration // worked by every site at the speed of life before it begins; 0: none
+	Listen string        // address of the city's pages
+	Broker string        // URL of another broker than the embedded one; empty: embedded
+	Influx string        // URL of an InfluxDB; empty: the embedded history
+	Bucket string        // on it
+	Token  string        // for it
 	Shape  Shape
 	// Arrivals is the mean simulated time between lorries at one weighbridge; 0: the machines' own.
 	Arrivals time.Duration
@@ -69,6 +70,7 @@ type Town struct {
 	URL   string // of the city's pages
 
 	plan      Plan
+	began     time.Time
 	ports     []*port.Port // of the pages and the broker: the town's also while a process is down
 	catalogue *material.Catalogue
 	reader    *ledger.Reader
@@ -81,6 +83,9 @@ type Site struct {
 	Page string // URL of the operator's page
 	Sim  *sim.Site
 	Edge *Process
+
+	key  chain.PublicKey // the edge's
+	past time.Time       // when it begins; zero: there is none
 }
 
 // districts of the demonstration's sites, with a name for people.
@@ -116,7 +121,7 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 	if plan.Dir, err = filepath.Abs(plan.Dir); err != nil {
 		return nil, err
 	}
-	t = &Town{plan: plan}
+	t = &Town{plan: plan, began: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.Close())
@@ -152,10 +157,14 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 			return t, err
 		}
 	}
+	if err := t.live(ctx); err != nil {
+		return t, err
+	}
 	if err := t.Cloud.Start(ctx); err != nil {
 		return t, err
 	}
 	for _, s := range t.Sites {
+		s.Sim.Run()
 		if err := s.Edge.Start(ctx); err != nil {
 			return t, err
 		}
@@ -227,12 +236,16 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 	if err := durable.WriteFile(filepath.Join(dir, "data", "edge.key"), []byte(key.Text()), 0o600); err != nil {
 		return err
 	}
-	machines, err := sim.Start(ctx, sim.SiteConfig{Name: d.slug, Dir: filepath.Join(dir, "machines"), Seed: uint64(i + 1), Speed: t.plan.Speed,
+	var past time.Time
+	if t.plan.Past > 0 {
+		past = t.began.Add(-t.plan.Past)
+	}
+	machines, err := sim.Open(ctx, sim.SiteConfig{Name: d.slug, Dir: filepath.Join(dir, "machines"), Seed: uint64(i + 1), Speed: t.plan.Speed, Past: past,
 		Weighbridges: t.plan.Shape.Weighbridges, Belts: t.plan.Shape.Belts, Balers: t.plan.Shape.Balers, Arrivals: t.plan.Arrivals, Inside: t.plan.Inside, Log: t.plan.Log})
 	if err != nil {
 		return err
 	}
-	s := &Site{Name: d.slug, Dir: dir, Sim: machines, Page: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	s := &Site{Name: d.slug, Dir: dir, Sim: machines, key: key.Public(), past: past, Page: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	t.Sites = append(t.Sites, s)
 	path := filepath.Join(dir, "edge.yaml")
 	if err := durable.WriteFile(path, []byte(edgeConfig(d.slug, d.zh, t.plan.Via(d.slug, broker), cloud, port, machines.Endpoints(), t.plan.Speed)), 0o600); err != nil {
@@ -245,7 +258,7 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 // edgeConfig writes what a commissioning engineer would.
 func edgeConfig(site, name, broker string, cloud chain.PublicKey, port int, e sim.Endpoints, speed float64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "site: %s\nname: %s\ndata: data\nlisten: \"127.0.0.1:%d\"\ncloud: {broker: %q, key: %q}\nweighbridges:\n", site, name, port, broker, cloud)
+	fmt.Fprintf(&b, "site: %s\nname: %s\ndata: data\nclock: host\nlisten: \"127.0.0.1:%d\"\ncloud: {broker: %q, key: %q}\nweighbridges:\n", site, name, port, broker, cloud)
 	for _, w := range e.Weighbridges {
 		options := ""
 		if w.Dialect == sim.Toledo {

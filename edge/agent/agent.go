@@ -149,7 +149,7 @@ func (p *parts) open(w Weakness) (err error) {
 
 func (p *parts) openDesk() error {
 	c := p.config
-	site := meaning.New(meaningOf(c))
+	site := meaning.New(c.Meaning())
 	p.desk = &desk{
 		site: site, journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
 		in: make(chan func() []record.Fact, queue), asks: make(chan ask), done: make(chan struct{}),
@@ -164,9 +164,8 @@ func (p *parts) openDesk() error {
 	if err := p.recall(site); err != nil {
 		return err
 	}
-	version, build := program.Version()
 	for _, j := range []*journal.Journal{p.samples, p.records} {
-		opened := &record.Opened{Version: version, Build: build, Config: c.digest, Key: p.key.Public().String(), Reason: "start"}
+		opened := c.Opened(p.key.Public())
 		if j.Last().N == 0 {
 			opened.Previous, opened.Reason = j.Origin()
 		}
@@ -179,6 +178,12 @@ func (p *parts) openDesk() error {
 		}
 	}
 	return nil
+}
+
+// Opened is the first entry of each start.
+func (c Config) Opened(key chain.PublicKey) *record.Opened {
+	version, build := program.Version()
+	return &record.Opened{Version: version, Build: build, Config: c.digest, Key: key.String(), Reason: "start"}
 }
 
 func (p *parts) openUplinks(w Weakness) {

@@ -27,6 +27,7 @@ type Config struct {
 	Listen    string   `yaml:"listen"`    // address of the operator's page
 	Hosts     []string `yaml:"hosts"`     // names under which it is asked for, besides addresses and localhost
 	Materials string   `yaml:"materials"` // catalogue file; empty: the built-in one
+	Clock     string   `yaml:"clock"`     // "kernel" knows whether the clock is right; "host": who runs this computer keeps it
 	Cloud     Cloud    `yaml:"cloud"`
 	Journal   Journal  `yaml:"journal"`
 
@@ -57,9 +58,16 @@ func defaults() Config {
 	return Config{
 		Data:    "data",
 		Listen:  "127.0.0.1:8081",
+		Clock:   kernelClock,
 		Journal: Journal{RecordsMiB: 2048, SamplesMiB: 2048, Keep: 400 * 24 * time.Hour},
 	}
 }
+
+// Who knows whether the computer's clock is right.
+const (
+	kernelClock = "kernel"
+	hostClock   = "host"
+)
 
 const (
 	leastMiB = 16
@@ -105,6 +113,9 @@ func read(path string, here bool) (Config, error) {
 func (c *Config) check(k *config.Checker) {
 	if err := wire.CheckSlug("site", c.Site); err != nil {
 		k.Fault("site", "%v", err)
+	}
+	if c.Clock != kernelClock && c.Clock != hostClock {
+		k.Fault("clock", "%q is neither %s nor %s", c.Clock, kernelClock, hostClock)
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		k.Fault("listen", "%q is not host:port, like 127.0.0.1:8081", c.Listen)

@@ -22,8 +22,8 @@ func (p *parts) openBuses() error {
 	return nil
 }
 
-// meaningOf tells package meaning what the site has.
-func meaningOf(c Config) meaning.Config {
+// Meaning tells package meaning what the site has.
+func (c Config) Meaning() meaning.Config {
 	m := meaning.Config{Material: func(name string, at time.Time) error {
 		_, err := c.menu.Category(name, at)
 		return err

@@ -25,6 +25,9 @@ func (p *parts) journalState() hmi.JournalState {
 	version, _ := program.Version()
 	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
 		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
+	if p.config.Clock == hostClock {
+		out.Clock = hostClock
+	}
 	if !s.Oldest.IsZero() {
 		out.OldestMS = s.Oldest.UnixMilli()
 	}

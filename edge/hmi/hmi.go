@@ -38,6 +38,7 @@ type Desk struct {
 	Journal func() JournalState
 	// Materials lists what may be chosen now.
 	Materials func() []Material
+	Now       func() time.Time // nil: the computer's clock
 	Log       *slog.Logger
 }
 
@@ -57,7 +58,7 @@ type JournalState struct {
 	// ProblemCode says it in one word: a journal.Cause, or "cloud" when it is the cloud that refuses and
 	// weighings are recorded as ever.
 	ProblemCode string `json:"problem_code"`
-	Clock       string `json:"clock"`
+	Clock       string `json:"clock"` // a wire.Clock, or "host": kept from outside this computer
 	Version     string `json:"version"`
 }
 
@@ -75,6 +76,9 @@ type server struct{ Desk }
 
 // Handler serves API and pages.
 func Handler(d Desk) http.Handler {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
 	s := &server{d}
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/decks", answer(s.decks))
@@ -173,7 +177,7 @@ func deckOf(v meaning.DeckView, now time.Time) deckJSON {
 
 func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
 	list := []deckJSON{}
-	now := time.Now()
+	now := s.Now()
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, v := range site.DeckViews(now) {
 			list = append(list, deckOf(v, now))
@@ -294,7 +298,7 @@ func (s *server) weighIn(r *http.Request) (reply, error) {
 	status := http.StatusCreated
 	var begun meaning.Passage
 	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
-		facts, p, err := site.WeighIn(time.Now(), meaning.WeighIn(in))
+		facts, p, err := site.WeighIn(s.Now(), meaning.WeighIn(in))
 		if p != nil {
 			status = http.StatusOK
 		}
@@ -327,7 +331,7 @@ func (s *server) weighOut(r *http.Request) (reply, error) {
 	status := http.StatusCreated
 	var closed meaning.Closed
 	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
-		facts, c, err := site.WeighOut(time.Now(), meaning.WeighOut(out))
+		facts, c, err := site.WeighOut(s.Now(), meaning.WeighOut(out))
 		if c != nil {
 			status = http.StatusOK
 		}
@@ -352,7 +356,7 @@ func (s *server) cancel(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
-		return site.Cancel(time.Now(), in.Passage, in.Operator, in.Reason)
+		return site.Cancel(s.Now(), in.Passage, in.Operator, in.Reason)
 	})
 	return reply{http.StatusOK, map[string]any{"passage": in.Passage}}, err
 }
@@ -366,7 +370,7 @@ func (s *server) setMaterial(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
-		return site.SetMaterial(time.Now(), r.PathValue("line"), in.Material, in.Operator)
+		return site.SetMaterial(s.Now(), r.PathValue("line"), in.Material, in.Operator)
 	})
 	return reply{http.StatusOK, map[string]any{"line": r.PathValue("line"), "material": in.Material}}, err
 }

@@ -251,7 +251,7 @@ func (b *Baler) eject() {
 		setU32(w, 6, b.counter)
 		setU32(w, 8, b.shift)
 	})
-	for i, v := range b.plan.block(b.cfg.Recipe, time.Now()) {
+	for i, v := range b.plan.block(b.cfg.Recipe, b.truth.now()) {
 		b.registers.Update(func(w []uint16) { w[12+i] = v })
 	}
 	b.registers.Update(func(w []uint16) { setU32(w, 10, b.counter) })

@@ -24,6 +24,7 @@ type operator struct {
 	name   string
 	log    *slog.Logger
 	client *http.Client
+	clock  *clock
 	base   atomic.Pointer[string] // of the edge; nil while there is none
 }
 
@@ -37,8 +38,8 @@ const (
 	patience = 10
 )
 
-func newOperator(name string, log *slog.Logger) *operator {
-	return &operator{name: name, log: log, client: &http.Client{
+func newOperator(name string, clock *clock, log *slog.Logger) *operator {
+	return &operator{name: name, log: log, clock: clock, client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second},
 		Timeout:   requestTimeout,
 	}}
@@ -165,7 +166,7 @@ func (o *operator) look(ctx context.Context, device string) (deckView, error) {
 				}
 			}
 		}
-		if !pause(ctx, lookAgain) {
+		if !o.clock.pause(ctx, lookAgain) {
 			return deckView{}, ctx.Err()
 		}
 	}
@@ -191,7 +192,7 @@ func (o *operator) press(ctx context.Context, path string, data, into any) error
 			}
 		}
 		o.log.Debug("press again", "path", path, "err", err)
-		if !pause(ctx, pressAgain) {
+		if !o.clock.pause(ctx, pressAgain) {
 			return ctx.Err()
 		}
 	}

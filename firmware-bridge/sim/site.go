@@ -24,6 +24,7 @@ type SiteConfig struct {
 	Belts        int
 	Balers       int
 	Start        time.Time     // what the site's simulated clock says first; zero is now
+	Past         time.Time     // when a past begins that Live brings to its end; zero: there is none
 	Operator     string        // base URL of the edge; empty: none yet, lorries wait for Connect
 	Arrivals     time.Duration // mean simulated time between lorries at one weighbridge; 0 is 4 minutes
 	Inside       time.Duration // a lorry stays on the site no longer than that, simulated; 0 is 20 minutes
@@ -56,6 +57,7 @@ type Site struct {
 	cfg      SiteConfig
 	began    time.Time
 	truth    *Truth
+	clock    *clock
 	operator *operator
 	closing  chan struct{}
 	quiesce  sync.Once
@@ -69,6 +71,15 @@ type Site struct {
 
 // Start starts a site. The end of ctx stops its machines; Close must be called all the same.
 func Start(ctx context.Context, cfg SiteConfig) (*Site, error) {
+	s, err := Open(ctx, cfg)
+	if err == nil {
+		s.Run()
+	}
+	return s, err
+}
+
+// Open makes a site whose machines stand still until Run. Close must be called.
+func Open(ctx context.Context, cfg SiteConfig) (*Site, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
@@ -81,12 +92,21 @@ func Start(ctx context.Context, cfg SiteConfig) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{cfg: cfg, began: time.Now(), truth: truth, closing: make(chan struct{}), operator: newOperator("op-1", cfg.Log)}
+	if !cfg.Past.IsZero() {
+		truth.now = func() time.Time { return cfg.Past }
+	}
+	real := &clock{time.Now, pause}
+	s := &Site{cfg: cfg, began: time.Now(), truth: truth, closing: make(chan struct{}), clock: real, operator: newOperator("op-1", real, cfg.Log)}
 	s.operator.connect(cfg.Operator)
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	if err := errors.Join(s.openWeighbridges(stood), s.openBelts(stood), s.openBalers(stood)); err != nil {
 		return nil, errors.Join(fmt.Errorf("site %s: %w", cfg.Name, err), s.Close())
 	}
+	return s, nil
+}
+
+// Run starts the machines of an opened site, once.
+func (s *Site) Run() {
 	for _, w := range s.Weighbridges {
 		s.wg.Go(func() { w.Indicator.Run(s.ctx) })
 		s.wg.Go(func() { w.run(s.ctx) })
@@ -100,7 +120,6 @@ func Start(ctx context.Context, cfg SiteConfig) (*Site, error) {
 	if s.BeltLink != nil {
 		s.wg.Go(func() { s.BeltLink.Run(s.ctx) })
 	}
-	return s, nil
 }
 
 // fill puts in the defaults.
@@ -159,13 +178,15 @@ func (s *Site) openWeighbridges(stood map[string]Event) error {
 		if err != nil {
 			return err
 		}
-		s.Weighbridges = append(s.Weighbridges, &Weighbridge{
-			Device: device, Deck: deck, Indicator: indicator, Line: line,
+		w := &Weighbridge{
+			Device: device, Deck: deck, Indicator: indicator, Line: line, clock: s.clock,
 			cfg: s.cfg, fleet: NewFleet(seed, i+1, siteDivision, s.cfg.Speed),
 			timing: rand.New(rand.NewPCG(seed, 5)), operator: s.operator, truth: s.truth,
 			log: s.cfg.Log.With("device", device), closing: s.closing, rested: make(chan struct{}),
 			state: deckEmpty, visits: stood[device].Counts,
-		})
+		}
+		w.next = time.Now().Add(w.gap() / 10)
+		s.Weighbridges = append(s.Weighbridges, w)
 	}
 	return nil
 }

@@ -109,6 +109,8 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 // Truth is the file of what really happened. Each event reaches the kernel before Append returns,
 // so it outlives the process, though not a power cut.
 type Truth struct {
+	now func() time.Time
+
 	mu   sync.Mutex // guards what follows
 	file *os.File
 	err  error // the first failure; nothing is written after it
@@ -127,13 +129,13 @@ func OpenTruth(path string) (*Truth, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Truth{file: f}, nil
+	return &Truth{now: time.Now, file: f}, nil
 }
 
-// Append writes an event that has happened now. A truth with holes is worth nothing: after a
+// Append writes an event that has happened now, by the clock of its site. A truth with holes is worth nothing: after a
 // failure every later Append fails too, and so does Close.
 func (t *Truth) Append(e Event) error {
-	e.AtUS = time.Now().UnixMicro()
+	e.AtUS = t.now().UnixMicro()
 	line, err := json.Marshal(e)
 	t.mu.Lock()
 	defer t.mu.Unlock()

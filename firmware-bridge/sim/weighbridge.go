@@ -24,6 +24,8 @@ type Weighbridge struct {
 	cfg      SiteConfig
 	fleet    *Fleet
 	timing   *rand.Rand // when lorries come; not the physics
+	next     time.Time  // when the next one comes
+	clock    *clock
 	operator *operator
 	truth    *Truth
 	log      *slog.Logger
@@ -60,25 +62,31 @@ const (
 
 // run lets lorries come and go until ctx ends.
 func (w *Weighbridge) run(ctx context.Context) {
-	next := time.Now().Add(w.gap() / 10)
 	for ctx.Err() == nil {
-		closing := closed(w.closing)
-		if l, ok := w.returning(time.Now()); ok {
-			w.weighOut(ctx, l)
-			continue
-		}
-		full := w.onSite() >= mostOnSite
 		switch {
-		case closing:
+		case w.serve(ctx):
+		case closed(w.closing):
 			close(w.rested)
 			return
-		case !closing && !full && !time.Now().Before(next):
-			next = time.Now().Add(w.gap())
-			w.weighIn(ctx, w.fleet.Next())
-			continue
+		default:
+			w.clock.pause(ctx, machineTick)
 		}
-		pause(ctx, machineTick)
 	}
+}
+
+// serve weighs the lorry whose turn it is, and reports whether there was one.
+func (w *Weighbridge) serve(ctx context.Context) bool {
+	now := w.clock.now()
+	if l, ok := w.returning(now); ok {
+		w.weighOut(ctx, l)
+		return true
+	}
+	if closed(w.closing) || w.onSite() >= mostOnSite || now.Before(w.next) {
+		return false
+	}
+	w.next = now.Add(w.gap())
+	w.weighIn(ctx, w.fleet.Next())
+	return true
 }
 
 func closed(c chan struct{}) bool {
@@ -139,7 +147,7 @@ func (w *Weighbridge) weighIn(ctx context.Context, l Lorry) {
 			w.log.Error("weigh-in has another mass than the display", "mass", answer.Mass.KG(), "shown", shown.KG(), "vehicle", l.Vehicle)
 		}
 		w.mu.Lock()
-		w.yard = append(w.yard, onSite{lorry: l, passage: passage, first: shown, due: time.Now().Add(w.inside(l))})
+		w.yard = append(w.yard, onSite{lorry: l, passage: passage, first: shown, due: w.clock.now().Add(w.inside(l))})
 		w.mu.Unlock()
 		return w.truth.Append(Event{
 			Kind: OperatorEvent, Device: w.Device, Key: passage, Mass: shown,
@@ -210,14 +218,14 @@ func (w *Weighbridge) visit(ctx context.Context, l Lorry, p Pass, passage string
 	w.mu.Unlock()
 	shown := rounded(p.Mass(), w.Deck.cfg.Division)
 
-	from := time.Now()
+	from := w.clock.now()
 	w.show(deckEntering, l.Vehicle)
 	w.Deck.Enter(p, from)
-	pause(ctx, p.Rest())
+	w.clock.pause(ctx, p.Rest())
 	w.show(deckStanding, l.Vehicle)
-	standing := time.Now()
+	standing := w.clock.now()
 	err := work()
-	pause(ctx, w.cfg.Rest-time.Since(standing))
+	w.clock.pause(ctx, w.cfg.Rest-w.clock.now().Sub(standing))
 	if ctx.Err() != nil {
 		return // the site ends; nobody will see this lorry leave
 	}
@@ -225,16 +233,16 @@ func (w *Weighbridge) visit(ctx context.Context, l Lorry, p Pass, passage string
 		w.log.Error("weighbridge", "device", w.Device, "err", err)
 	}
 	w.show(deckLeaving, l.Vehicle)
-	w.Deck.Leave(time.Now())
-	pause(ctx, p.On())
+	w.Deck.Leave(w.clock.now())
+	w.clock.pause(ctx, p.On())
 	w.Deck.Clear()
 	w.show(deckEmpty, "")
 	_ = w.truth.Append(Event{ // the truth keeps its failure, and the site ends with it
 		Kind: WeighingEvent, Device: w.Device, Key: key, Passage: passage, Vehicle: l.Vehicle,
-		FromUS: from.UnixMicro(), ToUS: time.Now().UnixMicro(),
+		FromUS: from.UnixMicro(), ToUS: w.clock.now().UnixMicro(),
 		Mass: shown, Text: unit.Decimal{Coef: int64(shown / unit.Kilogram)}.String(),
 	})
-	pause(ctx, w.cfg.Between)
+	w.clock.pause(ctx, w.cfg.Between)
 }
 
 func (w *Weighbridge) show(state, vehicle string) {

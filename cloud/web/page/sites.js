@@ -78,7 +78,7 @@ function showState(article, s, {link, now, sites}, language) {
     texts.backlog = !s.known ? language.t('backlog-unknown') : s.oldest_ms > 0 && s.backlog > 0
       ? language.t('backlog-since', {n: n(s.backlog), age: age(now - s.oldest_ms, language.locale)})
       : language.t('backlog-of', {n: n(s.backlog)});
-    texts.version = s.version || unknown;
+    texts.version = language.version(s.version) || unknown;
   }
   for (const fact of facts) {
     const div = article.querySelector(`[data-fact=${fact}]`);

@@ -79,9 +79,9 @@ export function showJournal({journal: j, now, up}, language) {
     ['journal-receipted', j.receipted > 0 ? language.t('to-n', {n: n(j.receipted)}) : language.t('nothing-yet'), ''],
     ['journal-backlog', j.oldest_ms > 0 && j.backlog > 0 ? language.t('backlog-since', {n: n(j.backlog), age: age(now - j.oldest_ms, language.locale)}) : language.t('backlog-of', {n: n(j.backlog)}), j.backlog > 0 ? 'calm' : ''],
     ['journal-link', has('link-', j.link), j.link === 'online' ? 'good' : 'warn'],
-    ['journal-clock', has('clock-', j.clock), j.clock === 'synced' ? 'good' : 'warn'],
+    ['journal-clock', has('clock-', j.clock), j.clock === 'synced' ? 'good' : j.clock === 'host' ? '' : 'warn'],
     ['journal-bytes', bytes(j.bytes, language.locale) + ' / ' + bytes(j.budget, language.locale), j.bytes > j.budget / 10 * 9 ? 'warn' : ''],
-    ['journal-version', j.version, ''],
+    ['journal-version', language.version(j.version), ''],
   ];
   $('journal').classList.toggle('stale', !up);
   fill($('journal'), JSON.stringify([language.name, rows]), () => rows.map(([key, text, tone]) =>

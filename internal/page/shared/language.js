@@ -43,6 +43,13 @@ export class Language {
     return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
   }
 
+  // version names a build: a release by its own name, what was built from a working tree in words and
+  // with its revision.
+  version(name) {
+    const tree = /^(?:devel$|v0\.0\.0-\d{14}-)([0-9a-f]{0,7})/.exec(name);
+    return tree ? (this.t('version-devel') + ' ' + tree[1]).trim() : name;
+  }
+
   switch() {
     this.name = this.name === 'zh' ? 'en' : 'zh';
     keep(remembered, this.name);
