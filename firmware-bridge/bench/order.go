@@ -15,12 +15,13 @@ import (
 
 // reading is one way to read registers.
 type reading struct {
-	At    uint32 `json:"at"` // as the manual counts
-	Type  string `json:"type"`
-	Order string `json:"order"`
-	Value string `json:"value"` // empty: they hold no such number
-	Match string `json:"match"` // "exact", "near" or empty
-	Scale string `json:"scale"` // factor that makes an exact match of it; empty is 1
+	At     uint32 `json:"at"` // as the manual counts
+	Type   string `json:"type"`
+	Order  string `json:"order"`
+	Length int    `json:"length,omitempty"` // registers, where the type does not say it
+	Value  string `json:"value"`            // empty: they hold no such number
+	Match  string `json:"match"`            // "exact", "near" or empty
+	Scale  string `json:"scale"`            // factor that makes an exact match of it; empty is 1
 }
 
 // The order of the bytes as they arrive, in letters (Modbus puts no rule on it).
@@ -33,7 +34,7 @@ func order(ctx context.Context, c call) error {
 	link := c.flags.String("link", "", "tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 or rtu-over-tcp://host:port")
 	id := c.flags.Uint("unit", 1, "unit id")
 	at := c.flags.Uint("at", 0, "first register, as the manual counts")
-	base := c.flags.Uint("base", 0, "what the manual calls the first register of the machine: 0, 1, 30001 or 40001")
+	base := c.flags.Uint("base", 0, "what the manual calls the first register of the machine: 0, 1, 30001, 40001, 300001 or 400001")
 	number := c.flags.Int("count", 4, "registers")
 	fc := c.flags.Uint("fc", 3, "3: holding registers, 4: input registers")
 	words := c.flags.String("hex", "", "the registers themselves, as in \"0000 3034\"")
@@ -103,81 +104,67 @@ func parseWords(text string) ([]uint16, error) {
 	return words, nil
 }
 
-// interpret reads every register and every pair in all ways.
+// kind is a type of a profile, of so many registers, as order tries it.
+type kind struct {
+	name   string
+	length int
+	wide   bool // shown only where it is what stands on the display, or where nothing is known of that
+}
+
+func kinds() []kind {
+	all := []kind{{"u16", 1, false}, {"s16", 1, false}, {"bcd16", 1, false}, {"u32", 2, false}, {"s32", 2, false}, {"bcd32", 2, false}, {"f32", 2, false},
+		{"bcd48", 3, true}, {"u48", 3, true}, {"s48", 3, true}, {"u64", 4, true}, {"s64", 4, true}, {"f64", 4, true}, {"bcd64", 4, true}}
+	for length := 2; length <= 4; length++ {
+		all = append(all, kind{"base1000", length, true}, kind{"base10000", length, true})
+	}
+	for length := 2; length <= 8; length++ {
+		all = append(all, kind{"digits", length, true})
+	}
+	return all
+}
+
+// sized says whether the file must name the length.
+func (k kind) sized() bool { return k.name == "digits" || strings.HasPrefix(k.name, "base") }
+
+// interpret reads registers in all ways.
 func interpret(words []uint16, at uint32, display *unit.Decimal) []reading {
 	var all []reading
-	add := func(i int, kind, order string, value string, n *unit.Decimal) {
-		r := reading{At: at + uint32(i), Type: kind, Order: order, Value: value}
-		if n != nil && display != nil {
-			r.Match, r.Scale = match(*n, *display, kind == "f32")
-		}
-		all = append(all, r)
-	}
-	integer := func(i int, kind, order string, n int64) {
-		d := unit.Decimal{Coef: n}
-		add(i, kind, order, d.String(), &d)
-	}
-	for i, w := range words {
-		for _, order := range []string{"ABCD", "BADC"} {
-			if order == "BADC" {
-				w = w<<8 | w>>8
+	for i := range words {
+		for _, k := range kinds() {
+			if i+k.length > len(words) {
+				continue
 			}
-			integer(i, "u16", order, int64(w))
-			integer(i, "s16", order, int64(int16(w)))
-			packed(add, i, "bcd16", order, uint32(w))
-		}
-		if i+1 == len(words) {
-			break
-		}
-		for _, order := range orders() {
-			v := arrange(words[i], words[i+1], order)
-			integer(i, "u32", order, int64(v))
-			integer(i, "s32", order, int64(int32(v)))
-			floating(add, i, order, v)
-			packed(add, i, "bcd32", order, v)
+			for _, order := range orders() {
+				if (k.length == 1 || k.name == "digits") && (order == "CDAB" || order == "DCBA") {
+					continue
+				}
+				r := reading{At: at + uint32(i), Type: k.name, Order: order}
+				if k.sized() {
+					r.Length = k.length
+				}
+				n, why := modbus.Interpret(k.name, order, words[i:i+k.length])
+				float := k.name[0] == 'f'
+				if why == "" && !(float && unlikely(n)) {
+					r.Value = n.String()
+					if display != nil {
+						r.Match, r.Scale = match(n, *display, float)
+					}
+				}
+				part := k.sized() && r.Scale != "" && r.Scale[0] != '0' // some of its digits
+				if k.wide && (r.Value == "" || part || display != nil && r.Match != "exact" || display == nil && (k.sized() || unlikely(n))) {
+					continue
+				}
+				all = append(all, r)
+			}
 		}
 	}
 	return all
 }
 
-// arrange makes 32 bits of two registers.
-func arrange(first, second uint16, order string) uint32 {
-	if order == "BADC" || order == "DCBA" {
-		first, second = first<<8|first>>8, second<<8|second>>8
-	}
-	if order == "CDAB" || order == "DCBA" {
-		first, second = second, first
-	}
-	return uint32(first)<<16 | uint32(second)
-}
-
-type addReading func(i int, kind, order, value string, n *unit.Decimal)
-
-// packed reads four bits a digit; A to F are no digits.
-func packed(add addReading, i int, kind, order string, v uint32) {
-	n, err := strconv.ParseInt(strconv.FormatUint(uint64(v), 16), 10, 64)
-	if err != nil {
-		add(i, kind, order, "", nil)
-		return
-	}
-	d := unit.Decimal{Coef: n}
-	add(i, kind, order, d.String(), &d)
-}
-
-// floating reads a float. Those that no machine of this trade would show are left empty.
-func floating(add addReading, i int, order string, v uint32) {
-	f := float64(math.Float32frombits(v))
-	if size := math.Abs(f); math.IsNaN(f) || size > 1e12 || size != 0 && size < 1e-6 {
-		add(i, "f32", order, "", nil)
-		return
-	}
-	text := strconv.FormatFloat(f, 'f', -1, 32)
-	d, err := unit.ParseDecimal(text)
-	if err != nil {
-		add(i, "f32", order, text, nil)
-		return
-	}
-	add(i, "f32", order, text, &d)
+// unlikely says whether no machine of this trade would show such a number.
+func unlikely(n unit.Decimal) bool {
+	size := math.Abs(real64(n))
+	return size > 1e12 || size < 1e-6 && (size != 0 || n.Scale > 0) // a tiny float is rounded to 0.000000000000
 }
 
 // match compares a number with the display's, which may show it with a point that the registers do
@@ -226,15 +213,18 @@ func real64(d unit.Decimal) float64 { return float64(d.Coef) / math.Pow10(int(d.
 func printReadings(out *output, words []uint16, all []reading, at uint32, display *unit.Decimal) {
 	byPlace := map[string]reading{}
 	for _, r := range all {
-		byPlace[fmt.Sprint(r.At, r.Type, r.Order)] = r
+		byPlace[fmt.Sprint(r.At, r.Type, r.Length, r.Order)] = r
 	}
 	out.printf("%6s  %-4s  %-5s    %-17s  %-17s  %-17s  %s\n", "at", "raw", "type", "ABCD", "  CDAB", "  BADC", "  DCBA")
 	for i, w := range words {
 		place, raw := strconv.Itoa(int(at)+i), fmt.Sprintf("%04X", w)
-		for _, kind := range []string{"u16", "s16", "bcd16", "u32", "s32", "bcd32", "f32"} {
-			line, any := "", false
+		for _, k := range kinds() {
+			line, any, length := "", false, 0
+			if k.sized() {
+				length = k.length
+			}
 			for _, o := range orders() {
-				r, ok := byPlace[fmt.Sprint(int(at)+i, kind, o)]
+				r, ok := byPlace[fmt.Sprint(int(at)+i, k.name, length, o)]
 				mark := map[string]string{"exact": "= ", "near": "~ ", "": "  "}[r.Match]
 				if ok && r.Value != "" {
 					any = true
@@ -244,7 +234,7 @@ func printReadings(out *output, words []uint16, all []reading, at uint32, displa
 				line += fmt.Sprintf("  %-17s", mark+r.Value)
 			}
 			if any {
-				out.printf("%6s  %-4s  %-5s%s\n", place, raw, kind, strings.TrimRight(line, " "))
+				out.printf("%6s  %-4s  %-5s%s\n", place, raw, k.name, strings.TrimRight(line, " "))
 				place, raw = "", ""
 			}
 		}
@@ -265,8 +255,11 @@ func printReadings(out *output, words []uint16, all []reading, at uint32, displa
 	out.printf("\n%s is\n", display)
 	for _, r := range exact {
 		scale := ""
+		if r.Length > 0 {
+			scale = fmt.Sprintf(", length: %d", r.Length)
+		}
 		if r.Scale != "" {
-			scale = fmt.Sprintf(", scale: %q", r.Scale)
+			scale += fmt.Sprintf(", scale: %q", r.Scale)
 		}
 		out.printf("  - {name: weight, at: %d, type: %s, order: %s%s}\n", r.At, r.Type, r.Order, scale)
 	}

@@ -133,6 +133,11 @@ func TestOrderFindsEveryOrder(t *testing.T) {
 		{"u32", "305419896", [4]string{"12 34 56 78", "56 78 12 34", "34 12 78 56", "78 56 34 12"}},
 		{"f32", "12340", [4]string{"46 40 D0 00", "D0 00 46 40", "40 46 00 D0", "00 D0 40 46"}},
 		{"f32", "230.2", [4]string{"43 66 33 33", "33 33 43 66", "66 43 33 33", "33 33 66 43"}},
+		{"f64", "12345", [4]string{"40 C8 1C 80 00 00 00 00", "00 00 00 00 1C 80 40 C8", "C8 40 80 1C 00 00 00 00", "00 00 00 00 80 1C C8 40"}},
+		{"u64", "12345678901234", [4]string{"00 00 0B 3A 73 CE 2F F2", "2F F2 73 CE 0B 3A 00 00", "00 00 3A 0B CE 73 F2 2F", "F2 2F CE 73 3A 0B 00 00"}},
+		{"s64", "-60", [4]string{"FF FF FF FF FF FF FF C4", "FF C4 FF FF FF FF FF FF", "FF FF FF FF FF FF C4 FF", "C4 FF FF FF FF FF FF FF"}},
+		{"bcd48", "123456789012", [4]string{"12 34 56 78 90 12", "90 12 56 78 12 34", "34 12 78 56 12 90", "12 90 78 56 34 12"}},
+		{"base10000", "12345678", [4]string{"04 D2 16 2E", "16 2E 04 D2", "D2 04 2E 16", "2E 16 D2 04"}},
 	} {
 		for i, hex := range test.hex {
 			stdout, stderr, _ := run(t, "", "order", "-json", "-hex", hex, "-display", test.display)
