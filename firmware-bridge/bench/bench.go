@@ -38,6 +38,8 @@ func commands() []command {
 			"-port /dev/ttyUSB0\n-port /dev/ttyUSB0 -dialect yaohua-tf0\n-port tcp://192.168.10.30:4001 -indicator toledo-8217 -json\n-link tcp://192.168.10.21:502 -profile ssc-baler-v1 -unit 1", show},
 		{"order", "find type and word order of a register beside the machine's display",
 			"-hex \"4640 D000\" -display 12340\n-link tcp://192.168.10.21:502 -unit 1 -at 40008 -base 40001 -count 4 -display 12340", order},
+		{"draft", "write the first file about a machine on Modbus that nobody described",
+			"-link tcp://192.168.10.21:502 -unit 1 own/acme-b100.yaml\n-link \"rtu:///dev/ttyUSB0?baud=9600\" -unit 1 -range 40001-40300 -base 40001 -display 12340,28.8", draft},
 		{"decode", "decode frames that are given as hexadecimal",
 			"-dialect yaohua-tf0 frames.txt\n-indicator mettler-sics -recording recording.txt\n-profile laumas-tlb < replies.txt", decode},
 		{"check", "check profiles, indicators, a site's or a gateway's file and print every mistake",

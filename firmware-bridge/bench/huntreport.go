@@ -87,7 +87,7 @@ func (l *living) print(out *output, line modbus.Link) {
 		}
 		out.printf("  compare with its display: firmware-bridge show -link %q -unit %d -profile %s\n", linkText(line), l.Unit, others[0].Profile)
 	case !l.proven():
-		out.printf("  no profile of the catalogue fits\n")
+		out.printf("  no profile of the catalogue fits; one is drafted with: firmware-bridge draft -link %q -unit %d own/NAME.yaml\n", linkText(line), l.Unit)
 	}
 	out.printf("  excluded: %s, each by a read that is refused or not answered, or by a constant that does not hold\n", count(l.Excluded, "profile"))
 }
@@ -106,6 +106,9 @@ func (l *living) choice() []fit {
 // until a person has chosen.
 func (h *hunt) machinesYAML() string {
 	var b strings.Builder
+	if *h.call.profiles != "" {
+		fmt.Fprintf(&b, "profiles: %s\n", *h.call.profiles) // the edge looks for files of its own there
+	}
 	fmt.Fprintf(&b, "buses:\n  - link: %q\n    machines:\n", linkText(h.lines[0]))
 	for _, l := range h.living {
 		fmt.Fprintf(&b, "      - device: machine-%d\n", l.Unit)
