@@ -170,7 +170,7 @@ func (c *Config) checkMaterial(k *config.Checker, m site.Machine, at func(key st
 	if m.Model == nil {
 		return
 	}
-	counts := isBelt(m.Model) || isBaler(m.Model)
+	counts := isBelt(m.Model) || numbers(m.Model) != ""
 	switch {
 	case m.Material == "" && counts:
 		k.Fault(at("device"), "say which material %q works, like material: paper/occ", m.Device)

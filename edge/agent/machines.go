@@ -42,8 +42,8 @@ func (c Config) Meaning() meaning.Config {
 			case isBelt(x.Model):
 				m.Belts = append(m.Belts, meaning.Belt{Device: x.Device, Step: x.Model.Totaliser.Step, Modulus: x.Model.Totaliser.Modulus,
 					MaxRate: x.MaxRate, Every: x.Record, Material: x.Material})
-			case isBaler(x.Model):
-				m.Balers = append(m.Balers, meaning.Baler{Device: x.Device, Material: x.Material})
+			case numbers(x.Model) != "":
+				m.Balers = append(m.Balers, meaning.Baler{Device: x.Device, Material: x.Material, Number: numbers(x.Model), Most: x.MaxBales})
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func kindOf(p *modbus.Profile) string {
 	switch {
 	case isBelt(p):
 		return record.BeltScale
-	case isBaler(p):
+	case numbers(p) != "":
 		return record.Baler
 	}
 	about := map[string]string{"bale": record.Baler, "belt": record.BeltScale, "weight": record.Scale, "energy": record.Meter, "power": record.Meter, "drive": record.Drive}
@@ -90,6 +90,12 @@ func kindOf(p *modbus.Profile) string {
 // A profile that counts tonnes makes its machine a belt, one that numbers bales a baler.
 func isBelt(p *modbus.Profile) bool { return p.Totaliser != nil }
 
-func isBaler(p *modbus.Profile) bool {
-	return slices.ContainsFunc(p.Points, func(v modbus.Point) bool { return v.Meaning == "bale.sequence" })
+// numbers is the meaning by which a profile numbers bales; empty: it numbers none.
+func numbers(p *modbus.Profile) string {
+	for _, word := range []string{meaning.BySequence, meaning.ByCount} {
+		if slices.ContainsFunc(p.Points, func(v modbus.Point) bool { return v.Meaning == word }) {
+			return word
+		}
+	}
+	return ""
 }

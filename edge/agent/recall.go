@@ -33,7 +33,7 @@ type checkpoint struct {
 
 // Limits and form of the file.
 const (
-	checkpointFirst = "steelyard checkpoint 1 " // before the hash
+	checkpointFirst = "steelyard checkpoint 2 " // before the hash
 	checkpointMost  = 64 << 20
 )
 

@@ -280,7 +280,7 @@ func redated(t *testing.T, file []byte, change func(map[string]any)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Appendf(nil, "steelyard checkpoint 1 %x\n%s", sha256.Sum256(out), out)
+	return fmt.Appendf(nil, "steelyard checkpoint 2 %x\n%s", sha256.Sum256(out), out)
 }
 
 // TestStandingLorryIsNotWeighedTwice: the agent stops and starts under a load.

@@ -2,72 +2,254 @@ package meaning
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
 
-// Baler is one baler that keeps the block of its last bale, written sequence number last.
+// Baler is one baler that numbers its bales.
 type Baler struct {
 	Device   string
 	Material string // what it presses until an operator says otherwise
+	// Number is the meaning of the value that numbers the bales: BySequence, which the machine writes
+	// after the block of its last bale, or ByCount, a counter beside which a mass may change at any time.
+	Number string
+	Most   int64 // bales that it can press in an hour; more are not believed
 }
+
+// What numbers bales, as profiles call it.
+const (
+	BySequence = "bale.sequence"
+	ByCount    = "bale.count"
+)
 
 // BalerState is the last bale that is recorded, or the counter at first sight.
 type BalerState struct {
-	Last     uint64
+	First    uint64 // where the counter stood when it began to be counted
+	Last     uint64 // the number up to which everything is recorded
+	Before   uint64 // Last of the counter before this one; 0: there was none
+	At       time.Time
 	Material string
+
+	Odd   bool      // the counter was last recorded elsewhere than it can be, and no bale since
+	Shown uint64    // where
+	OddAt time.Time // when it last was; also after it has come back
 }
 
-// baler waits for the second poll: a block is whole when its sequence number, which the machine
-// writes last, is the same in two polls.
+// recorded reports whether a number was recorded of this counter, or stood on it when it was first seen.
+func (s BalerState) recorded(number uint64) bool { return s.First <= number && number <= s.Last }
+
+// baler follows the number of the last bale. What each number may mean, what is counted and what is
+// noted stands as a table in docs/decisions/0017.
 type baler struct {
 	Baler
-	seen     bool
-	sequence uint64
+	shown  shownBale
+	at     time.Time     // of the newest poll with a number
+	since  time.Time     // when the number that is recorded was last shown
+	credit time.Duration // of pressing, for bales that were not shown yet
+	run    *run          // nil: the number is what is recorded
 }
 
+// shownBale is what polls show until a bale is whole.
+type shownBale struct {
+	number uint64
+	mass   unit.Decimal
+	weighs bool
+	since  time.Time // the first of the polls with this number; zero: there was none
+	rests  time.Time // and with this mass
+	whole  bool      // the mass has rested, too
+}
+
+// run is a run of numbers that don't follow what is recorded. It is a counter of its own when it has
+// gone on for some bales.
+type run struct {
+	base   uint64
+	last   uint64
+	since  time.Time     // when last was last shown
+	credit time.Duration // of pressing
+	bales  []*record.Bale
+	noted  bool // the journal knows of it
+}
+
+const (
+	usualMost    = 600 // bales in an hour: more than any baler that is known here
+	provenBales  = 3   // a run of so many bales is a new counter
+	burst        = 2   // bales may show sooner one after the other than they are pressed
+	countRests   = 5 * time.Second
+	massPatience = 30 * time.Second
+	counterNotes = "counter: " // begins the details of what is noted of a counter
+)
+
 func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
-	v, ok := scan.Means("bale.sequence")
+	v, ok := scan.Means(b.Number)
 	if !ok {
 		return nil // the slower values of the machine come in scans of their own
 	}
 	if !v.OK || v.Number.Scale != 0 || v.Number.Coef < 0 {
-		b.seen = false
+		b.shown.since = time.Time{}
 		return nil
 	}
-	sequence := uint64(v.Number.Coef)
-	settled := b.seen && b.sequence == sequence
-	b.seen, b.sequence = true, sequence
+	number := uint64(v.Number.Coef)
+	if !b.settled(number, scan) {
+		return nil
+	}
+	if last == nil {
+		b.run = nil
+		return []record.Fact{b.counter(scan.At, number, "the baler's counter at first sight")}
+	}
+	b.passed(*last, scan.At)
+	switch most := b.most(b.since, b.credit, scan.At); {
+	case number == last.Last:
+		facts := b.ends(*last, number, scan.At)
+		b.run, b.since = nil, scan.At
+		return facts
+	case b.run != nil && b.run.last == number: // it stands there, and time makes it no bale
+	case number > last.Last && number-last.Last <= most && (number != last.Before || number == last.Last+1):
+		return b.goesOn(*last, number, scan)
+	}
+	return b.goesAstray(*last, number, scan)
+}
+
+// settled reports whether the bale of a number is whole. A sequence is written after its bale, so two
+// polls are enough. A count promises no order: it and the mass beside it must have rested for a while,
+// and the bale beside which the mass finds no rest has none.
+func (b *baler) settled(number uint64, scan device.Scan) bool {
+	mass, _ := scan.Means("bale.mass")
+	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests}
+	twice := !now.since.IsZero() && number == b.shown.number
+	if !twice {
+		now.since = scan.At
+	}
+	if !twice || now.mass != b.shown.mass || now.weighs != b.shown.weighs {
+		now.rests = scan.At
+	}
+	b.shown = now
+	if b.Number != ByCount || !twice {
+		return twice
+	}
+	b.shown.whole = now.weighs && scan.At.Sub(now.rests) >= countRests
+	return b.shown.whole || !now.weighs && scan.At.Sub(now.since) >= countRests || scan.At.Sub(now.since) >= massPatience
+}
+
+// press is the shortest time that a bale takes.
+func (b *baler) press() time.Duration { return time.Hour / time.Duration(b.Most) }
+
+// passed takes in that time has passed since the last poll. While the number is the recorded one the
+// baler gains no more than the bale that is in it; while it is not seen, it may press.
+func (b *baler) passed(last BalerState, at time.Time) {
+	if b.at.IsZero() {
+		b.at, b.since, b.credit = last.At, last.At, b.press()
+		if last.Odd {
+			b.run = &run{base: last.Shown, last: last.Shown, since: last.OddAt, credit: b.press(), noted: true}
+		}
+	}
+	elapsed := max(0, at.Sub(b.at))
+	b.at = at
+	if b.credit += elapsed; b.run == nil {
+		b.credit = min(b.credit, max(elapsed, burst*b.press()))
+	} else {
+		b.run.credit = min(b.run.credit+elapsed, max(elapsed, burst*b.press()))
+	}
+}
+
+// most is how many bales can have been pressed since a number was last shown: one that was in the
+// baler and those for which there was time.
+func (b *baler) most(since time.Time, credit time.Duration, at time.Time) uint64 {
+	return uint64(min(credit/b.press(), 1+max(0, at.Sub(since))/b.press()))
+}
+
+// goesOn records the bale of a number that follows what is recorded.
+func (b *baler) goesOn(last BalerState, number uint64, scan device.Scan) []record.Fact {
+	return append(b.ends(last, number, scan.At), record.Fact{At: scan.At, Device: b.Device, Body: b.bale(last, last.Last, number, scan)})
+}
+
+// ends ends what was noted of the counter, for it shows a number that follows what is recorded. If it
+// may have counted up to here from a smaller number, bales may be missing, and that is noted first.
+func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []record.Fact) {
+	r := b.run
+	if r != nil && !last.Odd && r.last < number && number-r.last <= b.most(r.since, r.credit, at) {
+		facts = append(facts, b.astray(last, r.last, at))
+	}
+	if last.Odd || len(facts) > 0 {
+		facts = append(facts, b.note(at, device.Online, number, "shows %d after %d again; whatever it counted meanwhile is not recorded", number, last.Last))
+	}
+	return facts
+}
+
+// goesAstray takes in a number that does not follow what is recorded.
+func (b *baler) goesAstray(last BalerState, number uint64, scan device.Scan) (facts []record.Fact) {
+	r := b.run
 	switch {
-	case !settled:
-		return nil
-	case last == nil:
-		return b.counter(scan, sequence, "the baler's counter at first sight")
-	case sequence == last.Last:
-		return nil
-	case sequence < last.Last:
-		return b.counter(scan, sequence, fmt.Sprintf("the baler's counter went from %d to %d: controller replaced or reset", last.Last, sequence))
+	case r != nil && r.last == number:
+		r.since = scan.At
+	case r != nil && number > r.last && number-r.last <= b.most(r.since, r.credit, scan.At):
+		r.bales = append(r.bales, b.bale(last, r.last, number, scan))
+		r.credit -= time.Duration(number-r.last) * b.press()
+		r.last, r.since, r.noted = number, scan.At, false
+	default:
+		r = &run{base: number, last: number, since: scan.At, credit: b.press()}
+		b.run = r
 	}
+	// A counter that begins anew begins at 0. Elsewhere its numbers are new ones, or it shows again what
+	// was recorded.
+	if anew := r.base == 0 || r.base >= last.Last || r.last < last.First; anew && len(r.bales) >= provenBales {
+		facts = append(facts, b.counter(scan.At, r.base,
+			fmt.Sprintf("a new counter: bales %d to %d came one after the other, and the one before had stood at %d", r.bales[0].Number, r.last, last.Last)))
+		if last.Odd {
+			facts = append(facts, b.note(scan.At, device.Online, r.last, "the new counter is counted"))
+		}
+		for _, bale := range r.bales {
+			facts = append(facts, record.Fact{At: scan.At, Device: b.Device, Body: bale})
+		}
+		return facts
+	}
+	if since := scan.At.Sub(last.OddAt); !r.noted && (last.OddAt.IsZero() || since < 0 || since >= noteEvery) {
+		facts = append(facts, b.astray(last, number, scan.At))
+	}
+	return facts
+}
+
+// astray is the note of a number that is no bale.
+func (b *baler) astray(last BalerState, number uint64, at time.Time) record.Fact {
+	if number < last.Last {
+		return b.note(at, device.Faulty, number, "shows %d, and bales up to %d are recorded: nothing is counted until it is above that, or counts on from 0 for %d bales; have the controller looked at",
+			number, last.Last, provenBales)
+	}
+	return b.note(at, device.Faulty, number, "went from %d to %d, and this baler presses %d in an hour at most: not counted until it has counted on for %d bales; have the controller looked at, or raise max_bales if it is so fast",
+		last.Last, number, b.Most, provenBales)
+}
+
+func (b *baler) note(at time.Time, state device.State, number uint64, format string, args ...any) record.Fact {
+	return record.Fact{At: at, Device: b.Device, Body: &record.Device{State: string(state), Detail: counterNotes + fmt.Sprintf(format, args...), Counter: number}}
+}
+
+func (b *baler) counter(at time.Time, number uint64, detail string) record.Fact {
+	return record.Fact{At: at, Device: b.Device, Body: &record.Device{State: "counter", Detail: detail, Counter: number}}
+}
+
+// bale is the bale that a scan shows.
+func (b *baler) bale(last BalerState, before, number uint64, scan device.Scan) *record.Bale {
 	material := last.Material
 	if material == "" {
 		material = b.Material
 	}
 	bale := &record.Bale{
-		Number: sequence, Material: material, Missed: sequence - last.Last - 1,
+		Number: number, Material: material, Missed: number - before - 1,
 		LengthMM: whole(scan, "bale.length", 0), Strokes: whole(scan, "bale.strokes", 0), Wires: whole(scan, "bale.wires", 0),
 		CycleS: whole(scan, "bale.cycle", 0), PressureMax: whole(scan, "bale.pressure_max", 1),
 		EnergyWh: whole(scan, "bale.energy", 0), EndedAt: whole(scan, "bale.ended_at", 0),
 	}
-	if v, ok := scan.Means("bale.mass"); ok && v.OK {
+	if v, ok := scan.Means("bale.mass"); ok && v.OK && (b.Number != ByCount || b.shown.whole) {
 		mass, err := v.Number.Mass(unit.Unit(v.Unit))
 		bale.Weighed = err == nil && mass > 0 // the contract: 0 says that the bale was not weighed
 		if bale.Weighed {
 			bale.Mass = mass
 		}
 	}
-	return []record.Fact{{At: scan.At, Device: b.Device, Body: bale}}
+	return bale
 }
 
 // whole reads a value as a whole number of 10^-scale of its unit; 0 when there is none.
@@ -86,6 +268,50 @@ func whole(scan device.Scan, meaning string, scale uint8) int64 {
 	return n.Coef
 }
 
-func (b *baler) counter(scan device.Scan, at uint64, detail string) []record.Fact {
-	return []record.Fact{{At: scan.At, Device: b.Device, Body: &record.Device{State: "counter", Detail: detail, Counter: at}}}
+func (s *Site) applyBale(e Entry, body *record.Bale) {
+	st := BalerState{First: body.Number, Material: body.Material}
+	if before := s.state.Balers[e.Device]; before != nil {
+		st = *before
+	}
+	st.Last, st.At, st.Material, st.Odd = body.Number, e.At, body.Material, false
+	s.state.Balers[e.Device] = &st
+	if b := s.balers[e.Device]; b != nil {
+		b.counted(body, e.At)
+	}
+}
+
+// counted takes in that the journal has a bale.
+func (b *baler) counted(body *record.Bale, at time.Time) {
+	if b.run != nil && body.Number < b.run.last {
+		return // more of its run come
+	}
+	if b.run != nil {
+		b.credit = b.run.credit
+	} else {
+		b.credit -= time.Duration(body.Missed+1) * b.press()
+	}
+	b.run, b.since = nil, at
+}
+
+// applyCounter takes in a counter at first sight, or a new one.
+func (s *Site) applyCounter(e Entry, body *record.Device) {
+	st := BalerState{First: body.Counter, Last: body.Counter, At: e.At}
+	if before := s.state.Balers[e.Device]; before != nil {
+		st.Before, st.Material, st.OddAt = before.Last, before.Material, before.OddAt
+	}
+	s.state.Balers[e.Device] = &st
+}
+
+// applyCounterNote takes in that a counter showed what is no bale, or that it is well again.
+func (s *Site) applyCounterNote(e Entry, body *record.Device) {
+	st := s.state.Balers[e.Device]
+	if st == nil || !strings.HasPrefix(body.Detail, counterNotes) {
+		return
+	}
+	if st.Odd = body.State == string(device.Faulty); st.Odd {
+		st.Shown, st.OddAt = body.Counter, e.At
+		if b := s.balers[e.Device]; b != nil && b.run != nil {
+			b.run.noted = true
+		}
+	}
 }

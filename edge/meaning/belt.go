@@ -20,29 +20,56 @@ type Belt struct {
 
 // BeltState is the last recorded standing.
 type BeltState struct {
-	Raw      int64
+	Raw      int64 // the register up to which everything is counted
 	Standing unit.Mass
 	At       time.Time
 	Material string
+
+	Odd   bool      // the register was last recorded elsewhere than it can be, and no standing since
+	Shown int64     // where
+	OddAt time.Time // when it last was; also after it has come back
 }
 
 // belt follows one totaliser between two records. What it adds to the record is lost in a restart
-// and found again, because the register goes on counting.
+// and found again, because the register goes on counting. What each reading may mean, what is counted
+// and what is noted stands as a table in docs/decisions/0017.
 type belt struct {
 	Belt
 	seen    bool
-	raw     int64
-	counts  int64 // since the last record, as reckoned
-	at      time.Time
-	unseen  unit.Mass // what the belt may have carried that the register has not shown yet
-	moved   time.Time // when the register last changed
-	pending string    // an event that is proposed until it is recorded
-	base    BeltState // the record that counts rest on
+	raw     int64         // up to here everything is counted; the highest that was believed
+	counts  int64         // since the last record
+	at      time.Time     // of the newest reading
+	unseen  unit.Mass     // what the belt may have carried that the register has not shown yet
+	moved   time.Time     // when raw last changed
+	wrapped bool          // since the last record
+	other   *series       // what the register shows instead of raw or a step beyond; nil: it shows that
+	astray  time.Duration // for how long it has shown what it can't
+	left    *series       // the newest series that was left and may have been real: to be noted
+	base    BeltState     // the record that counts rest on
+}
+
+// series is a run of readings that a belt may have made, but not from where its total stood. It
+// becomes the belt's own when it has lasted and risen, and the old total has not come back.
+type series struct {
+	fell   bool  // begun below the total: set back, or an older value; otherwise above, a jump
+	wrap   bool  // begun at 0 where a wrap was possible: the next count tells
+	deep   bool  // begun by more than the one count by which a total trembles
+	base   int64 // where it was first seen
+	raw    int64 // the highest since
+	risen  int64 // counts since base
+	rises  int   // readings that were higher than all before
+	age    time.Duration
+	unseen unit.Mass
+	noted  bool // the journal knows of it
 }
 
 const (
-	settleAfter = 5 * time.Second // a belt rests before its last standing is recorded
+	settleAfter = 5 * time.Second // a belt rests before its last standing is recorded; and how long a wrong reading may stand unnoted
 	unseenFor   = 5 * time.Second // of carrying may show in one step, however close two answers are
+	tremble     = 1               // counts by which a total may go back and be the same
+	provenAfter = time.Minute     // a wrong value goes within seconds; a new series stays
+	provenRises = 5               // and rises
+	noteEvery   = time.Minute     // a machine that shows nonsense for months must not fill the journal
 )
 
 func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
@@ -57,78 +84,200 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 	}
 	if last == nil {
 		b.seen = false
-		return b.fact(scan.At, raw, 0, record.BeltTick, b.Material)
+		return []record.Fact{b.fact(scan.At, raw, 0, record.BeltTick, b.Material)}
 	}
-	if !b.seen || b.base != *last {
-		if !b.seen {
-			b.unseen = b.carries(unseenFor)
-		}
-		b.seen, b.base = true, *last
-		b.raw, b.counts, b.at, b.moved, b.pending = last.Raw, 0, last.At, last.At, ""
-	}
-	b.passed(scan.At.Sub(b.at))
-	if raw != b.raw {
-		step, event := b.reckon(raw)
-		b.counts += step
-		b.unseen -= unit.Mass(step) * b.Step
-		b.raw, b.moved = raw, scan.At
-		if event != record.BeltTick {
-			b.pending = event
-		}
-	}
+	b.rest(*last)
+	b.passed(max(0, scan.At.Sub(b.at)))
 	b.at = scan.At
-	due := b.raw != last.Raw && (scan.At.Sub(last.At) >= b.Every || scan.At.Sub(b.moved) >= settleAfter)
-	if b.pending == "" && !due {
-		return nil
-	}
-	event := b.pending
-	if event == "" {
-		event = record.BeltTick
-	}
-	return b.fact(scan.At, b.raw, last.Standing+unit.Mass(b.counts)*b.Step, event, last.Material)
+	b.read(raw)
+	return b.proposals(*last, scan.At)
 }
 
-// carries is what the belt carries in a time at most, with half as much again: what a scale shows
-// swings about what lies on the belt.
+// rest puts what is counted upon the newest record.
+func (b *belt) rest(last BeltState) {
+	if b.seen && b.base == last {
+		return
+	}
+	if !b.seen {
+		b.unseen, b.other = b.carries(unseenFor), nil
+		if b.raw = last.Raw; last.Odd {
+			b.begin(last.Shown, false)
+		}
+	}
+	if b.other != nil && last.Odd && last.OddAt != b.base.OddAt {
+		b.other.noted = true
+	}
+	if b.left != nil && last.OddAt != b.base.OddAt {
+		b.left = nil
+	}
+	if !b.seen || b.at.IsZero() {
+		b.at, b.moved = last.At, last.At
+	}
+	b.seen, b.base, b.raw, b.counts, b.wrapped = true, last, last.Raw, 0, false
+}
+
+// carries is what the belt carries in a time at most. For seconds it is half as much again: what a
+// scale shows swings about what lies on the belt.
 func (b *belt) carries(d time.Duration) unit.Mass {
 	const hour = unit.Mass(time.Hour / time.Millisecond)
-	most, ms := b.MaxRate*3/2, unit.Mass(max(0, d.Milliseconds()))
-	return ms/hour*most + ms%hour*most/hour
+	of := func(d time.Duration) unit.Mass {
+		ms := unit.Mass(max(0, d.Milliseconds()))
+		return ms/hour*b.MaxRate + ms%hour*b.MaxRate/hour
+	}
+	return of(d) + of(min(d, unseenFor))/2
 }
 
-// passed takes in that time has passed since the last answer. Steps are bounded by time on the whole
+// passed takes in that time has passed since the last reading. Steps are bounded by time on the whole
 // and not one by one: after a late answer the next comes at once and shows all that was carried
 // meanwhile, and many scales refresh their register less often than they are asked. A belt that was
 // seen to stand gains nothing, so a step of a night's tonnage in the morning is not believed; nor one
-// after a silence that is larger than the silence was long.
+// after a silence that is larger than the silence was long. While its register shows something else
+// the belt is not seen, whatever it does.
 func (b *belt) passed(elapsed time.Duration) {
 	carried := b.carries(elapsed)
-	b.unseen = min(b.unseen+carried, max(carried, b.carries(unseenFor)))
-}
-
-// reckon tells how many counts lie between two register values. A step that the belt can't have
-// made in the time is kept as an event and not counted.
-func (b *belt) reckon(raw int64) (int64, string) {
-	most := int64(b.unseen/b.Step) + 1
-	forward := raw - b.raw
-	switch {
-	case forward >= 0 && forward <= most:
-		return forward, record.BeltTick
-	case forward < 0 && b.raw > b.Modulus/10*9 && forward+b.Modulus <= most:
-		return forward + b.Modulus, record.BeltWrap
-	case forward < 0 && raw <= most:
-		return raw, record.BeltReset
-	case forward < 0:
-		return 0, record.BeltReset
+	bounded := func(unseen unit.Mass) unit.Mass { return min(unseen+carried, max(carried, b.carries(unseenFor))) }
+	if b.other == nil {
+		b.unseen, b.astray = bounded(b.unseen), 0
+		return
 	}
-	return 0, record.BeltJump
+	b.unseen += carried
+	b.astray += elapsed
+	b.other.unseen = bounded(b.other.unseen)
+	b.other.age += elapsed
 }
 
-func (b *belt) fact(at time.Time, raw int64, standing unit.Mass, event, material string) []record.Fact {
+// step tells how many counts lie from one reading to another, if a belt can have carried them; a
+// total that trembles has stayed where it was. Only in the first tenth behind the modulus is a
+// smaller reading one that came around.
+func (b *belt) step(from, to int64, unseen unit.Mass) (counts int64, wraps, ok bool) {
+	most := int64(unseen/b.Step) + 1
+	forward := to - from
+	switch {
+	case forward < 0 && from >= b.Modulus/10*9 && to <= b.Modulus/10 && forward+b.Modulus <= most:
+		return forward + b.Modulus, true, true
+	case forward >= -tremble && forward < 0, forward == b.Modulus-tremble:
+		return 0, false, true
+	}
+	return forward, false, forward >= 0 && forward <= most
+}
+
+// read takes in what the register shows.
+func (b *belt) read(raw int64) {
+	counts, wraps, ours := b.step(b.raw, raw, b.unseen)
+	waits := wraps && raw == 0 // it came around, or it is one of the zeros that go again: the next count tells
+	o := b.other
+	switch {
+	case o == nil && ours && !waits:
+		b.carried(counts, raw, wraps)
+		return
+	case o == nil:
+		b.begin(raw, waits)
+		return
+	}
+	risen, _, theirs := b.step(o.raw, raw, o.unseen)
+	switch {
+	case ours && !waits && (!wraps || o.wrap) && (o.fell || !theirs && raw < o.base):
+		// The total is where it was, or a step beyond. If it may also have risen to here from where it
+		// was set back to, the least is counted, and it is noted that this is the least.
+		if theirs && o.deep && !o.wrap {
+			b.leave(o)
+		}
+		b.other = nil
+		b.carried(counts, raw, wraps)
+	case theirs:
+		if risen > 0 {
+			o.raw, o.risen, o.rises = raw, o.risen+risen, o.rises+1
+			o.unseen -= unit.Mass(risen) * b.Step
+		}
+		if o.rises >= provenRises && o.age >= provenAfter {
+			b.leave(o)
+			b.other, b.unseen = nil, o.unseen
+			b.raw, b.counts, b.moved = o.raw, b.counts+o.risen, b.at
+		}
+	default:
+		b.begin(raw, waits)
+	}
+}
+
+// begin begins a series beside the total.
+func (b *belt) begin(raw int64, wrap bool) {
+	below := b.raw - raw
+	if below < 0 && below+b.Modulus <= b.Modulus/10 {
+		below += b.Modulus // an older value, from before the register came around
+	}
+	b.other = &series{fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, unseen: b.carries(unseenFor)}
+}
+
+// leave remembers a series of which the journal must know, because tonnes may be missing.
+func (b *belt) leave(o *series) {
+	if !o.noted {
+		b.left = o
+	}
+}
+
+func (b *belt) carried(counts, raw int64, wraps bool) {
+	if counts == 0 {
+		return
+	}
+	b.raw, b.counts, b.moved = raw, b.counts+counts, b.at
+	b.unseen -= unit.Mass(counts) * b.Step
+	b.wrapped = b.wrapped || wraps
+}
+
+// proposals are what is to be recorded now: the standing, and what was shown and not counted.
+func (b *belt) proposals(last BeltState, at time.Time) (facts []record.Fact) {
+	standing := last.Standing + unit.Mass(b.counts)*b.Step
+	note := func(o *series, standing unit.Mass) {
+		event := record.BeltJump
+		if o.fell {
+			event = record.BeltReset
+		}
+		facts = append(facts, b.fact(at, o.base, standing, event, last.Material))
+	}
+	moved := b.raw != last.Raw || b.counts != 0
+	tick := func() {
+		event := record.BeltTick
+		if b.wrapped {
+			event = record.BeltWrap
+		}
+		facts = append(facts, b.fact(at, b.raw, standing, event, last.Material))
+	}
+	mayNote := last.OddAt.IsZero() || at.Before(last.OddAt) || at.Sub(last.OddAt) >= noteEvery
+	o := b.other
+	switch {
+	case b.left != nil && mayNote:
+		note(b.left, last.Standing)
+		tick()
+	case o != nil && o.deep && !o.wrap && !o.noted && b.astray >= settleAfter && mayNote:
+		if moved {
+			tick()
+		}
+		note(o, standing)
+	case moved && (b.wrapped || at.Sub(last.At) >= b.Every || at.Sub(b.moved) >= settleAfter), last.Odd && o == nil:
+		tick()
+	}
+	return facts
+}
+
+func (b *belt) fact(at time.Time, raw int64, standing unit.Mass, event, material string) record.Fact {
 	if material == "" {
 		material = b.Material
 	}
-	return []record.Fact{{At: at, Device: b.Device, Body: &record.Belt{
+	return record.Fact{At: at, Device: b.Device, Body: &record.Belt{
 		Raw: raw, Step: b.Step, Modulus: b.Modulus, Standing: standing, Material: material, Event: event,
-	}}}
+	}}
+}
+
+// applyBelt takes in a standing, or that the register was seen where it can't be: then what is counted
+// stays as it was.
+func (s *Site) applyBelt(e Entry, body *record.Belt) {
+	st := &BeltState{Raw: body.Raw, Standing: body.Standing, At: e.At, Material: body.Material}
+	if before := s.state.Belts[e.Device]; before != nil {
+		st.OddAt = before.OddAt
+		if body.Event == record.BeltReset || body.Event == record.BeltJump {
+			st.Raw, st.At = before.Raw, before.At
+			st.Odd, st.Shown, st.OddAt = true, body.Raw, e.At
+		}
+	}
+	s.state.Belts[e.Device] = st
 }

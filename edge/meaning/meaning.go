@@ -9,6 +9,7 @@
 package meaning
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,8 +46,7 @@ type State struct {
 	Balers  map[string]*BalerState
 	Open    map[string]*Passage // by passage id
 	Closed  map[string]*Closed  // tickets of the last days, by passage id, to answer a repeated act
-	Serial  int                 // tickets of SerialDay
-	Day     string              // the business day that Serial counts
+	Serials Serials             // of the tickets' numbers
 	Devices map[string]string   // last recorded state of each machine
 }
 
@@ -73,6 +73,7 @@ func New(c Config) *Site {
 		s.belts[b.Device] = &belt{Belt: b}
 	}
 	for _, b := range c.Balers {
+		b.Number, b.Most = cmp.Or(b.Number, BySequence), cmp.Or(b.Most, usualMost)
 		s.balers[b.Device] = &baler{Baler: b}
 	}
 	return s
@@ -86,8 +87,9 @@ func (s *Site) Restore(st State) {
 	s.state = State{
 		Decks: orEmpty(st.Decks), Belts: orEmpty(st.Belts), Balers: orEmpty(st.Balers),
 		Open: orEmpty(st.Open), Closed: orEmpty(st.Closed), Devices: orEmpty(st.Devices),
-		Serial: st.Serial, Day: st.Day,
+		Serials: st.Serials,
 	}
+	s.state.Serials.Days = orEmpty(st.Serials.Days)
 }
 
 func orEmpty[K comparable, V any](m map[K]V) map[K]V {
@@ -107,9 +109,9 @@ func (s *Site) Apply(e Entry) {
 	case *record.Ticket:
 		s.applyTicket(e, body)
 	case *record.Belt:
-		s.state.Belts[e.Device] = &BeltState{Raw: body.Raw, Standing: body.Standing, At: e.At, Material: body.Material}
+		s.applyBelt(e, body)
 	case *record.Bale:
-		s.state.Balers[e.Device] = &BalerState{Last: body.Number, Material: body.Material}
+		s.applyBale(e, body)
 	case *record.Device:
 		s.applyDevice(e, body)
 	}
@@ -141,13 +143,10 @@ func (s *Site) Health(h device.Health) []record.Fact {
 
 func (s *Site) applyDevice(e Entry, body *record.Device) {
 	if body.State == "counter" {
-		st := &BalerState{Last: body.Counter}
-		if before := s.state.Balers[e.Device]; before != nil {
-			st.Material = before.Material
-		}
-		s.state.Balers[e.Device] = st
+		s.applyCounter(e, body)
 		return
 	}
+	s.applyCounterNote(e, body)
 	s.state.Devices[e.Device] = body.State
 	if d := s.decks[e.Device]; d != nil {
 		d.journaled(body)

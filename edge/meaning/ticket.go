@@ -2,7 +2,9 @@ package meaning
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -104,6 +106,9 @@ func (s *Site) onDeck(name string, now time.Time) (Captured, error) {
 	}
 	if d.now.At.IsZero() || now.Sub(d.now.At) > staleAfter {
 		return Captured{}, refuse("silent", "the indicator of %s sends nothing: check cable and power", name)
+	}
+	if d.why == "frozen" {
+		return Captured{}, refuse(d.why, "the output of %s may be frozen: it has sent the same frame since it was loaded; compare with the indicator's display, drive off and on again, or set the indicator to send continuously", name)
 	}
 	if d.why != "" {
 		return Captured{}, refuse(d.why, "the deck is not ready: %s", d.why)
@@ -245,21 +250,51 @@ func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *Closed, err
 }
 
 // nextNumber is the day, four digits of the journal's id and the day's serial: a controller whose
-// disk was replaced does not repeat the numbers of its predecessor.
+// disk was replaced does not repeat the numbers of its predecessor, and one whose clock goes to
+// another day and back goes on where that day's serial was.
 func (s *Site) nextNumber(at time.Time, journal string) string {
-	day, serial := at.In(shanghai()).Format("20060102"), 1
-	if day == s.state.Day {
-		serial = s.state.Serial + 1
+	day := at.In(shanghai()).Format(numberDay)
+	return fmt.Sprintf("%s-%.4s-%04d", day, journal, s.state.Serials.last(day)+1)
+}
+
+const (
+	numberDay  = "20060102"
+	keptDays   = 400 // whose serials are known one by one
+	mostSerial = 1<<31 - 1
+)
+
+// Serials are the last serials of the days of which tickets were written. No number is given twice,
+// whatever the clock does; so a day that is forgotten goes on above all that are.
+type Serials struct {
+	Days      map[string]int
+	Forgotten string // the newest day that is not in Days any more; empty: none
+	Highest   int    // serial of the forgotten days
+}
+
+func (s Serials) last(day string) int {
+	if n, ok := s.Days[day]; ok || day > s.Forgotten {
+		return n
 	}
-	return fmt.Sprintf("%s-%.4s-%04d", day, journal, serial)
+	return s.Highest
+}
+
+// wrote takes in the number of a ticket.
+func (s *Serials) wrote(number string) {
+	day, rest, _ := strings.Cut(number, "-")
+	serial, err := strconv.Atoi(rest[strings.LastIndexByte(rest, '-')+1:])
+	if err != nil || serial < 1 || serial > mostSerial {
+		return // not one of ours
+	}
+	s.Days[day] = max(serial, s.last(day))
+	if len(s.Days) > keptDays {
+		oldest := slices.Min(slices.Collect(maps.Keys(s.Days)))
+		s.Forgotten, s.Highest = max(s.Forgotten, oldest), max(s.Highest, s.Days[oldest])
+		delete(s.Days, oldest)
+	}
 }
 
 func (s *Site) applyTicket(e Entry, t *record.Ticket) {
-	if day := e.At.In(shanghai()).Format("20060102"); day == s.state.Day {
-		s.state.Serial++
-	} else {
-		s.state.Day, s.state.Serial = day, 1
-	}
+	s.state.Serials.wrote(t.Number)
 	s.use(t.GrossRef)
 	s.use(t.TareRef)
 	if t.Passage != "" {

@@ -173,6 +173,10 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 		d.why = "moving"
 		return nil
 	}
+	if d.frozen(w) {
+		d.why = "frozen"
+		return nil
+	}
 	if d.Register {
 		d.rested(stability)
 		return nil
@@ -254,9 +258,7 @@ func (d *deck) follow(at time.Time, raw []byte, gap bool) {
 }
 
 // stable judges the window. With a flag the indicator decides and the window only guards against
-// a flickering bit; without one the frames must rest within 1 e for the whole window, and two
-// different frames must have come since the empty deck was loaded, or the output may be frozen.
-// After a restart under a standing lorry there is nothing to compare: such a weighing is flagged.
+// a flickering bit; without one the frames must rest within 1 e for the whole window.
 func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 	by, span, least := "inferred", d.Window, leastFrames
 	switch w.Stable {
@@ -264,10 +266,6 @@ func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 		return record.Stability{}, false
 	case device.Yes:
 		by, span, least = "flag", flagWindow, flagFrames
-	case device.Unknown:
-		if d.distinct < 2 && d.zero != zeroUnknown {
-			return record.Stability{}, false
-		}
 	}
 	first, low, high := len(d.window), d.mass, d.mass
 	frames, rested := 0, time.Duration(0)
@@ -280,6 +278,15 @@ func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 		return record.Stability{}, false
 	}
 	return record.Stability{By: by, WindowMS: rested.Milliseconds(), Frames: frames, Spread: high - low}, true
+}
+
+// frozen reports whether a load rests in one and the same frame since it came, without a flag to say that
+// it rests: a lorry shows other weights while it drives on, and an output that has stopped does not. Where
+// the format has a flag the indicator says itself that the load rests, asked or not, and may say it in the
+// same words each time. After a restart under a standing lorry there is nothing to compare: that weighing
+// is flagged.
+func (d *deck) frozen(w device.Weight) bool {
+	return w.Stable == device.Unknown && d.distinct < 2 && d.zero != zeroUnknown
 }
 
 func (d *deck) weighing(w device.Weight, stability record.Stability) *record.Weighing {

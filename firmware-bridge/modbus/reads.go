@@ -328,20 +328,25 @@ func (p *Profile) checkCounting(report fault) {
 }
 
 // checkBale keeps the block of the last bale together: what is read at other times than the number
-// of the bale may be another bale's.
+// of the bale may be another bale's, and without a number there is no bale.
 func (p *Profile) checkBale(report fault) {
 	class := func(d *decoder) string { return p.blocks[d.block].Every }
-	numbered := slices.IndexFunc(p.decoder, func(d decoder) bool { return d.Meaning == "bale.sequence" && d.block >= 0 })
-	if numbered < 0 {
-		return
+	numbered := -1
+	for _, word := range []string{"bale.sequence", "bale.count"} {
+		if numbered < 0 {
+			numbered = slices.IndexFunc(p.decoder, func(d decoder) bool { return d.Meaning == word && d.block >= 0 })
+		}
 	}
 	for i := range p.decoder {
 		d := &p.decoder[i]
 		if d.block < 0 || !strings.HasPrefix(d.Meaning, "bale.") || strings.HasPrefix(d.Meaning, "bale.count") {
 			continue // the counters tell of the machine, not of one bale
 		}
-		if class(d) != class(&p.decoder[numbered]) {
-			report(fmt.Sprintf("points[%d].meaning", i), "%s is read at other times than bale.sequence and may be another bale's: read both %s or both %s", d.Meaning, Fast, Slow)
+		switch {
+		case numbered < 0:
+			report(fmt.Sprintf("points[%d].meaning", i), "%s without bale.sequence or bale.count, which number the bales: no bale would be made of it", d.Meaning)
+		case class(d) != class(&p.decoder[numbered]):
+			report(fmt.Sprintf("points[%d].meaning", i), "%s is read at other times than %s and may be another bale's: read both %s or both %s", d.Meaning, p.decoder[numbered].Meaning, Fast, Slow)
 		}
 	}
 }

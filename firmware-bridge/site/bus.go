@@ -24,9 +24,10 @@ type Machine struct {
 	Profile  string        `yaml:"profile"`
 	Unit     uint8         `yaml:"unit"`
 	Every    time.Duration `yaml:"every"`
-	Material string        `yaml:"material"` // what it works until an operator says otherwise; belts and balers only, which the edge checks
-	MaxRate  unit.Mass     `yaml:"max_rate"` // belts: the most it can carry in an hour
-	Record   time.Duration `yaml:"record"`   // belts: how often a moving belt's standing is recorded
+	Material string        `yaml:"material"`  // what it works until an operator says otherwise; belts and balers only, which the edge checks
+	MaxRate  unit.Mass     `yaml:"max_rate"`  // belts: the most it can carry in an hour
+	Record   time.Duration `yaml:"record"`    // belts: how often a moving belt's standing is recorded
+	MaxBales int64         `yaml:"max_bales"` // balers: the most it can press in an hour
 
 	// Model is the profile of that name; nil before the check, and where the name is wrong.
 	Model *modbus.Profile `yaml:"-"`
@@ -36,6 +37,8 @@ const (
 	defaultEvery   = time.Second
 	defaultRecord  = time.Minute
 	defaultMaxRate = 200 * unit.Tonne
+	defaultBales   = 600
+	mostBales      = 3600
 )
 
 // Config of the checked bus, as its reader takes it.
@@ -93,6 +96,9 @@ func (m *Machine) check(k checking, at func(key string) string) {
 	if m.MaxRate == 0 {
 		m.MaxRate = defaultMaxRate
 	}
+	if m.MaxBales == 0 {
+		m.MaxBales = defaultBales
+	}
 	if m.Every < 10*time.Millisecond || m.Every > 24*time.Hour {
 		k.Fault(at("every"), "a poll every %v: between 10ms and 24h", m.Every)
 	}
@@ -101,6 +107,9 @@ func (m *Machine) check(k checking, at func(key string) string) {
 	}
 	if m.MaxRate < 0 {
 		k.Fault(at("max_rate"), "a belt can't carry %s in an hour", m.MaxRate)
+	}
+	if m.MaxBales < 1 || m.MaxBales > mostBales {
+		k.Fault(at("max_bales"), "%d bales in an hour: between 1 and %d", m.MaxBales, mostBales)
 	}
 	var err error
 	if m.Model, err = k.known.Find(m.Profile); err != nil {
