@@ -159,8 +159,15 @@ func (d *desk) register() {
 // tell logs what a frame has shown to be wrong with its machine.
 func (d *desk) tell(entries []meaning.Entry) {
 	for _, e := range entries {
-		if body, ok := e.Body.(*record.Device); ok && body.State == string(device.Faulty) {
-			d.log.Warn("machine has a fault", "device", e.Device, "detail", body.Detail, "number", e.Ref.N)
+		switch body := e.Body.(type) {
+		case *record.Device:
+			if body.State == string(device.Faulty) {
+				d.log.Warn("machine has a fault", "device", e.Device, "detail", body.Detail, "number", e.Ref.N)
+			}
+		case *record.Belt:
+			if body.Event == record.BeltReset || body.Event == record.BeltJump {
+				d.log.Warn("belt shows what it can't have carried: not counted", "device", e.Device, "event", body.Event, "counts", body.Raw, "number", e.Ref.N)
+			}
 		}
 	}
 }

@@ -14,7 +14,7 @@ const (
 	slowEvery = 5 // deckEvery's
 )
 
-// events streams server-sent events "decks", "passages", "tickets" and "journal".
+// events streams server-sent events "decks", "passages", "notes", "tickets" and "journal".
 func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	out := page.NewEvents(w)
 	send := func(event string, v any, err error) bool { return err == nil && out.Send(event, v) == nil }
@@ -28,6 +28,10 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		if i%slowEvery == 0 {
 			passages, err := s.passageList(r.Context())
 			if !send("passages", passages, err) {
+				return
+			}
+			notes, err := s.noteList(r.Context())
+			if !send("notes", notes, err) {
 				return
 			}
 			tickets, err := s.ticketList(r.Context())

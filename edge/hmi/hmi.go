@@ -271,7 +271,41 @@ func (s *server) lines(r *http.Request) (reply, error) {
 			list = append(list, line{Device: name, Material: b.Material, Bales: b.Last})
 		}
 	})
-	return reply{http.StatusOK, map[string]any{"lines": list}}, err
+	if err != nil {
+		return reply{}, err
+	}
+	notes, err := s.noteList(r.Context())
+	return reply{http.StatusOK, map[string]any{"lines": list, "notes": notes}}, err
+}
+
+// noteJSON is what a belt or a baler has shown and was not counted.
+type noteJSON struct {
+	Device string `json:"device"`
+	Code   string `json:"code"` // of meaning.Note
+	AtMS   int64  `json:"at_ms"`
+	Shown  int64  `json:"shown"`
+	Known  int64  `json:"known"`
+	OverMS int64  `json:"over_ms"` // when it was over; 0: it is not
+}
+
+// noteDays is how long a note that is over is still shown: until the next shift has seen it.
+const noteDays = 24 * time.Hour
+
+func (s *server) noteList(ctx context.Context) ([]noteJSON, error) {
+	list := []noteJSON{}
+	err := s.Look(ctx, func(site *meaning.Site) {
+		for _, n := range site.Notes() {
+			j := noteJSON{n.Device, n.Code, n.At.UnixMilli(), n.Shown, n.Known, 0}
+			if !n.Over.IsZero() {
+				if time.Since(n.Over) > noteDays {
+					continue
+				}
+				j.OverMS = n.Over.UnixMilli()
+			}
+			list = append(list, j)
+		}
+	})
+	return list, err
 }
 
 func (s *server) materials(*http.Request) (reply, error) {

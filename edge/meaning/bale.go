@@ -298,6 +298,10 @@ func (s *Site) applyCounter(e Entry, body *record.Device) {
 	st := BalerState{First: body.Counter, Last: body.Counter, At: e.At}
 	if before := s.state.Balers[e.Device]; before != nil {
 		st.Before, st.Material, st.OddAt = before.Last, before.Material, before.OddAt
+		n := noteOfCounter(e, body.Counter, before.Last)
+		n.Code, n.Over = NoteCounterNew, e.At
+		s.settle(e.Device, e.At)
+		s.remark(n)
 	}
 	s.state.Balers[e.Device] = &st
 }
@@ -308,8 +312,11 @@ func (s *Site) applyCounterNote(e Entry, body *record.Device) {
 	if st == nil || !strings.HasPrefix(body.Detail, counterNotes) {
 		return
 	}
-	if st.Odd = body.State == string(device.Faulty); st.Odd {
+	if st.Odd = body.State == string(device.Faulty); !st.Odd {
+		s.settle(e.Device, e.At)
+	} else {
 		st.Shown, st.OddAt = body.Counter, e.At
+		s.remark(noteOfCounter(e, body.Counter, st.Last))
 		if b := s.balers[e.Device]; b != nil && b.run != nil {
 			b.run.noted = true
 		}

@@ -277,7 +277,11 @@ func (s *Site) applyBelt(e Entry, body *record.Belt) {
 		if body.Event == record.BeltReset || body.Event == record.BeltJump {
 			st.Raw, st.At = before.Raw, before.At
 			st.Odd, st.Shown, st.OddAt = true, body.Raw, e.At
+			s.remark(noteOfTotal(e, body, before.Raw))
 		}
+	}
+	if !st.Odd {
+		s.settle(e.Device, e.At)
 	}
 	s.state.Belts[e.Device] = st
 }

@@ -48,6 +48,7 @@ type State struct {
 	Closed  map[string]*Closed  // tickets of the last days, by passage id, to answer a repeated act
 	Serials Serials             // of the tickets' numbers
 	Devices map[string]string   // last recorded state of each machine
+	Notes   []Note              // the newest, oldest first
 }
 
 // keepClosed is how long the answer to an act can be repeated.
@@ -87,7 +88,7 @@ func (s *Site) Restore(st State) {
 	s.state = State{
 		Decks: orEmpty(st.Decks), Belts: orEmpty(st.Belts), Balers: orEmpty(st.Balers),
 		Open: orEmpty(st.Open), Closed: orEmpty(st.Closed), Devices: orEmpty(st.Devices),
-		Serials: st.Serials,
+		Serials: st.Serials, Notes: st.Notes,
 	}
 	s.state.Serials.Days = orEmpty(st.Serials.Days)
 }

@@ -43,6 +43,20 @@ export function showTickets({tickets, materials, up}, language) {
   }));
 }
 
+// showNotes tells what belts and balers have shown that was not counted; what is over stands there for a day.
+export function showNotes({notes, up}, language) {
+  const list = notes ?? [];
+  $('notes-panel').hidden = list.length === 0;
+  $('notes').classList.toggle('stale', !up);
+  fill($('notes'), JSON.stringify([language.name, list]), () => list.map((n) => {
+    const time = (ms) => dateTime(ms, language.locale), number = (v) => count(v, language.locale);
+    return h('li', {'data-note': n.code, 'data-tone': n.over_ms ? 'calm' : 'warn'},
+      h('b', {}, n.device), ' ',
+      h('span', {}, language.t('note-' + n.code, {shown: number(n.shown), known: number(n.known)})), ' ',
+      h('small', {class: 'num'}, n.over_ms ? language.t('note-over', {time: time(n.at_ms), over: time(n.over_ms)}) : language.t('note-since', {time: time(n.at_ms)})));
+  }));
+}
+
 // numbers are those of a ticket's weighings in the indicators' own memories, in the order of its masses.
 function numbers(t) {
   return [t.gross_by, t.tare_by].map((w) => w?.alibi).filter(Boolean);

@@ -8,10 +8,10 @@ import {$, fill, h, put} from './dom.js';
 import {age, clock} from './measure.js';
 import {Deck, codeOf, tone} from './deck.js';
 import {Act} from './act.js';
-import {showJournal, showPassages, showTickets} from './lists.js';
+import {showJournal, showNotes, showPassages, showTickets} from './lists.js';
 
 const language = new Language(words);
-const state = {decks: null, passages: null, tickets: null, journal: null, materials: [], link: {up: null}, device: null};
+const state = {decks: null, passages: null, notes: null, tickets: null, journal: null, materials: [], link: {up: null}, device: null};
 let ahead = 0; // ms by which the server's clock is before ours
 let decksAt = 0, heardAt = 0; // performance.now() of the newest decks, and of any event
 
@@ -87,6 +87,7 @@ function showLists() {
     act.choose(id);
     showLists();
   }, language);
+  showNotes(all, language);
   showTickets(all, language);
   showJournal(all, language);
 }
@@ -112,6 +113,10 @@ state.link = new Link('/api/events', '/api/journal', {
   passages: heard((passages) => {
     state.passages = passages;
     act.show();
+    showLists();
+  }),
+  notes: heard((notes) => {
+    state.notes = notes;
     showLists();
   }),
   tickets: heard((tickets) => {
