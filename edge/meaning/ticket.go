@@ -282,7 +282,7 @@ func (s Serials) last(day string) int {
 func (s *Serials) wrote(number string) {
 	day, rest, _ := strings.Cut(number, "-")
 	serial, err := strconv.Atoi(rest[strings.LastIndexByte(rest, '-')+1:])
-	if err != nil || serial < 1 || serial > mostSerial {
+	if _, errDay := time.Parse(numberDay, day); err != nil || errDay != nil || serial < 1 || serial > mostSerial {
 		return // not one of ours
 	}
 	s.Days[day] = max(serial, s.last(day))

@@ -1,6 +1,9 @@
 package meaning_test
 
 import (
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -142,6 +145,75 @@ func TestTicketNumbersBeginAnewAtMidnightInShanghai(t *testing.T) {
 	}
 	if numbers[0] != "20261123-0000-0001" || numbers[1] != "20261123-0000-0002" || numbers[2] != "20261124-0000-0001" {
 		t.Errorf("numbers %v", numbers)
+	}
+}
+
+// tickets weighs lorries and gives their tickets' numbers.
+func (s *shift) tickets(passages ...string) (numbers []string) {
+	s.t.Helper()
+	for _, passage := range passages {
+		s.weigh(30000)
+		if err := s.weighIn(lorry(passage, "豫D"+passage, record.Inbound)); err != nil {
+			s.t.Fatal(err)
+		}
+		s.weigh(12000)
+		ticket, err := s.weighOut(meaning.WeighOut{Passage: passage})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		numbers = append(numbers, ticket.Number)
+	}
+	return numbers
+}
+
+// A clock that was 10 h ahead over a restart and was then set right, or that went back over midnight,
+// gave ticket numbers twice.
+func TestAClockThatWentBackGaveNumbersTwice(t *testing.T) {
+	for _, checkpoint := range []bool{false, true} {
+		s := newShift(t)
+		s.now = time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC) // 16:00 in Shanghai
+		numbers := s.tickets("a", "b")
+		s.restart(10*time.Hour, checkpoint)
+		numbers = append(numbers, s.tickets("c")...)
+		s.now = s.now.Add(-10 * time.Hour)
+		numbers = append(numbers, s.tickets("d", "e")...)
+		s.restart(10*time.Hour, checkpoint)
+		numbers = append(numbers, s.tickets("f")...)
+		want := []string{"20261123-0000-0001", "20261123-0000-0002", "20261124-0000-0001", "20261123-0000-0003", "20261123-0000-0004", "20261124-0000-0002"}
+		if !slices.Equal(numbers, want) {
+			t.Errorf("checkpoint %v: numbers %q, want %q", checkpoint, numbers, want)
+		}
+	}
+}
+
+// Whatever the clock does, for more days than are kept one by one.
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	s := newShift(t)
+	r := rand.New(rand.NewPCG(1, 1))
+	given := map[string]bool{}
+	for i := range 3000 {
+		at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, r.IntN(1500))
+		if i%3 > 0 { // the clock is right most of the time
+			at = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC).AddDate(0, 0, i/50)
+		}
+		number := s.site.NextNumber(at, "00000000000000000000000000000001")
+		if given[number] {
+			t.Fatalf("%s is given twice, after %d", number, i)
+		}
+		given[number] = true
+		s.site.Apply(meaning.Entry{Ref: record.Ref{Journal: "1", N: uint64(i + 1)}, At: at, Body: &record.Ticket{Number: number}})
+		if i%500 == 499 {
+			data, err := json.Marshal(s.site.State())
+			if err != nil || len(data) > 64<<10 {
+				t.Fatalf("a state of %d bytes: %v", len(data), err)
+			}
+			var st meaning.State
+			if err := json.Unmarshal(data, &st); err != nil {
+				t.Fatal(err)
+			}
+			s.site = meaning.New(s.config)
+			s.site.Restore(st)
+		}
 	}
 }
 

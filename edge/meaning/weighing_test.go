@@ -262,3 +262,56 @@ func TestWeightRestsAtEveryRhythm(t *testing.T) {
 		}
 	}
 }
+
+// A lorry whose first loaded frame repeated exactly was told to stand still for ever.
+func TestAFrozenOutputWasToldToStandStill(t *testing.T) {
+	shown := func(s *shift) string { return s.site.DeckViews(s.now)[0].Code }
+	s := newShift(t)
+	s.rest(0, time.Second)
+	s.rest(12340, time.Second)
+	if got := shown(s); got != "moving" {
+		t.Errorf("before it has rested: %s", got)
+	}
+	s.rest(12340, 5*time.Second)
+	if v := s.site.DeckViews(s.now)[0]; v.Code != "frozen" || v.MayWeigh || len(s.weighings()) != 0 {
+		t.Errorf("the same frame since it was loaded: %+v", v)
+	}
+	if err := s.weighIn(lorry("p1", "豫D1", record.Inbound)); code(err) != "frozen" {
+		t.Errorf("got %v", err)
+	}
+	// Another frame shows that the output lives.
+	s.rest(12360, 200*time.Millisecond)
+	s.rest(12340, 4*time.Second)
+	if got := s.weighings(); len(got) != 1 || shown(s) != "captured" {
+		t.Errorf("after another frame: %d weighings, %s", len(got), shown(s))
+	}
+	// The remedy: off and on again.
+	s = newShift(t)
+	s.rest(0, time.Second)
+	s.rest(12340, 5*time.Second)
+	s.weigh(12340)
+}
+
+// An indicator that says by a flag that the load rests may say it in the same words each time: asked
+// twice a second, it may not have seen the lorry drive on.
+func TestAFlaggedFrameMayRepeat(t *testing.T) {
+	s := newShift(t)
+	for range 10 {
+		s.flagged(0, device.Yes)
+	}
+	var got []meaning.Entry
+	for range 10 {
+		got = append(got, s.flagged(12340, device.Yes)...)
+	}
+	if len(got) != 1 || got[0].Body.(*record.Weighing).Stability.By != "flag" {
+		t.Errorf("got %v, %s", got, s.site.DeckViews(s.now)[0].Code)
+	}
+}
+
+// flagged shows what an indicator that is asked twice a second answers.
+func (s *shift) flagged(kg int64, stable device.Tri) []meaning.Entry {
+	s.t.Helper()
+	s.now = s.now.Add(400 * time.Millisecond)
+	s.stable = stable
+	return s.frame(kg)
+}

@@ -29,6 +29,9 @@ type indicator struct {
 	chosen  chan unit.Mass // by command; ends the list
 }
 
+// rolling is how long a lorry drives on.
+const rolling = 2 * time.Second
+
 const indicatorCommands = "weight KG | wrong-checksum | wrong-baud | " + faultCommands
 
 func newIndicator(f simulateFlags, wire *sim.Wire) (*indicator, error) {
@@ -62,9 +65,17 @@ func (i *indicator) run(ctx context.Context) {
 	sending.Go(func() { i.machine.Run(ctx) })
 	defer sending.Wait()
 	weights := i.weights
+	var shown unit.Mass
+	if len(weights) > 0 {
+		shown = weights[0] // it stands there when the indicator is switched on
+		i.deck.Place(shown)
+	}
 	for n := 0; ; n++ {
-		if len(weights) > 0 {
-			i.deck.Place(weights[n%len(weights)])
+		// What comes later drives on: a weight that is there from one frame to the next, and the same in each,
+		// would be an output that is frozen.
+		if len(weights) > 0 && weights[n%len(weights)] != shown {
+			shown = weights[n%len(weights)]
+			i.deck.Roll(shown, min(rolling, i.hold*2/5), time.Now())
 		}
 		t := time.NewTimer(i.hold)
 		select {

@@ -23,6 +23,9 @@ type Deck struct {
 	enter time.Time // the pass began
 	leave time.Time // zero while the lorry has not begun to leave
 	dead  unit.Mass // a load that was simply put there
+	roll  *Pass     // what rolls on or off to become dead; nil: nothing does
+	from  unit.Mass // dead before it
+	begun time.Time
 }
 
 // NewDeck makes an empty deck.
@@ -54,24 +57,51 @@ func (d *Deck) Clear() {
 func (d *Deck) Place(m unit.Mass) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dead = m
+	d.dead, d.roll = m, nil
+}
+
+// Roll is Place as a lorry does it: axle by axle, and with a swing when it brakes. It stands after
+// five quarters of a time of over.
+func (d *Deck) Roll(m unit.Mass, over time.Duration, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.from, _ = d.placed(now)
+	d.dead, d.begun = m, now
+	moved := (m - d.from).Abs()
+	d.roll = &Pass{
+		Axles: []unit.Mass{moved / 4, moved / 4, moved - 2*(moved/4)},
+		Enter: []time.Duration{0, over / 4, over / 2}, Ramp: over / 4,
+		Swing: 20_000, Tau: over / 10, Period: over / 8, Quiet: d.cfg.Division / 5,
+	}
+}
+
+// placed is the dead load of a moment, and whether it is still rolling. The caller holds the mutex.
+func (d *Deck) placed(now time.Time) (load unit.Mass, motion bool) {
+	if d.roll == nil {
+		return d.dead, false
+	}
+	since := now.Sub(d.begun)
+	if d.dead < d.from {
+		return d.dead + d.roll.Leaving(since), since < d.roll.On()
+	}
+	return d.from + d.roll.Entering(since), since < d.roll.Rest()
 }
 
 // Load is the true load, and whether it is moving.
 func (d *Deck) Load(now time.Time) (load unit.Mass, motion bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	load = d.dead
+	load, motion = d.placed(now)
 	switch {
 	case d.pass == nil:
 	case !d.leave.IsZero():
 		since := now.Sub(d.leave)
 		load += d.pass.Leaving(since)
-		motion = since < d.pass.On()
+		motion = motion || since < d.pass.On()
 	default:
 		since := now.Sub(d.enter)
 		load += d.pass.Entering(since)
-		motion = since < d.pass.Rest()
+		motion = motion || since < d.pass.Rest()
 	}
 	return load, motion
 }

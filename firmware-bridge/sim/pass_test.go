@@ -169,3 +169,25 @@ func TestPaceIsBounded(t *testing.T) {
 		t.Errorf("drives on in %v, want at least a quarter of %v", fast.On(), life.On())
 	}
 }
+
+// A load that rolls shows other weights before it stands, and stands exactly.
+func TestALoadRollsOnAndOff(t *testing.T) {
+	deck := sim.NewDeck(sim.DeckConfig{Division: 20 * unit.Kilogram, Max: 60 * unit.Tonne, Seed: 1})
+	now := time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	for _, m := range []unit.Mass{31240 * unit.Kilogram, 0, 12340 * unit.Kilogram, 12000 * unit.Kilogram} {
+		before, _ := deck.Load(now)
+		deck.Roll(m, 2*time.Second, now)
+		shown := map[unit.Mass]bool{}
+		for range 24 {
+			now = now.Add(100 * time.Millisecond)
+			load, motion := deck.Load(now)
+			if shown[load] = true; !motion && load != m {
+				t.Errorf("on the way from %s to %s: %s at rest", before, m, load)
+			}
+		}
+		now = now.Add(time.Second)
+		if load, motion := deck.Load(now); load != m || motion || len(shown) < 10 {
+			t.Errorf("from %s to %s: stands at %s, motion %v, after %d weights", before, m, load, motion, len(shown))
+		}
+	}
+}

@@ -132,7 +132,7 @@ func TestPlant(t *testing.T) {
 	}
 
 	one, two := p.Buses[0].Machines[0], p.Buses[0].Machines[1]
-	if one.Model == nil || one.Model.Name != "generic-belt" || one.MaxRate != 200*unit.Tonne || one.Record != time.Minute || two.Every != time.Second {
+	if one.Model == nil || one.Model.Name != "generic-belt" || one.MaxRate != 200*unit.Tonne || one.MaxBales != 600 || one.Record != time.Minute || two.Every != time.Second {
 		t.Errorf("got %+v and %+v", one, two)
 	}
 	belt := one.Model

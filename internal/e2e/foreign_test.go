@@ -29,7 +29,7 @@ func eventually(t testing.TB, what string, done func() bool) {
 func foreignBus(p *plant, link string) string {
 	bus := fmt.Sprintf("  - link: %q\n    machines:\n", link)
 	if p.baler != "" {
-		bus += fmt.Sprintf("      - {device: %s, profile: ssc-baler-v1, unit: 1, every: 200ms, material: paper/occ}\n", p.baler)
+		bus += fmt.Sprintf("      - {device: %s, profile: ssc-baler-v1, unit: 1, every: 200ms, material: paper/occ, max_bales: 3600}\n", p.baler)
 	}
 	return bus + fmt.Sprintf("      - {device: %s, profile: generic-belt, unit: 2, every: 200ms, material: plastics/pet, max_rate: 200 t, record: 1s}\n", p.belt)
 }
