@@ -248,7 +248,7 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 	s := &Site{Name: d.slug, Dir: dir, Sim: machines, key: key.Public(), past: past, Page: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	t.Sites = append(t.Sites, s)
 	path := filepath.Join(dir, "edge.yaml")
-	if err := durable.WriteFile(path, []byte(edgeConfig(d.slug, d.zh, t.plan.Via(d.slug, broker), cloud, port, machines.Endpoints(), t.plan.Speed)), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(edgeConfig(d.slug, d.zh, d.en, t.plan.Via(d.slug, broker), cloud, port, machines.Endpoints(), t.plan.Speed)), 0o600); err != nil {
 		return err
 	}
 	s.Edge, err = t.process(d.slug, EdgeRole, path, s.Page+"/api/decks")
@@ -256,25 +256,28 @@ func (t *Town) buildSite(ctx context.Context, i int, key chain.Key, cloud chain.
 }
 
 // edgeConfig writes what a commissioning engineer would.
-func edgeConfig(site, name, broker string, cloud chain.PublicKey, port int, e sim.Endpoints, speed float64) string {
+func edgeConfig(site, name, english, broker string, cloud chain.PublicKey, port int, e sim.Endpoints, speed float64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "site: %s\nname: %s\ndata: data\nclock: host\nlisten: \"127.0.0.1:%d\"\ncloud: {broker: %q, key: %q}\nweighbridges:\n", site, name, port, broker, cloud)
-	for _, w := range e.Weighbridges {
+	fmt.Fprintf(&b, "site: %s\nname: %s\nenglish: %s\ndata: data\nclock: host\nlisten: \"127.0.0.1:%d\"\ncloud: {broker: %q, key: %q}\nweighbridges:\n", site, name, english, port, broker, cloud)
+	named := func(i int, zh, en string) string {
+		return fmt.Sprintf("name: %d号%s, english: %s %d", i+1, zh, en, i+1)
+	}
+	for i, w := range e.Weighbridges {
 		options := ""
 		if w.Dialect == sim.Toledo {
 			options = fmt.Sprintf(", options: {checksum: %s}", w.Checksum)
 		}
-		fmt.Fprintf(&b, "  - {device: %s, line: {port: %q, baud: %d, format: %s}, dialect: %s%s, unit: %s, division: %s, max: %s t}\n",
-			w.Device, w.Port, w.Baud, w.Format, w.Dialect, options, w.Unit, w.Division, w.Max.Tonnes())
+		fmt.Fprintf(&b, "  - {device: %s, %s, line: {port: %q, baud: %d, format: %s}, dialect: %s%s, unit: %s, division: %s, max: %s t}\n",
+			w.Device, named(i, "地磅", "Weighbridge"), w.Port, w.Baud, w.Format, w.Dialect, options, w.Unit, w.Division, w.Max.Tonnes())
 	}
 	links := map[string][]string{}
-	for _, m := range e.Belts {
+	for i, m := range e.Belts {
 		rate := unit.Mass(200*speed) * unit.Tonne
-		links[m.Link] = append(links[m.Link], fmt.Sprintf("{device: %s, profile: %s, unit: %d, material: %s, max_rate: %s t, record: 5s}",
-			m.Device, m.Profile, m.Unit, m.Material, rate.Tonnes()))
+		links[m.Link] = append(links[m.Link], fmt.Sprintf("{device: %s, %s, profile: %s, unit: %d, material: %s, max_rate: %s t, record: 5s}",
+			m.Device, named(i, "皮带秤", "Belt"), m.Profile, m.Unit, m.Material, rate.Tonnes()))
 	}
-	for _, m := range e.Balers {
-		links[m.Link] = append(links[m.Link], fmt.Sprintf("{device: %s, profile: %s, unit: %d, material: %s}", m.Device, m.Profile, m.Unit, m.Material))
+	for i, m := range e.Balers {
+		links[m.Link] = append(links[m.Link], fmt.Sprintf("{device: %s, %s, profile: %s, unit: %d, material: %s}", m.Device, named(i, "打包机", "Baler"), m.Profile, m.Unit, m.Material))
 	}
 	b.WriteString("buses:\n")
 	for _, link := range slices.Sorted(maps.Keys(links)) {

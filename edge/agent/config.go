@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Site      string   `yaml:"site"`      // slug, unique in the city
 	Name      string   `yaml:"name"`      // for people
+	English   string   `yaml:"english"`   // on the English page; where there is none, Name
 	Data      string   `yaml:"data"`      // folder of journals, key and checkpoint
 	Listen    string   `yaml:"listen"`    // address of the operator's page
 	Hosts     []string `yaml:"hosts"`     // names under which it is asked for, besides addresses and localhost

@@ -20,7 +20,8 @@ type Bus struct {
 
 // Machine is one unit on a bus. What it is, its profile says.
 type Machine struct {
-	Device   string        `yaml:"device"`
+	Device   string `yaml:"device"`
+	Names    `yaml:",inline"`
 	Profile  string        `yaml:"profile"`
 	Unit     uint8         `yaml:"unit"`
 	Every    time.Duration `yaml:"every"`
@@ -87,6 +88,7 @@ func (b *Bus) check(k checking, at place) {
 
 func (m *Machine) check(k checking, at func(key string) string) {
 	k.device(m.Device, at("device"))
+	m.Names.check(k, func(parts ...any) string { return at(fmt.Sprint(parts...)) })
 	if m.Every == 0 {
 		m.Every = defaultEvery
 	}

@@ -37,10 +37,12 @@ func (*unread) UnmarshalYAML(func(any) error) error { return nil }
 type edgeKeys struct {
 	Site      unread `yaml:"site"`
 	Name      unread `yaml:"name"`
+	English   unread `yaml:"english"`
 	Data      unread `yaml:"data"`
 	Listen    unread `yaml:"listen"`
 	Hosts     unread `yaml:"hosts"`
 	Materials unread `yaml:"materials"`
+	Clock     unread `yaml:"clock"`
 	Cloud     unread `yaml:"cloud"`
 	Journal   unread `yaml:"journal"`
 }

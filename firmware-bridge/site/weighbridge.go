@@ -14,7 +14,8 @@ import (
 
 // Weighbridge is one indicator on a serial line.
 type Weighbridge struct {
-	Device string        `yaml:"device"`
+	Device string `yaml:"device"`
+	Names  `yaml:",inline"`
 	Line   serial.Config `yaml:"line"` // speed and format may be left out where the model's file has them
 
 	catalog.Output `yaml:",inline"` // what the indicator sends: its model, or dialect and options
@@ -36,6 +37,7 @@ const (
 
 func (w *Weighbridge) check(k checking, at place) {
 	k.device(w.Device, at("device"))
+	w.Names.check(k, at)
 	w.speak(k, at)
 	if k.Faults(at("line"), w.Line.Check()) {
 		k.claim(claim{w, at})
