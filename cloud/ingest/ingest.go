@@ -187,11 +187,11 @@ func (i *Ingest) Run(ctx context.Context) error {
 	return nil
 }
 
-// Announce says again, on a new connection, how far every journal is committed: what was said
-// before may have been lost with the old one. Of several journals of a site the one that moved last
-// comes last, so that its receipt is the one the broker keeps.
+// Announce says again, on a new connection, how far each site's newest journals are committed: what
+// was said before may have been lost with the old one, and the broker keeps it for edges that
+// connect later. Of an older journal an edge hears when it sends what it has of it.
 func (i *Ingest) Announce(ctx context.Context) error {
-	known, err := i.config.Ledger.Positions(ctx)
+	known, err := i.config.Ledger.Newest(ctx)
 	if err != nil {
 		return err
 	}

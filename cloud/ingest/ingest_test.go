@@ -157,9 +157,9 @@ func TestRetainedAndForeignTopics(t *testing.T) {
 func TestAnnounce(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1", "ruzhou-1")
 	old, young, other := scribe.New("xinhua-1", 1).Shift(5), scribe.New("xinhua-1", 2).Shift(7), scribe.New("ruzhou-1", 3).Shift(3)
-	for k, j := range []*scribe.Journal{young, old, other, young} {
-		at := time.Now().Add(time.Duration(k) * time.Second)
-		if _, err := town.ledger.Post(t.Context(), at, []*wire.Batch{j.Batch(uint64(1+k/3), j.Last()-uint64((3-k)/3))}); err != nil {
+	// The city's clock goes back meanwhile: which journal is the newest does not hang on it.
+	for k, j := range []*scribe.Journal{old, other, young} {
+		if _, err := town.ledger.Post(t.Context(), time.Now().Add(-time.Duration(k)*time.Hour), []*wire.Batch{j.Batch(1, j.Last())}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,18 +168,10 @@ func TestAnnounce(t *testing.T) {
 		if err := town.Announce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		town.until("all is said", func() bool {
-			return town.receipted(old) == 5 && town.receipted(young) == 7 && town.receipted(other) == 3
-		})
+		town.until("all is said", func() bool { return town.receipted(young) == 7 && town.receipted(other) == 3 })
 		town.mu.Lock()
-		var site []string
-		for _, r := range town.receipts {
-			if r.Site == "xinhua-1" {
-				site = append(site, r.Journal)
-			}
-		}
-		if len(site) != 2 || site[1] != young.ID {
-			t.Errorf("the broker keeps the receipt of journal %v, not of the one that moved last", site)
+		if len(town.receipts) != 2 {
+			t.Errorf("receipts %v, want those of each site's newest journal", town.receipts)
 		}
 		town.receipts = nil
 		town.mu.Unlock()

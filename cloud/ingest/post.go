@@ -117,10 +117,23 @@ func (i *Ingest) answer(outcomes []ledger.Outcome, batches []*wire.Batch) {
 		case ledger.Conflict, ledger.Refused:
 			if i.telling.allow(b.Site+" "+string(b.Stream), now) {
 				log.Error("batch is not taken in", "result", o.Result, "why", o.Why)
-				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: o.Why})
+				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: reasonOf(o.Result) + ": " + o.Why})
+			}
+			if o.Result == ledger.Conflict {
+				// The signed proof that another history is held here: an edge that was put back from an
+				// old copy learns it in no other way, as the broker keeps the receipt of another journal.
+				i.receipt(receiptOf(o.Position))
 			}
 		}
 	}
+}
+
+// reasonOf is the word that the site's page knows a refusal of the ledger by.
+func reasonOf(r ledger.Result) string {
+	if r == ledger.Conflict {
+		return ledger.ReasonConflict
+	}
+	return ReasonStopped
 }
 
 func (i *Ingest) tally(o ledger.Outcome) {
@@ -176,13 +189,13 @@ func (i *Ingest) refuse(ctx context.Context, set []checked) error {
 }
 
 // tell lets the site's operator know that its batches are refused. The journal may be unknown, as
-// nothing can be read of it; then the one that is committed last is meant.
+// nothing can be read of it; then the one that was begun last is meant.
 func (i *Ingest) tell(ctx context.Context, c checked) {
 	stream, journal := wire.Records, c.refusal.Journal
 	if c.topic == wire.TopicOf(c.site, wire.Samples) {
 		stream = wire.Samples
 	}
-	if known, err := i.config.Ledger.Positions(ctx); journal == "" && err == nil {
+	if known, err := i.config.Ledger.Newest(ctx); journal == "" && err == nil {
 		for _, s := range known {
 			if s.Site == c.site && s.Stream == stream {
 				journal = s.Journal

@@ -1,12 +1,15 @@
 package ledger_test
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -258,13 +261,21 @@ func TestRefused(t *testing.T) {
 func TestJournalsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	l := fresh(t, "xinhua-1")
-	var batches []*wire.Batch
-	for seed := range uint64(1001) {
-		batches = append(batches, scribe.New("xinhua-1", seed+1).Shift(1).Batch(1, 1))
+	tables, err := l.Tables(t.Context(), "test", fstest.MapFS{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	got := post(t, l, batches...)
-	if got[999].Result != ledger.Accepted || got[1000].Result != ledger.Refused {
-		t.Errorf("journal 1000: %s, 1001: %s", got[999].Result, got[1000].Result)
+	if err := tables.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `
+			with recursive k (n) as (select 1 union all select n + 1 from k where n < 19999)
+			insert into streams select n, 'xinhua-1', 'journal ' || n, 'records', 1, '', 1, 0, 0, 0 from k`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := post(t, l, scribe.New("xinhua-1", 1).Shift(1).Batch(1, 1), scribe.New("xinhua-1", 2).Shift(1).Batch(1, 1))
+	if got[0].Result != ledger.Accepted || got[1].Result != ledger.Refused {
+		t.Errorf("journal 20,000: %s, 20,001: %s", got[0].Result, got[1].Result)
 	}
 }
 

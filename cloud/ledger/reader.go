@@ -128,8 +128,19 @@ type Standing struct {
 	Last       time.Time // received
 }
 
-// Positions gives all journals, those that moved last at the end.
+const selectPositions = `select site, journal, stream, n, hash, entries, uncounted, first_us, last_us from streams `
+
+// Positions gives all journals, in the order in which they were begun.
 func (r *Reader) Positions(ctx context.Context) ([]Standing, error) {
+	return r.positions(ctx, selectPositions+`order by id`)
+}
+
+// Newest gives of each site and stream the journal that was begun last.
+func (r *Reader) Newest(ctx context.Context) ([]Standing, error) {
+	return r.positions(ctx, selectPositions+`where id in (select max(id) from streams group by site, stream) order by id`)
+}
+
+func (r *Reader) positions(ctx context.Context, query string, args ...any) ([]Standing, error) {
 	return collect(ctx, r.db, "positions", func(rows *sql.Rows) (s Standing, err error) {
 		var stream, hash string
 		var first, last int64
@@ -139,22 +150,25 @@ func (r *Reader) Positions(ctx context.Context) ([]Standing, error) {
 		s.Stream, s.First, s.Last = wire.Stream(stream), moment(first), moment(last)
 		s.Hash, err = chain.ParseHash(hash)
 		return s, err
-	}, `select site, journal, stream, n, hash, entries, uncounted, first_us, last_us from streams order by last_us, id`)
+	}, query, args...)
 }
 
 // Foresee says what Advance would say of the batches now, without taking anything in.
 func (r *Reader) Foresee(ctx context.Context, batches []*wire.Batch) ([]Result, error) {
-	known, err := r.Positions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	at := make(map[streamKey]Position, len(known))
-	for _, s := range known {
-		at[streamKey{s.Site, s.Journal}] = s.Position
-	}
+	at := map[streamKey]Position{}
 	results := make([]Result, len(batches))
 	for i, b := range batches {
 		key := streamKey{b.Site, b.Journal}
+		if _, known := at[key]; !known {
+			found, err := r.positions(ctx, selectPositions+`where site = $1 and journal = $2`, b.Site, b.Journal)
+			if err != nil {
+				return nil, err
+			}
+			at[key] = Position{}
+			if len(found) > 0 {
+				at[key] = found[0].Position
+			}
+		}
 		results[i] = follow(at[key], b).result
 		if results[i] == Accepted {
 			at[key] = Position{Site: b.Site, Journal: b.Journal, Stream: b.Stream, N: b.Last, Hash: b.Head}

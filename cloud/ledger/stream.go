@@ -19,8 +19,9 @@ type standing struct {
 	refused            string // why nothing is taken from it
 }
 
-// maxJournals bounds what one site can make of new journals: a new disk a week for twenty years.
-const maxJournals = 1000
+// maxJournals bounds what one site can make of new journals. A start that can't ask the city begins
+// one: ten a day for five years.
+const maxJournals = 20_000
 
 // stream finds the row of a batch's journal, as this transaction sees it.
 func (p *posting) stream(b *wire.Batch) (*standing, error) {

@@ -65,6 +65,7 @@ func Run(ctx context.Context, env program.Env) error {
 type Weakness struct {
 	TrustPuback bool // frees entries on the broker's word
 	NoSync      bool // acknowledges entries before they are on the disk
+	GoOn        bool // continues a journal that the city has not vouched for
 }
 
 // parts are what an agent is made of, opened before anything starts.
@@ -95,6 +96,13 @@ func Start(ctx context.Context, c Config, w Weakness, log *slog.Logger) (err err
 	p := &parts{config: c, log: log.With("site", c.Site), clock: newClock()}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(w); err != nil {
+		return err
+	}
+	if err := p.vouch(ctx, w); err != nil || ctx.Err() != nil {
+		return err
+	}
+	p.openUplinks(w)
+	if err := p.begin(); err != nil {
 		return err
 	}
 	return p.run(ctx)
@@ -140,18 +148,14 @@ func (p *parts) open(w Weakness) (err error) {
 	}
 	p.sampler = newSampler(p.samples, p.clock, p.log)
 	p.sampler.kinds = kindsOf(c)
-	if err := p.openDesk(); err != nil {
-		return err
-	}
-	p.openUplinks(w)
+	p.openDesk()
 	return p.openBuses()
 }
 
-func (p *parts) openDesk() error {
+func (p *parts) openDesk() {
 	c := p.config
-	site := meaning.New(c.Meaning())
 	p.desk = &desk{
-		site: site, journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
+		site: meaning.New(c.Meaning()), journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
 		in: make(chan func() []record.Fact, queue), asks: make(chan ask), done: make(chan struct{}),
 		registers: map[string]chan weighbridge.Request{}, health: map[string]deviceHealth{}, save: p.saveCheckpoint,
 	}
@@ -161,11 +165,15 @@ func (p *parts) openDesk() error {
 			p.desk.registers[w.Device] = make(chan weighbridge.Request, 1)
 		}
 	}
-	if err := p.recall(site); err != nil {
+}
+
+// begin brings back what the site knew, and writes the first entries of this run.
+func (p *parts) begin() error {
+	if err := p.recall(p.desk.site); err != nil {
 		return err
 	}
 	for _, j := range []*journal.Journal{p.samples, p.records} {
-		opened := c.Opened(p.key.Public())
+		opened := p.config.Opened(p.key.Public())
 		if j.Last().N == 0 {
 			opened.Previous, opened.Reason = j.Origin()
 		}

@@ -37,34 +37,25 @@ func (p *parts) uplink(ctx context.Context) error {
 	defer giveUp(nil)
 	err := mqtt.Run(ctx, p.linkedMQTT(), func(ctx context.Context, s *mqtt.Session) error {
 		err := p.session(ctx, s)
-		if hopeless(err) {
+		if journal.Broken(err) {
 			giveUp(err)
 		}
 		return err
 	})
-	if cause := context.Cause(ctx); hopeless(cause) {
+	if cause := context.Cause(ctx); journal.Broken(cause) {
 		return cause
 	}
 	return err
 }
 
-// hopeless says that the journal must not be continued by this process. At the next start a
-// journal that was put back from an old copy gets a successor; a forked one needs a person.
-func hopeless(err error) bool {
-	_, ahead := errors.AsType[*journal.AheadError](err)
-	_, fork := errors.AsType[*journal.ForkError](err)
-	return ahead || fork
-}
-
-// session is one connection.
-func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
-	site := p.config.Site
+// subscribe listens to the city on a new connection.
+func (p *parts) subscribe(ctx context.Context, s *mqtt.Session) error {
 	for _, u := range p.uplinks {
 		if err := u.Subscribe(ctx, s); err != nil {
 			return err
 		}
 	}
-	if err := s.Subscribe(ctx, wire.RequestTopic(site), 1, func(m mqtt.Message) {
+	return s.Subscribe(ctx, wire.RequestTopic(p.config.Site), 1, func(m mqtt.Message) {
 		r, err := wire.DecodeRequest(m.Payload)
 		if err != nil || m.Retained {
 			return
@@ -72,7 +63,12 @@ func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
 		for _, u := range p.uplinks {
 			u.Request(r)
 		}
-	}); err != nil {
+	})
+}
+
+// session is one connection.
+func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
+	if err := p.subscribe(ctx, s); err != nil {
 		return err
 	}
 	p.link.online.Store(true)

@@ -3,16 +3,20 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"steelyard/edge/hmi"
 	"steelyard/edge/journal"
+	"steelyard/edge/meaning"
 	"steelyard/internal/program"
+	"steelyard/internal/record"
 )
 
 // serve runs the operator's page until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Hosts: p.config.Hosts, Look: p.desk.look, Act: p.desk.act,
+	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Hosts: p.config.Hosts, Look: p.desk.look, Act: p.act,
 		Journal: p.journalState, Materials: p.materials, Log: p.log})
 	if err := program.Serve(ctx, p.listener, pages, p.log); err != nil {
 		return fmt.Errorf("operator's page: %w", err)
@@ -24,7 +28,7 @@ func (p *parts) journalState() hmi.JournalState {
 	s := p.records.State()
 	version, _ := program.Version()
 	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
-		Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
+		UnansweredMS: p.uplinks[0].Unanswered().Milliseconds(), Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
 	if p.config.Clock == hostClock {
 		out.Clock = hostClock
 	}
@@ -34,9 +38,30 @@ func (p *parts) journalState() hmi.JournalState {
 	if err := p.desk.failing(); err != nil {
 		out.Problem, out.ProblemCode = err.Error(), string(journal.CauseOf(err))
 	} else if refused := p.uplinks[0].Refused(); refused != "" {
-		out.Problem, out.ProblemCode = refused, "cloud"
+		out.Problem, out.ProblemCode = refused, refusedBy(refused)
 	}
 	return out
+}
+
+// refusedBy is the page's word for why the city refuses: what stands before the colon, where the
+// page has words of its own for it.
+func refusedBy(why string) string {
+	if reason, _, ok := strings.Cut(why, ": "); ok && slices.Contains([]string{"conflict", "signature", "version", "stopped"}, reason) {
+		return "cloud-" + reason
+	}
+	return "cloud"
+}
+
+// act is the way of a person's acts into the journal. While the city refuses the journal nothing is
+// confirmed that may never arrive; what the machines do is recorded as ever.
+func (p *parts) act(ctx context.Context, act func(*meaning.Site) ([]record.Fact, error)) ([]meaning.Entry, error) {
+	return p.desk.act(ctx, func(s *meaning.Site) ([]record.Fact, error) {
+		facts, err := act(s)
+		if why := p.uplinks[0].Refused(); err == nil && len(facts) > 0 && why != "" {
+			return nil, &meaning.Refusal{Code: "city-refuses", Text: "the city refuses this site's journal (" + why + "): nothing is confirmed until it takes it; call the administrator of the city's platform"}
+		}
+		return facts, err
+	})
 }
 
 func (p *parts) materials() []hmi.Material {

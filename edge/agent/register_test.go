@@ -16,7 +16,6 @@ import (
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
-	"steelyard/internal/wire"
 )
 
 // newLegalSite is a site whose indicator is asked for its weight and stores each weighing.
@@ -42,23 +41,24 @@ func (r *running) untilState(state string) {
 	r.until("the page says "+state, func() bool { return r.deckState() == state })
 }
 
-// records are the bodies of the site's journal. The agent must have ended.
+// records are the bodies of the site's journals, one after the other. The agent must have ended.
 func (s *site) records(data string) (all []record.Body) {
 	s.t.Helper()
-	j, err := journal.Open(journal.Options{Dir: filepath.Join(data, "records"), Site: "xinhua-1", Stream: wire.Records})
+	journals, err := journal.Readers(filepath.Join(data, "records"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer j.Close()
-	for stored, err := range j.After(0) {
-		if err != nil {
-			s.t.Fatal(err)
+	for _, j := range journals {
+		for stored, err := range j.After(0) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			body, err := stored.Entry.Decode()
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			all = append(all, body)
 		}
-		body, err := stored.Entry.Decode()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, body)
 	}
 	return all
 }

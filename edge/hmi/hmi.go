@@ -55,8 +55,11 @@ type JournalState struct {
 	Budget    int64  `json:"budget"`
 	Link      string `json:"link"`    // "online", "offline"
 	Problem   string `json:"problem"` // why nothing is recorded, or why the cloud refuses; empty when all is well
-	// ProblemCode says it in one word: a journal.Cause, or "cloud" when it is the cloud that refuses and
-	// weighings are recorded as ever.
+	// UnansweredMS is how long the connection has stood and nothing that was sent was receipted; 0 when
+	// nothing waits.
+	UnansweredMS int64 `json:"unanswered_ms"`
+	// ProblemCode says it in one word: a journal.Cause, or "cloud", with "-" and the reason where it is
+	// known, when it is the cloud that refuses and no act is confirmed.
 	ProblemCode string `json:"problem_code"`
 	Clock       string `json:"clock"` // a wire.Clock, or "host": kept from outside this computer
 	Version     string `json:"version"`

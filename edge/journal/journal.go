@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,29 +132,57 @@ func (j *Journal) load(disk filesystem) error {
 	if err != nil {
 		return err
 	}
-	reason, generation := "the first journal in this directory", uint64(1)
-	if len(books) > 0 {
-		newest := books[len(books)-1]
-		if reason, err = j.continuable(newest); err != nil {
-			return err
-		}
-		if reason == "" {
-			j.book, j.older = newest, books[:len(books)-1]
-			return j.resume()
-		}
-		j.opt.Log.Error("journal: a new journal begins", "after", newest.id, "last", newest.last.N, "err", reason)
-		generation = newest.generation + 1
+	if len(books) == 0 {
+		return j.succeed(disk, nil, "the first journal in this directory")
 	}
-	j.older, j.reason = books, reason
-	j.book, err = newBook(disk, j.opt, generation)
+	newest := books[len(books)-1]
+	reason, err := j.continuable(newest)
 	if err != nil {
 		return err
 	}
+	if reason == "" {
+		j.book, j.older = newest, books[:len(books)-1]
+		return j.resume()
+	}
+	j.opt.Log.Error("journal: a new journal begins", "after", newest.id, "last", newest.last.N, "err", reason)
+	return j.succeed(disk, books, reason)
+}
+
+// Succeed begins a new journal after this one, whose numbers may have been given already to entries
+// that this disk does not hold. It is for the start: nobody else may use the journal meanwhile.
+func (j *Journal) Succeed(reason string) error {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.opt.Log.Warn("journal: a new journal begins", "after", j.id, "last", j.last.N, "why", reason)
+	if j.active != nil {
+		j.active.Close() // all of it is durable
+		j.active = nil
+	}
+	if err := j.succeed(j.disk, append(j.older, j.book), reason); err != nil {
+		return fmt.Errorf("begin a new journal: %w", remedy(err, j.opt.Dir))
+	}
+	return nil
+}
+
+// succeed begins a new book after those before.
+func (j *Journal) succeed(disk filesystem, before []*book, reason string) error {
+	generation := uint64(1)
+	if len(before) > 0 {
+		generation = before[len(before)-1].generation + 1
+	}
+	next, err := newBook(disk, j.opt, generation)
+	if err != nil {
+		return err
+	}
+	j.book, j.older, j.reason, j.next, j.before = next, before, reason, 0, header{}
 	if err := j.begin(); err != nil {
 		return errors.Join(err, disk.Remove(j.dir))
 	}
 	return nil
 }
+
+// Begun reports whether this process has begun the journal: no other can have given its numbers.
+func (j *Journal) Begun() bool { return j.reason != "" }
 
 // continuable says why a book's numbers can't be continued; empty: they can.
 func (j *Journal) continuable(b *book) (reason string, err error) {
@@ -232,9 +261,11 @@ func (j *Journal) Origin() (previous record.Ref, reason string) {
 	if j.Last().N > 0 {
 		return record.Ref{}, ""
 	}
-	if n := len(j.older); n > 0 {
-		last := j.older[n-1].link()
-		previous = record.Ref{Journal: last.Journal, N: last.N}
+	for _, b := range slices.Backward(j.older) {
+		if last := b.link(); last.N > 0 {
+			previous = record.Ref{Journal: last.Journal, N: last.N}
+			break
+		}
 	}
 	if reason = j.reason; reason == "" {
 		reason = "a journal without entries was found" // its first Append was cut off
@@ -280,29 +311,40 @@ func (j *Journal) Wait(ctx context.Context, n uint64) error {
 func (j *Journal) Receipt() (wire.Receipt, bool) { return j.receipt() }
 
 // SetReceipt saves a receipt of this journal or of an older one. The caller has checked its
-// signature. A late or repeated one changes nothing; a newer one that covers less than the one
-// before is taken with a warning. It returns a *ForkError for a receipt of another entry, and an
-// *AheadError, after saving it, for one that covers more than the journal holds.
+// signature, and that it is no late one: one that covers less than the one before is taken with a
+// warning. Which of two came later no wall clock is asked. It returns a *ForkError for a receipt of
+// another entry, and an *AheadError, after saving it, for one that covers more than the journal holds.
 func (j *Journal) SetReceipt(r wire.Receipt) error {
+	return j.ofBook(r, (*book).setReceipt)
+}
+
+// Compare looks whether the journal holds the entry that a receipt names, and saves nothing else: it
+// returns a *ForkError for another entry under the same number.
+func (j *Journal) Compare(r wire.Receipt) error {
+	return j.ofBook(r, (*book).compare)
+}
+
+func (j *Journal) ofBook(r wire.Receipt, do func(*book, wire.Receipt) error) error {
 	if r.Site != j.site || r.Stream != j.opt.Stream {
 		return fmt.Errorf("receipt for the %s of site %.40q: this is the journal of the %s of %s", r.Stream, r.Site, j.opt.Stream, j.site)
 	}
 	if r.Journal == j.id {
-		return j.setReceipt(r)
+		return do(j.book, r)
 	}
 	for _, b := range j.older {
 		if b.id == r.Journal {
-			if err := b.setReceipt(r); err != nil {
-				_, ahead := errors.AsType[*AheadError](err)
-				_, fork := errors.AsType[*ForkError](err)
-				if !ahead && !fork { // an older journal is not continued anyway
-					return err
-				}
-			}
-			return nil
+			return do(b, r)
 		}
 	}
 	return fmt.Errorf("receipt for journal %.40q, which is not in %s", r.Journal, j.opt.Dir)
+}
+
+// Broken says that an error tells of a journal that must not be continued: the cloud holds more than
+// the disk, or another history.
+func Broken(err error) bool {
+	_, ahead := errors.AsType[*AheadError](err)
+	_, fork := errors.AsType[*ForkError](err)
+	return ahead || fork
 }
 
 // Close ends the journal. What was appended is on the disk already. Readers may finish.

@@ -215,7 +215,7 @@ func TestReceipts(t *testing.T) {
 		n    int
 		at   int64
 		want uint64
-	}{{3, 10, 4}, {3, 11, 4}, {7, 20, 8}, {2, 15, 8}, {2, 30, 3}, {9, 40, 10}}
+	}{{3, 10, 4}, {3, 11, 4}, {7, 20, 8}, {2, 30, 3}, {5, 20, 6}, {2, 15, 3}, {9, 10, 10}}
 	for _, s := range steps {
 		if err := j.SetReceipt(receipt(j, w[s.n], s.at)); err != nil {
 			t.Fatal(err)
@@ -278,7 +278,7 @@ func TestOldCopyPutBack(t *testing.T) {
 	if !ok || ahead.Receipted != 10 || ahead.Last != 5 {
 		t.Fatalf("got %v", ahead)
 	}
-	if _, err := j.Append(wire.Synced, fact(9)); err == nil || !strings.Contains(err.Error(), "restart") {
+	if _, err := j.Append(wire.Synced, fact(9)); err == nil || !strings.Contains(err.Error(), "the next start begins a new journal") {
 		t.Fatalf("append went on: %v", err)
 	}
 	if err := j.Close(); err != nil {

@@ -137,7 +137,7 @@ func (j *Journal) State() State {
 		b.mu.Lock()
 		s.Damage = append(s.Damage, b.damage...)
 		s.First, s.Last, s.Receipted = b.first(), b.last.N, b.keep.Receipt.N
-		waits := len(b.segments) > 0 && s.Last > s.Receipted
+		waits := len(b.segments) > 0 && s.Last > s.Receipted && (b == j.book || b.keep.Fork == 0 && b.keep.High <= s.Last)
 		b.mu.Unlock()
 		if !waits {
 			continue

@@ -104,7 +104,7 @@ type AheadError struct {
 }
 
 func (e *AheadError) Error() string {
-	return fmt.Sprintf("journal %s: the cloud holds entries up to %d, the disk only up to %d: an older copy was put back; restart, a new journal will begin", e.Journal, e.Receipted, e.Last)
+	return fmt.Sprintf("journal %s: the cloud holds entries up to %d, the disk only up to %d: an older copy was put back; the next start begins a new journal", e.Journal, e.Receipted, e.Last)
 }
 
 // ForkError says that the cloud holds another entry under a number than the journal does: an older
@@ -116,7 +116,7 @@ type ForkError struct {
 }
 
 func (e *ForkError) Error() string {
-	return fmt.Sprintf("journal %s: the cloud holds another entry %d than this disk: an older copy was put back and written on; restart, a new journal will begin, and let a person compare the two", e.Journal, e.N)
+	return fmt.Sprintf("journal %s: the cloud holds another entry %d than this disk: an older copy was put back and written on, or another edge has this one's key; the next start begins a new journal", e.Journal, e.N)
 }
 
 // setReceipt is Journal.SetReceipt for one book.
@@ -129,16 +129,8 @@ func (b *book) setReceipt(r wire.Receipt) error {
 	if r.N == old.Receipt.N && r.Hash == old.Receipt.Hash && !old.lost && old.Receipt.V != 0 {
 		return nil // spares the flash
 	}
-	if r.N < old.Receipt.N && r.AtMS <= old.Receipt.AtMS {
-		return nil // late or repeated
-	}
-	if r.N > 0 && r.N <= last.N {
-		if e, ok := b.find(r.N); ok && e.Hash != r.Hash {
-			fork := &ForkError{b.id, r.N}
-			next := stub{Receipt: old.Receipt, High: old.High, Fork: r.N}
-			next.Receipt.Journal = b.id // there may be none yet
-			return errors.Join(fork, b.keepStub(next, fork.Error()))
-		}
+	if err := b.compare(r); err != nil {
+		return err
 	}
 	ending := ""
 	ahead := &AheadError{b.id, r.N, last.N}
@@ -156,6 +148,24 @@ func (b *book) setReceipt(r wire.Receipt) error {
 		return ahead
 	}
 	return nil
+}
+
+// compare ends the book when the cloud holds another entry under the receipt's number.
+func (b *book) compare(r wire.Receipt) error {
+	b.mu.Lock()
+	old, last := b.keep, b.last
+	b.mu.Unlock()
+	if r.N == 0 || r.N > last.N || r.N == old.Receipt.N && r.Hash == old.Receipt.Hash {
+		return nil
+	}
+	e, ok := b.find(r.N)
+	if !ok || e.Hash == r.Hash {
+		return nil
+	}
+	fork := &ForkError{b.id, r.N}
+	next := stub{Receipt: old.Receipt, High: old.High, Fork: r.N}
+	next.Receipt.Journal = b.id // there may be none yet
+	return errors.Join(fork, b.keepStub(next, fork.Error()))
 }
 
 // keepStub saves a stub; a reason ends the journal.

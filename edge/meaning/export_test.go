@@ -3,4 +3,4 @@ package meaning
 import "time"
 
 // NextNumber is the number that a ticket of a time would get.
-func (s *Site) NextNumber(at time.Time, journal string) string { return s.nextNumber(at, journal) }
+func (s *Site) NextNumber(at time.Time) string { return s.nextNumber(at) }

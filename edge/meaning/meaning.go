@@ -25,6 +25,8 @@ type Config struct {
 	Decks  []Deck
 	Belts  []Belt
 	Balers []Baler
+	// Series is a part of each ticket's number that no other start of the program has.
+	Series string
 	// Material says whether a material may be recorded at a time; nil accepts all.
 	Material func(material string, at time.Time) error
 }

@@ -30,7 +30,7 @@ type shift struct {
 const deck = "weighbridge-1"
 
 func newShift(t testing.TB) *shift {
-	s := &shift{t: t, now: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), unit: unit.KG, config: meaning.Config{
+	s := &shift{t: t, now: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), unit: unit.KG, config: meaning.Config{Series: "0000",
 		Decks: []meaning.Deck{{Device: deck, Division: 20 * unit.Kilogram, Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne,
 			Unit: unit.KG, Window: 2 * time.Second}},
 		Belts: []meaning.Belt{{Device: "belt-1", Step: unit.Kilogram, Modulus: 1_000_000, MaxRate: 100 * unit.Tonne,

@@ -211,7 +211,7 @@ func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *Closed, err
 		return nil, nil, err
 	}
 	t := &record.Ticket{
-		Number: s.nextNumber(at, c.Ref.Journal), Direction: p.Direction, Destination: out.Destination, Mode: record.TwoPass,
+		Number: s.nextNumber(at), Direction: p.Direction, Destination: out.Destination, Mode: record.TwoPass,
 		Passage: p.ID, Vehicle: p.Vehicle, Counterparty: p.Counterparty, Operator: out.Operator,
 		Gross: p.First.Mass, GrossRef: p.First.Ref, Tare: c.Mass, TareRef: c.Ref,
 		Parts: out.Parts, Deductions: out.Deductions, Flags: []string{},
@@ -249,12 +249,13 @@ func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *Closed, err
 	return []record.Fact{{At: at, Device: out.Deck, Body: t}}, nil, nil
 }
 
-// nextNumber is the day, four digits of the journal's id and the day's serial: a controller whose
-// disk was replaced does not repeat the numbers of its predecessor, and one whose clock goes to
-// another day and back goes on where that day's serial was.
-func (s *Site) nextNumber(at time.Time, journal string) string {
+// nextNumber is the day, the series of this start and the day's serial. A disk that comes back from
+// an old image, or another one in its place, knows nothing of the numbers given since; the series
+// is drawn anew, so they are not given again. A clock that goes to another day and back goes on
+// where that day's serial was.
+func (s *Site) nextNumber(at time.Time) string {
 	day := at.In(shanghai()).Format(numberDay)
-	return fmt.Sprintf("%s-%.4s-%04d", day, journal, s.state.Serials.last(day)+1)
+	return fmt.Sprintf("%s-%s-%04d", day, s.config.Series, s.state.Serials.last(day)+1)
 }
 
 const (

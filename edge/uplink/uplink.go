@@ -5,6 +5,8 @@
 // It promises that only a receipt signed by the cloud moves the mark from which it sends again:
 // neither a publish token nor a PUBACK, no count of tries and no age. What is not receipted is
 // sent again after a time without progress, and at the cloud's request from any earlier number.
+// Each connection begins with a question: the newest receipted entry is sent again where nothing
+// else is to be sent, so that the cloud says how far it holds the journal.
 // It deletes nothing and writes nothing to a journal but the receipt.
 package uplink
 
@@ -59,7 +61,10 @@ type Stream struct {
 	// By journal, up to where entries are done with without a receipt: with TrustPuback what the
 	// broker acknowledged, without it the end of an older journal that can't be read any more.
 	beyond  map[string]uint64
-	flights map[string]*flight
+	flights map[string]*flight // of the newest connection
+	ready   bool               // no Run has taken them yet
+	asked   time.Time          // since when entries of the journal that is written wait for a receipt on this connection; zero: none do
+	vouched chan struct{}      // closed when the cloud has vouched for the journal
 }
 
 // New takes the journal that is being written; those before it are sent too.
@@ -76,7 +81,22 @@ func New(c Config, j *journal.Journal) *Stream {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stream{config: c, journal: j, beyond: map[string]uint64{}, flights: map[string]*flight{}}
+	return &Stream{config: c, journal: j, beyond: map[string]uint64{}, flights: map[string]*flight{}, vouched: make(chan struct{})}
+}
+
+// Vouched is closed when the cloud has said, in answer to this process, that it holds of the
+// journal that is being written no more than this disk, and the same. A receipt that a broker has
+// kept vouches for nothing: the cloud may hold more by now.
+func (s *Stream) Vouched() <-chan struct{} { return s.vouched }
+
+func (s *Stream) vouch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.vouched:
+	default:
+		close(s.vouched)
+	}
 }
 
 // Refused says why the cloud takes nothing, in its words; empty when it does.
@@ -90,6 +110,29 @@ func (s *Stream) setRefused(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused = why
+}
+
+// Unanswered is how long the connection has stood and entries were sent without any receipt; 0 when
+// nothing waits. A broker can acknowledge what it drops, and a city can stand still.
+func (s *Stream) Unanswered() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked.IsZero() {
+		return 0
+	}
+	return time.Since(s.asked)
+}
+
+// waits takes note that entries wait for a receipt, or that none do; again begins the time anew.
+func (s *Stream) waits(some, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !some:
+		s.asked = time.Time{}
+	case again || s.asked.IsZero():
+		s.asked = time.Now()
+	}
 }
 
 // doneWith says up to where a journal needs no receipt.
@@ -115,8 +158,10 @@ func (s *Stream) saved(ok bool) (first bool) {
 	return first
 }
 
-// Subscribe listens for receipts and requests on a new connection.
+// Subscribe listens for receipts on a new connection. What comes before Run is kept for it: a
+// receipt that the broker has kept comes at once.
 func (s *Stream) Subscribe(ctx context.Context, session *mqtt.Session) error {
+	s.prepare()
 	return session.Subscribe(ctx, wire.ReceiptTopic(s.config.Site, s.config.Stream), 1, s.Receive)
 }
 
@@ -133,10 +178,16 @@ func (s *Stream) Receive(m mqtt.Message) {
 	}
 	if f := s.flightOf(r.Journal); f != nil {
 		select {
-		case f.receipts <- r:
+		case f.receipts <- word{r, !m.Retained}:
 		default:
 		}
 	}
+}
+
+// word is a receipt, and whether the cloud has said it just now.
+type word struct {
+	wire.Receipt
+	live bool
 }
 
 // flightOf finds the sending of a journal on the present connection; nil when there is none.
@@ -163,27 +214,47 @@ func (s *Stream) Request(r wire.Request) {
 // side: one that the cloud does not take, because it was forked, must not hold up the others. A
 // *journal.AheadError or *journal.ForkError says that the journal must not be continued.
 func (s *Stream) Run(ctx context.Context, publish func(mqtt.Message) <-chan error) error {
+	defer s.waits(false, false)
 	g, ctx := errgroup.WithContext(ctx)
-	var flights []*flight
-	for _, older := range s.journal.Older() {
-		flights = append(flights, s.flight(older, false, publish))
-	}
-	flights = append(flights, s.flight(s.journal, true, publish))
-	s.mu.Lock()
-	clear(s.flights)
-	for _, f := range flights {
-		s.flights[f.log.ID()] = f
-	}
-	s.mu.Unlock()
-	for _, f := range flights {
+	for _, f := range s.prepared() {
+		f.publish = publish
 		g.Go(func() error { return f.run(ctx) })
 	}
 	return g.Wait()
 }
 
-func (s *Stream) flight(log log, current bool, publish func(mqtt.Message) <-chan error) *flight {
-	return &flight{Stream: s, log: log, current: current, publish: publish,
-		receipts: make(chan wire.Receipt, 64), requests: make(chan wire.Request, 16)}
+// prepare makes the flights of a new connection.
+func (s *Stream) prepare() {
+	flights := map[string]*flight{}
+	for _, older := range s.journal.Older() {
+		flights[older.ID()] = s.flight(older, false)
+	}
+	flights[s.journal.ID()] = s.flight(s.journal, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flights, s.ready = flights, true
+}
+
+// prepared gives the flights that Subscribe has made, or new ones: each serves one connection.
+func (s *Stream) prepared() map[string]*flight {
+	s.mu.Lock()
+	ready := s.ready
+	s.mu.Unlock()
+	if !ready {
+		s.prepare()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = false
+	return s.flights
+}
+
+func (s *Stream) flight(log log, current bool) *flight {
+	room := 4 // of an older journal little comes; there may be many
+	if current {
+		room = 64
+	}
+	return &flight{Stream: s, log: log, current: current, receipts: make(chan word, room), requests: make(chan wire.Request, room)}
 }
 
 // flight is the sending of one journal on one connection.
@@ -193,14 +264,18 @@ type flight struct {
 	current bool // the journal is being written: there is always more to come
 	publish func(mqtt.Message) <-chan error
 
-	receipts chan wire.Receipt
+	receipts chan word
 	requests chan wire.Request
 
 	acked   uint64   // the cloud has everything up to here, as far as this connection knows
-	stale   int64    // receipts up to this time, Unix ms, were taken back by a request
+	back    bool     // a request took receipts back: of what was not sent since, a receipt is an old one
 	barren  bool     // no entry from next on can be read
 	next    uint64   // first number that was not sent yet
 	lasts   []uint64 // last numbers of the batches in flight
+	most    int      // entries of a batch: less while large ones are swallowed
+	bytes   int      // of a batch
+	window  int      // batches in flight
+	heard   bool     // the cloud has answered on this connection
 	moved   time.Time
 	pubacks chan puback
 	gone    <-chan struct{} // closed when the flight has ended
@@ -215,7 +290,8 @@ type puback struct {
 func (f *flight) run(ctx context.Context) error {
 	r, _ := f.log.Receipt()
 	f.acked = max(r.N, f.doneWith(f.log.ID()))
-	f.next, f.moved = f.acked+1, time.Now()
+	f.next, f.moved = f.begin(), time.Now()
+	f.most, f.bytes, f.window = f.config.Batch, wire.MaxBatch, f.config.Window
 	f.pubacks = make(chan puback, mqtt.Window)
 	wake := make(chan struct{}, 1)
 	waiting, stop := context.WithCancel(ctx)
@@ -256,10 +332,20 @@ func (f *flight) run(ctx context.Context) error {
 		case <-stall.C:
 			if len(f.lasts) > 0 && time.Since(f.moved) >= f.config.Stall {
 				f.config.Log.Info("no receipt, sending again", "stream", f.config.Stream, "from", f.acked+1)
-				f.again(f.acked + 1)
+				f.shrink()
+				f.again(f.begin())
 			}
 		}
 	}
+}
+
+// begin is the number from which to send: what follows the receipt, or the question where nothing
+// follows it and the cloud was not heard yet.
+func (f *flight) begin() uint64 {
+	if last := f.log.Last().N; f.current && !f.heard && last > 0 {
+		return min(f.acked+1, last)
+	}
+	return f.acked + 1
 }
 
 // done says that nothing of an older journal is left to send. Its unreadable end is not
@@ -293,13 +379,23 @@ func (f *flight) watch(ctx context.Context, wake chan<- struct{}) {
 	}
 }
 
+// shrink sends a single batch of half the size, down to one entry: a broker or a line that swallows
+// large messages may let small ones pass. Each receipt doubles size and number.
+func (f *flight) shrink() {
+	f.most, f.bytes, f.window = max(f.most/2, 1), max(f.bytes/2, wire.MaxHeader), 1
+}
+
+func (f *flight) grow() {
+	f.most, f.bytes, f.window = min(2*f.most, f.config.Batch), min(2*f.bytes, wire.MaxBatch), min(2*f.window, f.config.Window)
+}
+
 func (f *flight) again(from uint64) {
 	f.next, f.lasts, f.moved, f.barren = from, nil, time.Now(), false
 }
 
 // fill keeps the window full.
 func (f *flight) fill(ctx context.Context) error {
-	for len(f.lasts) < f.config.Window && f.next <= f.log.Last().N && ctx.Err() == nil {
+	for len(f.lasts) < f.window && f.next <= f.log.Last().N && ctx.Err() == nil {
 		payload, last, err := f.batch()
 		if err != nil {
 			return err
@@ -309,6 +405,9 @@ func (f *flight) fill(ctx context.Context) error {
 		}
 		if len(f.lasts) == 0 {
 			f.moved = time.Now()
+		}
+		if f.current {
+			f.waits(true, false)
 		}
 		result := f.publish(mqtt.Message{Topic: wire.TopicOf(f.config.Site, f.config.Stream), Payload: payload, QoS: 1})
 		go func() { // ends with the session, which bounds every publish
@@ -347,7 +446,7 @@ func (f *flight) batch() (payload []byte, last uint64, err error) {
 		if len(lines) == 0 {
 			first, prev = stored.Entry.N, stored.Entry.Prev
 		}
-		if size += len(stored.Line) + 1; len(lines) > 0 && (size > wire.MaxBatch || len(lines) == f.config.Batch) {
+		if size += len(stored.Line) + 1; len(lines) > 0 && (size > f.bytes || len(lines) == f.most) {
 			break
 		}
 		lines = append(lines, stored.Line)
@@ -361,22 +460,29 @@ func (f *flight) batch() (payload []byte, last uint64, err error) {
 
 // receipt moves the mark. One that says less than is known is an old one still under way: going
 // back is the cloud's to request. The journal checks that the cloud holds what it holds.
-func (f *flight) receipt(r wire.Receipt) error {
-	if r.Journal != f.log.ID() {
+func (f *flight) receipt(r word) error {
+	if r.N >= f.next && f.back && r.N <= f.log.Last().N {
+		return nil // one that the cloud's request has taken back, still under way
+	}
+	var err error
+	if r.N > f.acked {
+		err = f.journal.SetReceipt(r.Receipt)
+	} else {
+		err = f.journal.Compare(r.Receipt)
+	}
+	if journal.Broken(err) {
+		if f.current {
+			return err
+		}
+		f.giveUp(err)
 		return nil
 	}
 	f.setRefused("")
-	if r.N <= f.acked {
+	if f.heard = f.heard || r.live; f.current && r.live {
+		f.vouch()
+	}
+	if r.N < f.acked {
 		return nil
-	}
-	if r.AtMS <= f.stale {
-		return nil // one that the cloud's request has taken back, still under way
-	}
-	err := f.journal.SetReceipt(r)
-	_, ahead := errors.AsType[*journal.AheadError](err)
-	_, fork := errors.AsType[*journal.ForkError](err)
-	if ahead || fork {
-		return err
 	}
 	// A disk that takes no receipt is no reason to send less: the cloud has the entries, and what is
 	// not saved only costs sending them again after the next start.
@@ -387,14 +493,25 @@ func (f *flight) receipt(r wire.Receipt) error {
 	return nil
 }
 
+// giveUp ends the sending of an older journal that the cloud holds otherwise: it is not continued
+// anyway, and what it holds beyond the cloud's history stays on the disk for a person to compare.
+func (f *flight) giveUp(err error) {
+	f.config.Log.Error("an older journal is not sent any more", "stream", f.config.Stream, "err", err)
+	f.acked = f.log.Last().N
+	f.setDoneWith(f.log.ID(), f.acked)
+}
+
 func (f *flight) trust(n uint64) {
-	if n <= f.acked {
-		return
+	if n > f.acked {
+		f.acked, f.moved = n, time.Now()
+		f.next = max(f.next, n+1)
+		f.grow()
 	}
-	f.acked, f.moved = n, time.Now()
-	f.next = max(f.next, n+1)
 	for len(f.lasts) > 0 && f.lasts[0] <= n {
 		f.lasts = f.lasts[1:]
+	}
+	if f.current {
+		f.waits(len(f.lasts) > 0, true)
 	}
 }
 
@@ -403,13 +520,13 @@ func (f *flight) request(r wire.Request) {
 		return
 	}
 	if r.Why != "hole" {
-		f.setRefused(r.Why)
+		if f.current && f.acked < f.log.Last().N { // otherwise nothing can have been refused: nobody has signed a request
+			f.setRefused(r.Why)
+		}
 		return // sending the same again at once would be refused again; the stall timer tries later
 	}
 	if r.From >= 1 && r.From <= f.next {
-		if held, ok := f.log.Receipt(); ok && r.From <= f.acked {
-			f.stale = held.AtMS
-		}
+		f.back = f.back || r.From <= f.acked
 		f.acked = min(f.acked, r.From-1)
 		f.again(r.From)
 	}

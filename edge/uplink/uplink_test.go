@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"steelyard/edge/journal"
 	"steelyard/edge/uplink"
 	"steelyard/internal/chain"
 	"steelyard/internal/mqtt"
@@ -69,6 +70,87 @@ func TestSendsAgainFromTheLastReceiptAfterStall(t *testing.T) {
 		r.end()
 		equal(t, "with the stall", c.sent(j.ID()), append(numbers(1, 50), numbers(21, 50)...))
 		equal(t, "ledger", c.taken, lines(all))
+	})
+}
+
+// A broker acknowledges large messages and drops them: small ones pass, and what they carry is not
+// held up.
+func TestBatchesShrinkWhereLargeOnesAreSwallowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, t.TempDir())
+		defer shut(t, j)
+		all := write(t, j, 100)
+		c := newCloud(t)
+		c.fate = func(_ int, b *wire.Batch) fate { return fate{lost: len(b.Entries) > 3} }
+		s := c.connect(j, func(c *uplink.Config) { c.Batch = 64 })
+		r := c.run(s)
+		time.Sleep(30 * time.Second)
+		if waits := s.Unanswered(); waits != 30*time.Second {
+			t.Errorf("nothing was answered for %v, want 30 s", waits)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		equal(t, "ledger", c.taken, lines(all))
+		equal(t, "waits at the end", s.Unanswered(), 0)
+		r.end()
+	})
+}
+
+// The city vouches with a word of now, not with one that a broker has kept, and only for what the
+// disk holds.
+func TestOnlyALiveReceiptVouches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, t.TempDir())
+		defer shut(t, j)
+		write(t, j, 5)
+		c := newCloud(t)
+		r := c.run(c.connect(j, nil))
+		synctest.Wait()
+		r.end()
+
+		var answers atomic.Bool
+		c.fate = func(int, *wire.Batch) fate { return fate{lost: !answers.Load()} }
+		s := c.connect(j, nil)
+		vouched := func() bool {
+			select {
+			case <-s.Vouched():
+				return true
+			default:
+				return false
+			}
+		}
+		r = c.run(s)
+		s.Receive(mqtt.Message{Topic: wire.ReceiptTopic(site, wire.Records), Payload: c.held[j.ID()].Encode(c.key), Retained: true})
+		time.Sleep(time.Second)
+		if vouched() {
+			t.Error("a kept receipt vouched")
+		}
+		answers.Store(true) // the question is sent again
+		time.Sleep(time.Minute)
+		if !vouched() {
+			t.Error("the city's answer did not vouch")
+		}
+		r.end()
+	})
+}
+
+// What the broker has kept comes with the subscription, before anything is sent.
+func TestEarlyReceiptIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, t.TempDir())
+		defer shut(t, j)
+		write(t, j, 5)
+		c := newCloud(t)
+		c.fate = func(int, *wire.Batch) fate { return fate{lost: true} }
+		s := c.connect(j, nil)
+		s.Prepare()
+		ahead := wire.Receipt{V: 1, Site: site, Journal: j.ID(), Stream: wire.Records, N: 9, AtMS: 1}
+		s.Receive(mqtt.Message{Topic: wire.ReceiptTopic(site, wire.Records), Payload: ahead.Encode(c.key), Retained: true})
+		r := c.run(s)
+		synctest.Wait()
+		if err := r.end(); !journal.Broken(err) {
+			t.Errorf("got %v, want that the city has more", err)
+		}
 	})
 }
 
@@ -146,7 +228,7 @@ func TestForgedForeignAndOlderReceiptsFreeNothing(t *testing.T) {
 		if got, _ := j.Receipt(); got.N != 10 {
 			t.Errorf("the journal holds the receipt of %d, want 10", got.N)
 		}
-		equal(t, "sent", c.sent(j.ID()), append(numbers(1, 30), numbers(11, 30)...))
+		equal(t, "sent", c.sent(j.ID()), append(numbers(1, 30), numbers(11, 15)...)) // carefully, after a stall
 		r.end()
 	})
 }

@@ -55,6 +55,8 @@ type Options struct {
 
 	Log *slog.Logger // nil: silent
 
+	Failed func(err error) // told of each connection that never came up or was lost; nil: nobody is
+
 	// Dial opens the connection in place of the address in URL; the scheme still decides about TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
 }

@@ -38,6 +38,9 @@ func Run(ctx context.Context, o Options, session func(ctx context.Context, s *Se
 			return nil
 		}
 		state.down(err)
+		if o.Failed != nil {
+			o.Failed(err)
+		}
 		if time.Since(began) > o.MaxBackoff {
 			attempt = 0
 		}

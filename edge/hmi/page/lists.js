@@ -85,6 +85,8 @@ function openTicket(t, materials, language) {
   $('ticket').showModal();
 }
 
+const unansweredAfter = 60_000; // ms with a connection and without a receipt
+
 export function showJournal({journal: j, now, up}, language) {
   const n = (value) => count(value, language.locale);
   const has = (prefix, word) => language.has(prefix + word) ? language.t(prefix + word) : word;
@@ -92,7 +94,8 @@ export function showJournal({journal: j, now, up}, language) {
     ['journal-last', '#' + n(j.last), ''],
     ['journal-receipted', j.receipted > 0 ? language.t('to-n', {n: n(j.receipted)}) : language.t('nothing-yet'), ''],
     ['journal-backlog', j.oldest_ms > 0 && j.backlog > 0 ? language.t('backlog-since', {n: n(j.backlog), age: age(now - j.oldest_ms, language.locale)}) : language.t('backlog-of', {n: n(j.backlog)}), j.backlog > 0 ? 'calm' : ''],
-    ['journal-link', has('link-', j.link), j.link === 'online' ? 'good' : 'warn'],
+    ['journal-link', j.unanswered_ms >= unansweredAfter ? language.t('link-unanswered', {age: age(j.unanswered_ms, language.locale)}) : has('link-', j.link),
+      j.unanswered_ms >= unansweredAfter ? 'bad' : j.link === 'online' ? 'good' : 'warn'],
     ['journal-clock', has('clock-', j.clock), j.clock === 'synced' ? 'good' : j.clock === 'host' ? '' : 'warn'],
     ['journal-bytes', bytes(j.bytes, language.locale) + ' / ' + bytes(j.budget, language.locale), j.bytes > j.budget / 10 * 9 ? 'warn' : ''],
     ['journal-version', language.version(j.version), ''],

@@ -18,7 +18,11 @@ let decksAt = 0, heardAt = 0; // performance.now() of the newest decks, and of a
 const now = () => Date.now() + ahead;
 const elapsed = () => performance.now() - decksAt;
 const here = () => state.decks?.find((d) => d.device === state.device) ?? state.decks?.[0] ?? null;
-const code = () => codeOf(here(), elapsed(), state.link.up === true);
+const refused = () => (state.journal?.problem_code ?? '').startsWith('cloud');
+const code = () => {
+  const deck = codeOf(here(), elapsed(), state.link.up === true);
+  return deck === 'captured' && refused() ? 'city-refuses' : deck;
+};
 
 const deck = new Deck();
 const act = new Act(language, () => ({deck: here(), code: code(), passages: state.passages ?? [], tickets: state.tickets ?? [], materials: state.materials,
@@ -75,7 +79,7 @@ function showDeck() {
   const problem = state.journal?.problem ?? '';
   $('problem').hidden = problem === '';
   const cause = 'problem-' + state.journal?.problem_code;
-  $('problem').dataset.tone = cause === 'problem-cloud' ? 'warn' : 'bad';
+  $('problem').dataset.tone = 'bad';
   fill($('problem'), JSON.stringify([cause, problem, language.name]), () => problem === '' ? [] : [
     h('span', {}, language.t(language.has(cause) ? cause : 'problem-otherwise')), h('small', {lang: 'en'}, problem)]);
   act.show();

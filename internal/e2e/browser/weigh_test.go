@@ -343,7 +343,8 @@ func TestNotRecordedIsSaidInRed(t *testing.T) {
 	y.set(func(y *yard) { y.problem, y.cloud = nil, "the key of this site is not known" })
 	p.WaitText("#problem", "城市平台拒收本站数据")
 	p.WaitText("#problem", "the key of this site is not known")
-	p.WaitText("#sentence", "可以称重")
+	p.Wait("document.querySelector('#problem').dataset.tone === 'bad' && document.querySelector('#in').disabled")
+	p.WaitText("#sentence", "暂停过磅")
 }
 
 func TestSeveralDecks(t *testing.T) {

@@ -186,7 +186,7 @@ func TestEveryRuleHasWords(t *testing.T) {
 
 // Every cause for which nothing is recorded is told in both languages.
 func TestEveryCauseHasWords(t *testing.T) {
-	keys := []string{"problem-cloud"}
+	keys := []string{"problem-cloud", "problem-cloud-conflict", "problem-cloud-signature", "problem-cloud-version", "problem-cloud-stopped"}
 	for _, m := range regexp.MustCompile(`Cause = "([a-z-]+)"`).FindAllStringSubmatch(source(t, root+"edge/journal/cause.go"), -1) {
 		keys = append(keys, "problem-"+m[1])
 	}
