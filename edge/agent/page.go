@@ -16,7 +16,7 @@ import (
 
 // serve runs the operator's page until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Hosts: p.config.Hosts, Look: p.desk.look, Act: p.act,
+	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Names: p.names(), Hosts: p.config.Hosts, Look: p.desk.look, Act: p.act,
 		Journal: p.journalState, Materials: p.materials, Log: p.log})
 	if err := program.Serve(ctx, p.listener, pages, p.log); err != nil {
 		return fmt.Errorf("operator's page: %w", err)
@@ -27,7 +27,7 @@ func (p *parts) serve(ctx context.Context) error {
 func (p *parts) journalState() hmi.JournalState {
 	s := p.records.State()
 	version, _ := program.Version()
-	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
+	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, English: p.config.English, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
 		UnansweredMS: p.uplinks[0].Unanswered().Milliseconds(), Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
 	if p.config.Clock == hostClock {
 		out.Clock = hostClock
@@ -62,6 +62,20 @@ func (p *parts) act(ctx context.Context, act func(*meaning.Site) ([]record.Fact,
 		}
 		return facts, err
 	})
+}
+
+// names are those of the machines, by device.
+func (p *parts) names() map[string]hmi.Name {
+	all := map[string]hmi.Name{}
+	for _, w := range p.config.Weighbridges {
+		all[w.Device] = hmi.Name{ZH: w.Name, EN: w.English}
+	}
+	for _, b := range p.config.Buses {
+		for _, m := range b.Machines {
+			all[m.Device] = hmi.Name{ZH: m.Name, EN: m.English}
+		}
+	}
+	return all
 }
 
 func (p *parts) materials() []hmi.Material {

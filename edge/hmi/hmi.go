@@ -28,7 +28,8 @@ var files embed.FS
 type Desk struct {
 	Site  string
 	Name  string
-	Hosts []string // names under which the page is asked for, besides addresses and localhost
+	Names map[string]Name // of the machines, by device
+	Hosts []string        // names under which the page is asked for, besides addresses and localhost
 	// Look runs in the goroutine that owns the site's understanding.
 	Look func(ctx context.Context, look func(*meaning.Site)) error
 	// Act journals what the function proposes and gives the entries; no fact, no entry. The error
@@ -45,7 +46,8 @@ type Desk struct {
 // JournalState is what the operator must know of the recording.
 type JournalState struct {
 	Site      string `json:"site"`
-	Name      string `json:"name"` // of the site, for people
+	Name      string `json:"name"`    // of the site, for people
+	English   string `json:"english"` // likewise; empty where it has none
 	Journal   string `json:"journal"`
 	Last      uint64 `json:"last"`
 	Receipted uint64 `json:"receipted"`
@@ -63,6 +65,12 @@ type JournalState struct {
 	ProblemCode string `json:"problem_code"`
 	Clock       string `json:"clock"` // a wire.Clock, or "host": kept from outside this computer
 	Version     string `json:"version"`
+}
+
+// Name is what people call a machine; empty where it has no name.
+type Name struct {
+	ZH string `json:"name"`
+	EN string `json:"english"`
 }
 
 // Material is one choice of the menu.
@@ -85,6 +93,7 @@ func Handler(d Desk) http.Handler {
 	s := &server{d}
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/decks", answer(s.decks))
+	mux.Handle("GET /api/recent", answer(s.recent))
 	mux.Handle("GET /api/passages", answer(s.passages))
 	mux.Handle("GET /api/tickets", answer(s.tickets))
 	mux.Handle("GET /api/lines", answer(s.lines))
@@ -144,7 +153,8 @@ func weighingOf(c meaning.Captured) *weighingJSON {
 }
 
 type deckJSON struct {
-	Device   string        `json:"device"`
+	Device string `json:"device"`
+	Name
 	State    string        `json:"state"` // the code of meaning.DeckView
 	Text     string        `json:"text"`
 	Unit     unit.Unit     `json:"unit"`
@@ -183,7 +193,9 @@ func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
 	now := s.Now()
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, v := range site.DeckViews(now) {
-			list = append(list, deckOf(v, now))
+			d := deckOf(v, now)
+			d.Name = s.Names[d.Device]
+			list = append(list, d)
 		}
 	})
 	return list, err
@@ -192,6 +204,28 @@ func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
 func (s *server) decks(r *http.Request) (reply, error) {
 	list, err := s.deckList(r.Context())
 	return reply{http.StatusOK, map[string]any{"decks": list}}, err
+}
+
+// recent gives the curve beside the weight to a page that was just opened.
+func (s *server) recent(r *http.Request) (reply, error) {
+	type point struct {
+		AgeMS int64      `json:"age_ms"`
+		Mass  *unit.Mass `json:"mass"` // null when there was none
+	}
+	curves := map[string][]point{}
+	now := s.Now()
+	err := s.Look(r.Context(), func(site *meaning.Site) {
+		for name, seen := range site.Recent(now) {
+			for _, n := range seen {
+				p := point{AgeMS: now.Sub(n.At).Milliseconds()}
+				if n.HasMass {
+					p.Mass = &n.Mass
+				}
+				curves[name] = append(curves[name], p)
+			}
+		}
+	})
+	return reply{http.StatusOK, map[string]any{"curves": curves}}, err
 }
 
 type passageJSON struct {
@@ -258,7 +292,8 @@ func (s *server) tickets(r *http.Request) (reply, error) {
 
 func (s *server) lines(r *http.Request) (reply, error) {
 	type line struct {
-		Device   string    `json:"device"`
+		Device string `json:"device"`
+		Name
 		Material string    `json:"material"`
 		Standing unit.Mass `json:"standing"`
 		AtMS     int64     `json:"at_ms"`
@@ -268,10 +303,10 @@ func (s *server) lines(r *http.Request) (reply, error) {
 	err := s.Look(r.Context(), func(site *meaning.Site) {
 		belts, balers := site.Lines()
 		for name, b := range belts {
-			list = append(list, line{name, b.Material, b.Standing, b.At.UnixMilli(), 0})
+			list = append(list, line{name, s.Names[name], b.Material, b.Standing, b.At.UnixMilli(), 0})
 		}
 		for name, b := range balers {
-			list = append(list, line{Device: name, Material: b.Material, Bales: b.Last})
+			list = append(list, line{Device: name, Name: s.Names[name], Material: b.Material, Bales: b.Last})
 		}
 	})
 	if err != nil {

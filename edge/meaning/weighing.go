@@ -67,6 +67,8 @@ type deck struct {
 	Deck
 	now      device.Weight // newest frame, without Raw
 	mass     unit.Mass     // of now, when it has a mass
+	measured bool          // mass is what now shows to lie on the deck
+	seen     []Seen        // of the last half minute, oldest first
 	why      string        // code: why now is no weight that may be captured; empty when it may
 	window   []frame
 	curve    []record.Point // times relative to curveAt
@@ -134,7 +136,10 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 	d.now.Raw = nil
 	d.registering.ready, d.registering.heard = false, false
 	d.overdue(w.At)
-	if d.mass, d.why = d.judge(w); d.why != "" {
+	d.mass, d.why = d.judge(w)
+	d.measured = d.why == "" || d.mass != 0 // where there is none, judge gives 0 with its reason
+	d.see()
+	if d.why != "" {
 		d.window = d.window[:0]
 		d.fault(w)
 		if w.HasValue || d.why == "over" || d.why == "under" {
@@ -371,7 +376,7 @@ func (s *Site) DeckViews(now time.Time) []DeckView {
 			continue
 		}
 		if d.now.HasValue {
-			v.Text, v.Unit, v.Mass, v.HasMass = d.now.Value.String(), d.now.Unit, d.mass, true
+			v.Text, v.Unit, v.Mass, v.HasMass = d.now.Value.String(), d.now.Unit, d.mass, d.measured
 			if v.Unit == unit.Unknown {
 				v.Unit = c.Unit
 			}
