@@ -38,6 +38,7 @@ type Live struct {
 
 	mu          sync.Mutex
 	sites       map[string]*liveSite
+	changes     uint64 // counts what has changed, from 1; Since tells by it what is new
 	subscribers map[chan struct{}]struct{}
 }
 
@@ -48,12 +49,17 @@ type liveSite struct {
 	past    []string  // sessions before the present one
 	values  map[seriesName]liveValue
 	refused int64
+	changed uint64    // the newest change of anything of the site
+	whole   uint64    // the newest change of all its values at once
+	turns   time.Time // no value of it grows stale before; zero when none is fresh
 	asked   time.Time // when it was last told that somebody looks
 }
 
 type liveValue struct {
 	wire.LiveValue
-	born time.Time // by this machine's clock
+	born    time.Time // by this machine's clock
+	changed uint64    // the newest change of what it says
+	stale   bool      // as it was told by Since
 }
 
 // SiteNow is the state of one site at the moment of the snapshot.
@@ -63,7 +69,8 @@ type SiteNow struct {
 	Online  bool        // by its newest session
 	Heard   time.Time   // the newest message; zero when there was none
 	Silence time.Duration
-	Values  []ValueNow // by device and tag
+	Values  []ValueNow // by device and tag; from Since, in no order
+	Whole   bool       // Values are all that the site has
 	Refused int64      // values beyond the limit
 }
 
@@ -82,7 +89,7 @@ func NewLive(c LiveConfig) *Live {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &Live{config: c, sites: map[string]*liveSite{}, subscribers: map[chan struct{}]struct{}{}}
+	l := &Live{config: c, sites: map[string]*liveSite{}, changes: 1, subscribers: map[chan struct{}]struct{}{}}
 	for _, site := range c.Sites {
 		l.sites[site] = &liveSite{values: map[seriesName]liveValue{}}
 	}
@@ -135,6 +142,7 @@ func (l *Live) Values(m wire.Live) error {
 		return nil
 	}
 	s.atMS, s.heard = m.AtMS, now
+	l.change(s)
 	for _, v := range m.Values {
 		p := Point{Site: m.Site, Device: v.Device, Tag: v.Tag, Text: v.Text, Unit: v.Unit, Numeric: true}
 		if v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag || p.Check() != nil {
@@ -146,7 +154,7 @@ func (l *Live) Values(m wire.Live) error {
 			s.refused++
 			continue
 		}
-		s.values[name] = liveValue{v, now.Add(-time.Duration(v.AgeMS) * time.Millisecond)}
+		l.take(s, name, v, now)
 	}
 	l.notify()
 	return nil
@@ -165,6 +173,7 @@ func (l *Live) forget(s *liveSite, now time.Time) bool {
 		return false
 	}
 	delete(s.values, oldest)
+	s.whole = s.changed
 	return true
 }
 
@@ -191,6 +200,10 @@ func (l *Live) Status(m wire.Status) error {
 		s.past = append(s.past, present)
 		s.past = s.past[max(0, len(s.past)-maxSessions):]
 		s.atMS = 0
+	}
+	l.change(s)
+	if m.Online != s.status.Online || !s.heardStatus() {
+		s.whole = s.changed
 	}
 	s.status, s.heard = m, now
 	l.notify()
@@ -232,20 +245,15 @@ func (l *Live) Snapshot() []SiteNow {
 	defer l.mu.Unlock()
 	list := make([]SiteNow, 0, len(l.sites))
 	for name, s := range l.sites {
-		n := SiteNow{Site: name, Status: s.status, Online: s.status.Online, Heard: s.heard, Refused: s.refused,
-			Values: make([]ValueNow, 0, len(s.values))}
-		if !s.heard.IsZero() {
-			n.Silence = now.Sub(s.heard)
-		}
+		n := s.now(name, now)
+		n.Values = make([]ValueNow, 0, len(s.values))
 		for _, v := range s.values {
-			age := now.Sub(v.born)
-			// A site of which no status has been heard is judged by its values alone.
-			online := n.Online || !s.heardStatus()
-			n.Values = append(n.Values, ValueNow{v.LiveValue, age, v.OK && online && age <= l.config.Stale})
+			n.Values = append(n.Values, s.value(v, now, l.config.Stale))
 		}
 		slices.SortFunc(n.Values, func(a, b ValueNow) int {
 			return cmp.Or(strings.Compare(a.Device, b.Device), strings.Compare(a.Tag, b.Tag))
 		})
+		n.Whole = true
 		list = append(list, n)
 	}
 	slices.SortFunc(list, func(a, b SiteNow) int { return strings.Compare(a.Site, b.Site) })

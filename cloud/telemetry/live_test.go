@@ -221,3 +221,72 @@ func TestWatch(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// TestSince: whoever follows the changes knows at every moment what a snapshot says, and is told
+// nothing twice.
+func TestSince(t *testing.T) {
+	l, clock := liveOf(t)
+	known := map[string]telemetry.ValueNow{} // of xinhua-1
+	online, told, mark := false, 0, uint64(0)
+	follow := func() {
+		t.Helper()
+		var sites []telemetry.SiteNow
+		sites, mark = l.Since(mark)
+		told = 0
+		for _, s := range sites {
+			if s.Site != "xinhua-1" {
+				continue
+			}
+			online = s.Online
+			if s.Whole {
+				clear(known)
+			}
+			for _, v := range s.Values {
+				known[v.Device+" "+v.Tag] = v
+			}
+			told += len(s.Values)
+		}
+		now := l.Snapshot()[0]
+		if now.Online != online || len(now.Values) != len(known) {
+			t.Errorf("followed %d values, online %v; a snapshot has %d, online %v", len(known), online, len(now.Values), now.Online)
+		}
+		for _, v := range now.Values {
+			k := known[v.Device+" "+v.Tag]
+			if k.Live != v.Live || k.Value != v.Value || k.Text != v.Text {
+				t.Errorf("followed %+v, a snapshot has %+v", k, v)
+			}
+		}
+	}
+	step := func(what string, want int) {
+		t.Helper()
+		if follow(); told != want {
+			t.Errorf("%s: %d values were told, want %d", what, told, want)
+		}
+	}
+	step("nothing has come", 0)
+	state := wire.LiveValue{Device: "baler-1", Tag: "state", Text: "running", OK: true}
+	values(t, l, 1, amps("1", 0), state)
+	step("two values", 2)
+	step("nothing new", 0)
+	clock.pass(time.Second)
+	values(t, l, 1001, amps("1", 0), state)
+	step("the same again", 0)
+	values(t, l, 1002, amps("2", 0), state)
+	step("one of two", 1)
+	clock.pass(8 * time.Second)
+	values(t, l, 2001, state)
+	step("the other is said again", 0)
+	clock.pass(3 * time.Second)
+	step("one has grown stale", 1)
+	step("and is stale", 0)
+	clock.pass(20 * time.Second)
+	step("the other, too", 1)
+	values(t, l, 3001, state)
+	step("it is fresh again", 1)
+	status(t, l, "s1", true, 3002)
+	step("the site says that it is online", 2)
+	status(t, l, "s1", true, 3003)
+	step("and again", 0)
+	status(t, l, "s1", false, 3004)
+	step("its will", 2)
+}
