@@ -3,12 +3,9 @@ package rollup
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 
-	"steelyard/cloud/ledger"
 	"steelyard/internal/record"
-	"steelyard/internal/unit"
 )
 
 const selectPostings = `select seq, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n from postings `
@@ -52,131 +49,6 @@ func scanPostings(rows *sql.Rows) ([]Posting, error) {
 		all = append(all, p)
 	}
 	return all, named("postings", rows.Err())
-}
-
-// Total is one sum.
-type Total struct {
-	Site     string
-	Category string
-	Flow     Flow
-	Mass     unit.Mass
-	Count    int64 // postings less reversals
-}
-
-// Hour is the sum of one hour.
-type Hour struct {
-	Start time.Time
-	Total
-}
-
-// Day gives the sums of one business day of one site, or of all sites when site is empty.
-func (r *Rollup) Day(ctx context.Context, day Day, site string) ([]Total, error) {
-	if site == "" {
-		return r.Totals(ctx, day, day)
-	}
-	return totals(ctx, r.tables.Read(), `
-		select site, category, flow, grams, count from days where day = $1 and site = $2
-		order by site, category, flow`, int64(day), site)
-}
-
-// Totals gives the sums of the business days from and to, both included, by site, category and flow.
-func (r *Rollup) Totals(ctx context.Context, from, to Day) ([]Total, error) {
-	return totals(ctx, r.tables.Read(), `
-		select site, category, flow, sum(grams), sum(count) from days where day >= $1 and day <= $2
-		group by site, category, flow order by site, category, flow`, int64(from), int64(to))
-}
-
-// LastHour gives the sums of the sixty minutes before now, for the live pages.
-func (r *Rollup) LastHour(ctx context.Context, now time.Time) ([]Total, error) {
-	return totals(ctx, r.tables.Read(), `
-		select site, category, flow, sum(grams), sum(case when target_n = 0 then 1 else -1 end)
-		from postings where at_us > $1 and at_us <= $2
-		group by site, category, flow order by site, category, flow`, now.Add(-time.Hour).UnixMicro(), now.UnixMicro())
-}
-
-// ReadTotals gives the sums of all days from the account that another process writes.
-func ReadTotals(ctx context.Context, dsn string) (all []Total, err error) {
-	r, err := ledger.OpenReader(ctx, dsn)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	return totals(ctx, r.Derived(), `
-		select site, category, flow, sum(grams), sum(count) from days
-		group by site, category, flow order by site, category, flow`)
-}
-
-func totals(ctx context.Context, db *sql.DB, query string, args ...any) ([]Total, error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, named("totals", err)
-	}
-	defer rows.Close()
-	var all []Total
-	for rows.Next() {
-		var t Total
-		if err := rows.Scan(&t.Site, &t.Category, &t.Flow, &t.Mass, &t.Count); err != nil {
-			return nil, named("totals", err)
-		}
-		all = append(all, t)
-	}
-	return all, named("totals", rows.Err())
-}
-
-// Hours gives the sums of the hours that begin in [from, to), of one site, or of all sites when
-// site is empty.
-func (r *Rollup) Hours(ctx context.Context, from, to time.Time, site string) ([]Hour, error) {
-	rows, err := r.tables.Read().QueryContext(ctx, `
-		select hour_us, site, category, flow, grams, count from hours
-		where hour_us >= $1 and hour_us < $2 and ($3 = '' or site = $3)
-		order by hour_us, site, category, flow`, from.UnixMicro(), to.UnixMicro(), site)
-	if err != nil {
-		return nil, named("hours", err)
-	}
-	defer rows.Close()
-	var all []Hour
-	for rows.Next() {
-		var h Hour
-		var start int64
-		if err := rows.Scan(&start, &h.Site, &h.Category, &h.Flow, &h.Mass, &h.Count); err != nil {
-			return nil, named("hours", err)
-		}
-		h.Start = time.UnixMicro(start).UTC()
-		all = append(all, h)
-	}
-	return all, named("hours", rows.Err())
-}
-
-// LeftOut is an entry that could not be counted.
-type LeftOut struct {
-	Seq  int64 // in the account
-	Site string
-	Ref  record.Ref
-	At   time.Time
-	Kind record.Kind
-	Why  string
-}
-
-// Uncounted gives the newest entries that could not be counted. Those that the ledger itself calls
-// senseless are in Reader.NotCounted.
-func (r *Rollup) Uncounted(ctx context.Context, limit int) ([]LeftOut, error) {
-	rows, err := r.tables.Read().QueryContext(ctx, `
-		select seq, site, journal, n, at_us, kind, why from uncounted order by seq desc limit $1`, min(limit, maxPage))
-	if err != nil {
-		return nil, named("uncounted", err)
-	}
-	defer rows.Close()
-	var all []LeftOut
-	for rows.Next() {
-		var l LeftOut
-		var at int64
-		if err := rows.Scan(&l.Seq, &l.Site, &l.Ref.Journal, &l.Ref.N, &at, &l.Kind, &l.Why); err != nil {
-			return nil, named("uncounted", err)
-		}
-		l.At = time.UnixMicro(at).UTC()
-		all = append(all, l)
-	}
-	return all, named("uncounted", rows.Err())
 }
 
 // Behind says how many entries of the account have not been read yet.

@@ -29,6 +29,7 @@ var schema embed.FS
 
 // Rollup follows one ledger.
 type Rollup struct {
+	*Reader
 	ledger   *ledger.Ledger
 	tables   *ledger.Tables
 	category Category
@@ -42,7 +43,7 @@ func Open(ctx context.Context, l *ledger.Ledger, category Category, log *slog.Lo
 	if err != nil {
 		return nil, fmt.Errorf("rollup: %w", err)
 	}
-	return &Rollup{ledger: l, tables: tables, category: category, log: log}, nil
+	return &Rollup{Reader: NewReader(l.Reader), ledger: l, tables: tables, category: category, log: log}, nil
 }
 
 // Run follows the account until the context ends. A busy database is tried again; what can't be

@@ -171,7 +171,7 @@ func (p *parts) run(ctx context.Context) error {
 
 // serve runs the pages until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger, Rollup: p.rollup, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
+	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger.Reader, Rollup: p.rollup.Reader, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
 		Account: p.config.Account, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})
@@ -179,7 +179,11 @@ func (p *parts) serve(ctx context.Context) error {
 	for _, c := range p.menu.Categories(time.Now()) {
 		city.Categories = append(city.Categories, web.Category{Code: c.Code, ZH: c.Zh, EN: c.En})
 	}
-	if err := program.Serve(ctx, p.listener, web.Handler(city), p.log); err != nil {
+	pages := web.New(city)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return pages.Run(ctx) })
+	g.Go(func() error { return program.Serve(ctx, p.listener, pages, p.log) })
+	if err := g.Wait(); err != nil {
 		return fmt.Errorf("pages: %w", err)
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
 	"steelyard/cloud/ledger"
@@ -17,11 +16,17 @@ import (
 	"steelyard/internal/wire"
 )
 
-type server struct{ City }
+// Pages serves API and pages of a city. Its events come while Run runs.
+type Pages struct {
+	http.Handler
+	City
+	hub *hub
+}
 
-// Handler serves API and pages.
-func Handler(c City) http.Handler {
-	s := &server{c}
+// New makes the pages of a city.
+func New(c City) *Pages {
+	s := &Pages{City: c}
+	s.hub = newHub(s)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.Handle("GET /api/city", answer(s.city))
@@ -33,10 +38,14 @@ func Handler(c City) http.Handler {
 	mux.Handle("GET /api/curves", answer(s.curves))
 	mux.Handle("GET /api/quarantine", answer(s.quarantine))
 	mux.Handle("GET /api/account", answer(s.account))
-	mux.HandleFunc("GET /api/events", s.events)
+	mux.Handle("GET /api/events", s.hub.feed)
 	mux.Handle("GET /", page.Files(files))
-	return page.Guard(mux, c.Hosts)
+	s.Handler = page.Guard(mux, c.Hosts)
+	return s
 }
+
+// Run tells all open pages what is new until ctx ends.
+func (s *Pages) Run(ctx context.Context) error { return s.hub.run(ctx) }
 
 // answer serves what a function reads.
 func answer(read func(*http.Request) (any, error)) http.Handler {
@@ -46,7 +55,7 @@ func answer(read func(*http.Request) (any, error)) http.Handler {
 	})
 }
 
-func (s *server) city(*http.Request) (any, error) {
+func (s *Pages) city(*http.Request) (any, error) {
 	// An empty list is a list: pages count it.
 	return map[string]any{"name": s.Name, "sites": append([]Site{}, s.Sites...), "categories": append([]Category{}, s.Categories...),
 		"day": rollup.DayOf(s.Now()).String(), "account": s.Account != ""}, nil
@@ -69,7 +78,7 @@ func totalsOf(totals []rollup.Total, err error) ([]totalJSON, error) {
 }
 
 // totals sums business days: from and to, both included; today when they are left out.
-func (s *server) totals(r *http.Request) (any, error) {
+func (s *Pages) totals(r *http.Request) (any, error) {
 	from, err := s.day(r, "from")
 	if err != nil {
 		return nil, err
@@ -85,7 +94,7 @@ func (s *server) totals(r *http.Request) (any, error) {
 	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals}, err
 }
 
-func (s *server) day(r *http.Request, name string) (rollup.Day, error) {
+func (s *Pages) day(r *http.Request, name string) (rollup.Day, error) {
 	text := r.FormValue(name)
 	if text == "" {
 		return rollup.DayOf(s.Now()), nil
@@ -112,7 +121,21 @@ type siteJSON struct {
 	Committed uint64 `json:"committed"` // number of the newest record of the present journal
 }
 
-func (s *server) siteStates(ctx context.Context) ([]siteJSON, error) {
+func (s *Pages) siteStates(ctx context.Context) ([]siteJSON, error) {
+	all, err := s.accountOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range s.Live.Snapshot() {
+		if i, known := s.hub.place[n.Site]; known {
+			all[i].say(n)
+		}
+	}
+	return all, nil
+}
+
+// accountOf gives the sites in their order, with what the account holds of each.
+func (s *Pages) accountOf(ctx context.Context) ([]siteJSON, error) {
 	positions, err := s.Ledger.Positions(ctx)
 	if err != nil {
 		return nil, err
@@ -121,26 +144,28 @@ func (s *server) siteStates(ctx context.Context) ([]siteJSON, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := s.Live.Snapshot()
-	all := make([]siteJSON, 0, len(s.Sites))
-	for _, site := range s.Sites {
-		out := siteJSON{Site: site.ID}
-		for _, p := range positions {
-			if p.Site == site.ID && p.Stream == wire.Records {
-				out.add(p)
-			}
-		}
+	all := make([]siteJSON, len(s.Sites))
+	for i, site := range s.Sites {
+		all[i].Site = site.ID
 		for _, n := range refusals[site.ID] {
-			out.Refused += n
+			all[i].Refused += n
 		}
-		if i := slices.IndexFunc(now, func(n telemetry.SiteNow) bool { return n.Site == site.ID }); i >= 0 && !now[i].Heard.IsZero() {
-			n := now[i]
-			out.Known, out.Online, out.SilentMS = true, n.Online, n.Silence.Milliseconds()
-			out.Version, out.Backlog, out.OldestMS = n.Status.Version, n.Status.Backlog, n.Status.Oldest
+	}
+	for _, p := range positions {
+		if i, known := s.hub.place[p.Site]; known && p.Stream == wire.Records {
+			all[i].add(p)
 		}
-		all = append(all, out)
 	}
 	return all, nil
+}
+
+// say takes in what a site says of itself.
+func (o *siteJSON) say(n telemetry.SiteNow) {
+	if n.Heard.IsZero() {
+		return
+	}
+	o.Known, o.Online, o.SilentMS = true, n.Online, n.Silence.Milliseconds()
+	o.Version, o.Backlog, o.OldestMS = n.Status.Version, n.Status.Backlog, n.Status.Oldest
 }
 
 func (o *siteJSON) add(p ledger.Standing) {
@@ -150,7 +175,7 @@ func (o *siteJSON) add(p ledger.Standing) {
 	}
 }
 
-func (s *server) sites(r *http.Request) (any, error) {
+func (s *Pages) sites(r *http.Request) (any, error) {
 	all, err := s.siteStates(r.Context())
 	return map[string]any{"sites": all}, err
 }
@@ -167,7 +192,7 @@ type valueJSON struct {
 	Live   bool   `json:"live"`
 }
 
-func (s *server) liveValues() []valueJSON {
+func (s *Pages) liveValues() []valueJSON {
 	all := []valueJSON{}
 	for _, site := range s.Live.Snapshot() {
 		s.Live.Watch(site.Site)
@@ -178,19 +203,19 @@ func (s *server) liveValues() []valueJSON {
 	return all
 }
 
-func (s *server) live(*http.Request) (any, error) {
+func (s *Pages) live(*http.Request) (any, error) {
 	return map[string]any{"values": s.liveValues()}, nil
 }
 
-func (s *server) knownSite(r *http.Request) (string, error) {
+func (s *Pages) knownSite(r *http.Request) (string, error) {
 	id := r.FormValue("site")
-	if !slices.ContainsFunc(s.Sites, func(site Site) bool { return site.ID == id }) {
+	if _, known := s.hub.place[id]; !known {
 		return "", page.Wrong("unknown-site", "no site of that name")
 	}
 	return id, nil
 }
 
-func (s *server) series(r *http.Request) (any, error) {
+func (s *Pages) series(r *http.Request) (any, error) {
 	site, err := s.knownSite(r)
 	if err != nil {
 		return nil, err
@@ -216,7 +241,7 @@ const (
 )
 
 // curve gives one tag over a time: from and to as RFC 3339, step as 10s or 1m.
-func (s *server) curve(r *http.Request) (any, error) {
+func (s *Pages) curve(r *http.Request) (any, error) {
 	site, err := s.knownSite(r)
 	if err != nil {
 		return nil, err
@@ -251,7 +276,7 @@ func (s *server) curve(r *http.Request) (any, error) {
 }
 
 // curves says whether the tonnage in the store of curves is that of the account.
-func (s *server) curves(*http.Request) (any, error) {
+func (s *Pages) curves(*http.Request) (any, error) {
 	b := s.Behind()
 	since := int64(0)
 	if !b.Since.IsZero() {
@@ -260,7 +285,7 @@ func (s *server) curves(*http.Request) (any, error) {
 	return map[string]any{"caught_up": b.CaughtUp && b.Why == "", "failing_since_ms": since, "why": b.Why, "unkept": b.Unkept}, nil
 }
 
-func (s *server) quarantine(r *http.Request) (any, error) {
+func (s *Pages) quarantine(r *http.Request) (any, error) {
 	type row struct {
 		LastMS int64  `json:"last_ms"`
 		Times  int64  `json:"times"`
@@ -281,7 +306,7 @@ func (s *server) quarantine(r *http.Request) (any, error) {
 const maxAccount = 4 << 20
 
 // account passes on the account of the simulation that feeds this city, if one does.
-func (s *server) account(*http.Request) (any, error) {
+func (s *Pages) account(*http.Request) (any, error) {
 	data, err := s.accountFile()
 	if err == nil && data == nil {
 		err = &page.Problem{Title: "not found", Status: http.StatusNotFound, Code: "no-account", Detail: "this city is not simulated: there is no truth to compare with"}
@@ -289,7 +314,7 @@ func (s *server) account(*http.Request) (any, error) {
 	return data, err
 }
 
-func (s *server) accountFile() (json.RawMessage, error) {
+func (s *Pages) accountFile() (json.RawMessage, error) {
 	if s.Account == "" {
 		return nil, nil
 	}

@@ -25,8 +25,8 @@ type City struct {
 	Name   string
 	Hosts  []string // names under which the pages are asked for, besides addresses and localhost
 	Sites  []Site
-	Ledger *ledger.Ledger
-	Rollup *rollup.Rollup
+	Ledger *ledger.Reader
+	Rollup *rollup.Reader
 	Store  telemetry.Store
 	Live   *telemetry.Live
 	Ingest func() ingest.Stats

@@ -1,14 +1,12 @@
 package web_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +26,18 @@ var noon = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
 // emptyCity is a city of one site from which nothing has come yet, on real stores.
 func emptyCity(t *testing.T) web.City {
 	t.Helper()
+	c, _, _ := cityOn(t, filepath.Join(t.TempDir(), "ledger.db"))
+	return c
+}
+
+func liveAt(now func() time.Time) *telemetry.Live {
+	return telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}, Now: now})
+}
+
+func cityOn(t *testing.T, path string) (web.City, *ledger.Ledger, *rollup.Rollup) {
+	t.Helper()
 	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
-	account, err := ledger.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"), quiet)
+	account, err := ledger.Open(ctx, path, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +55,10 @@ func emptyCity(t *testing.T) web.City {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	now := func() time.Time { return noon }
-	return web.City{Name: "平顶山市", Sites: []web.Site{{ID: "xinhua-1", Name: "新华区绿色分拣中心"}}, Ledger: account, Rollup: tables, Store: store,
-		Live:   telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}, Now: now}),
+	return web.City{Name: "平顶山市", Sites: []web.Site{{ID: "xinhua-1", Name: "新华区绿色分拣中心"}}, Ledger: account.Reader, Rollup: tables.Reader, Store: store,
+		Live:   liveAt(now),
 		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} },
-		Now: now, Log: quiet}
+		Now: now, Log: quiet}, account, tables
 }
 
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
@@ -61,7 +69,7 @@ func get(h http.Handler, path string) *httptest.ResponseRecorder {
 
 // Nothing has come: lists are empty and never null, and what is unknown is not said to be 0 or live.
 func TestEmptyDatabase(t *testing.T) {
-	h := web.Handler(emptyCity(t))
+	h := web.New(emptyCity(t))
 	for path, want := range map[string]string{
 		"/api/city":                 `{"account":false,"categories":[],"day":"2026-11-23","name":"平顶山市","sites":[{"id":"xinhua-1","name":"新华区绿色分拣中心","english":"","district":""}]}`,
 		"/api/totals":               `{"from":"2026-11-23","to":"2026-11-23","totals":[]}`,
@@ -102,7 +110,7 @@ func TestWrongQuestions(t *testing.T) {
 			t.Errorf("%s: %d %v %s, want %d %s", path, w.Code, w.Header(), w.Body, status, code)
 		}
 	}
-	h := web.Handler(city)
+	h := web.New(city)
 	const curve = "/api/range?site=xinhua-1&device=belt-1&tag=rate"
 	for path, code := range map[string]string{
 		"/api/series":                                "unknown-site",
@@ -126,15 +134,15 @@ func TestWrongQuestions(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "account.json")
 	city.Account = file
-	check(web.Handler(city), "/api/account", http.StatusNotFound, "no-account") // it is not written yet
+	check(web.New(city), "/api/account", http.StatusNotFound, "no-account") // it is not written yet
 	if err := os.WriteFile(file, []byte(`{"exact":`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check(web.Handler(city), "/api/account", http.StatusServiceUnavailable, "unavailable")
+	check(web.New(city), "/api/account", http.StatusServiceUnavailable, "unavailable")
 	if err := os.WriteFile(file, []byte(`{"exact":true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if w := get(web.Handler(city), "/api/account"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"exact":true}` {
+	if w := get(web.New(city), "/api/account"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"exact":true}` {
 		t.Errorf("the account: %d %s", w.Code, w.Body)
 	}
 
@@ -143,28 +151,5 @@ func TestWrongQuestions(t *testing.T) {
 	}
 	for _, path := range []string{"/api/totals", "/api/sites", "/api/quarantine"} {
 		check(h, path, http.StatusServiceUnavailable, "unavailable")
-	}
-}
-
-// A page that has just been opened is told everything at once, on an empty database too.
-func TestEventsOfAnEmptyDatabase(t *testing.T) {
-	server := httptest.NewServer(web.Handler(emptyCity(t)))
-	defer server.Close()
-	res, err := server.Client().Get(server.URL + "/api/events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if kind := res.Header.Get("Content-Type"); kind != "text/event-stream" || res.Header.Get("Content-Security-Policy") == "" {
-		t.Errorf("headers %v", res.Header)
-	}
-	var told []string
-	for lines := bufio.NewScanner(res.Body); len(told) < 4 && lines.Scan(); {
-		if event, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-			told = append(told, event)
-		}
-	}
-	if want := []string{"live", "sites", "totals", "hour"}; !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"steelyard/edge/hmi"
 	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
@@ -16,9 +18,12 @@ import (
 
 // serve runs the operator's page until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
-	pages := hmi.Handler(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Names: p.names(), Hosts: p.config.Hosts, Look: p.desk.look, Act: p.act,
+	pages := hmi.New(hmi.Desk{Site: p.config.Site, Name: p.config.Name, Names: p.names(), Hosts: p.config.Hosts, Look: p.desk.look, Act: p.act,
 		Journal: p.journalState, Materials: p.materials, Log: p.log})
-	if err := program.Serve(ctx, p.listener, pages, p.log); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return pages.Run(ctx) })
+	g.Go(func() error { return program.Serve(ctx, p.listener, pages, p.log) })
+	if err := g.Wait(); err != nil {
 		return fmt.Errorf("operator's page: %w", err)
 	}
 	return nil

@@ -1,10 +1,9 @@
 package hmi
 
 import (
-	"net/http"
+	"context"
+	"errors"
 	"time"
-
-	"steelyard/internal/page"
 )
 
 // The page is shown the decks five times a second and everything else once a second, and only what
@@ -14,35 +13,52 @@ const (
 	slowEvery = 5 // deckEvery's
 )
 
-// events streams server-sent events "decks", "passages", "notes", "tickets" and "journal".
-func (s *server) events(w http.ResponseWriter, r *http.Request) {
-	out := page.NewEvents(w)
-	send := func(event string, v any, err error) bool { return err == nil && out.Send(event, v) == nil }
+// Run tells all open pages what is new, as events "decks", "passages", "notes", "tickets" and
+// "journal", until ctx ends. What can't be read now is told when it can.
+func (s *Pages) Run(ctx context.Context) error {
 	tick := time.NewTicker(deckEvery)
 	defer tick.Stop()
+	failing := false
 	for i := 0; ; i++ {
-		decks, err := s.deckList(r.Context())
-		if !send("decks", decks, err) {
-			return
+		if s.feed.Readers() == 0 {
+			i = 0 // whoever comes first is shown everything at once
 		}
-		if i%slowEvery == 0 {
-			passages, err := s.passageList(r.Context())
-			if !send("passages", passages, err) {
-				return
-			}
-			notes, err := s.noteList(r.Context())
-			if !send("notes", notes, err) {
-				return
-			}
-			tickets, err := s.ticketList(r.Context())
-			if !send("tickets", tickets, err) || !send("journal", s.Journal(), nil) {
-				return
-			}
+		if s.feed.Await(ctx) != nil {
+			return nil
 		}
+		err := s.tell(ctx, i%slowEvery == 0)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.Log.Error("the page shows old values, looking again", "err", err)
+		}
+		failing = err != nil
+		s.feed.Publish()
 		select {
-		case <-r.Context().Done():
-			return
+		case <-ctx.Done():
 		case <-tick.C:
 		}
 	}
+}
+
+// tell brings the feed up to now.
+func (s *Pages) tell(ctx context.Context, all bool) error {
+	decks, err := s.deckList(ctx)
+	if err == nil {
+		err = s.feed.Set("decks", decks)
+	}
+	if err != nil || !all {
+		return err
+	}
+	passages, err := s.passageList(ctx)
+	if err != nil {
+		return err
+	}
+	notes, err := s.noteList(ctx)
+	if err != nil {
+		return err
+	}
+	tickets, err := s.ticketList(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.feed.Set("passages", passages), s.feed.Set("notes", notes), s.feed.Set("tickets", tickets), s.feed.Set("journal", s.Journal()))
 }

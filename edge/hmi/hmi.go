@@ -83,14 +83,19 @@ type Material struct {
 // actTimeout bounds how long an act waits for the disk.
 const actTimeout = 15 * time.Second
 
-type server struct{ Desk }
+// Pages serves API and pages of a site. Its events come while Run runs.
+type Pages struct {
+	http.Handler
+	Desk
+	feed *page.Feed
+}
 
-// Handler serves API and pages.
-func Handler(d Desk) http.Handler {
+// New makes the pages of a site.
+func New(d Desk) *Pages {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &server{d}
+	s := &Pages{Desk: d, feed: page.NewFeed()}
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/decks", answer(s.decks))
 	mux.Handle("GET /api/recent", answer(s.recent))
@@ -99,13 +104,14 @@ func Handler(d Desk) http.Handler {
 	mux.Handle("GET /api/lines", answer(s.lines))
 	mux.Handle("GET /api/materials", answer(s.materials))
 	mux.Handle("GET /api/journal", answer(s.journal))
-	mux.HandleFunc("GET /api/events", s.events)
+	mux.Handle("GET /api/events", s.feed)
 	mux.Handle("POST /api/weigh-in", answer(s.weighIn))
 	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
 	mux.Handle("POST /api/cancel", answer(s.cancel))
 	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
 	mux.Handle("GET /", page.Files(files))
-	return page.Guard(mux, d.Hosts)
+	s.Handler = page.Guard(mux, d.Hosts)
+	return s
 }
 
 // reply is what a handler answers with.
@@ -188,7 +194,7 @@ func deckOf(v meaning.DeckView, now time.Time) deckJSON {
 	return d
 }
 
-func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
+func (s *Pages) deckList(ctx context.Context) ([]deckJSON, error) {
 	list := []deckJSON{}
 	now := s.Now()
 	err := s.Look(ctx, func(site *meaning.Site) {
@@ -201,7 +207,7 @@ func (s *server) deckList(ctx context.Context) ([]deckJSON, error) {
 	return list, err
 }
 
-func (s *server) decks(r *http.Request) (reply, error) {
+func (s *Pages) decks(r *http.Request) (reply, error) {
 	list, err := s.deckList(r.Context())
 	return reply{http.StatusOK, map[string]any{"decks": list}}, err
 }
@@ -239,7 +245,7 @@ type passageJSON struct {
 	Weighing     *weighingJSON `json:"weighing"`
 }
 
-func (s *server) passageList(ctx context.Context) ([]passageJSON, error) {
+func (s *Pages) passageList(ctx context.Context) ([]passageJSON, error) {
 	list := []passageJSON{}
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, p := range site.Passages() {
@@ -249,7 +255,7 @@ func (s *server) passageList(ctx context.Context) ([]passageJSON, error) {
 	return list, err
 }
 
-func (s *server) passages(r *http.Request) (reply, error) {
+func (s *Pages) passages(r *http.Request) (reply, error) {
 	list, err := s.passageList(r.Context())
 	return reply{http.StatusOK, map[string]any{"passages": list}}, err
 }
@@ -275,7 +281,7 @@ func ticketOf(c meaning.Closed) ticketJSON {
 		weighingOf(c.Gross), weighingOf(c.Tare)}
 }
 
-func (s *server) ticketList(ctx context.Context) ([]ticketJSON, error) {
+func (s *Pages) ticketList(ctx context.Context) ([]ticketJSON, error) {
 	list := []ticketJSON{}
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, c := range site.Tickets() {
@@ -285,12 +291,12 @@ func (s *server) ticketList(ctx context.Context) ([]ticketJSON, error) {
 	return list[:min(len(list), 100)], err
 }
 
-func (s *server) tickets(r *http.Request) (reply, error) {
+func (s *Pages) tickets(r *http.Request) (reply, error) {
 	list, err := s.ticketList(r.Context())
 	return reply{http.StatusOK, map[string]any{"tickets": list}}, err
 }
 
-func (s *server) lines(r *http.Request) (reply, error) {
+func (s *Pages) lines(r *http.Request) (reply, error) {
 	type line struct {
 		Device string `json:"device"`
 		Name
@@ -329,7 +335,7 @@ type noteJSON struct {
 // noteDays is how long a note that is over is still shown: until the next shift has seen it.
 const noteDays = 24 * time.Hour
 
-func (s *server) noteList(ctx context.Context) ([]noteJSON, error) {
+func (s *Pages) noteList(ctx context.Context) ([]noteJSON, error) {
 	list := []noteJSON{}
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, n := range site.Notes() {
@@ -346,15 +352,15 @@ func (s *server) noteList(ctx context.Context) ([]noteJSON, error) {
 	return list, err
 }
 
-func (s *server) materials(*http.Request) (reply, error) {
+func (s *Pages) materials(*http.Request) (reply, error) {
 	return reply{http.StatusOK, map[string]any{"materials": s.Materials()}}, nil
 }
 
-func (s *server) journal(*http.Request) (reply, error) {
+func (s *Pages) journal(*http.Request) (reply, error) {
 	return reply{http.StatusOK, s.Journal()}, nil
 }
 
-func (s *server) weighIn(r *http.Request) (reply, error) {
+func (s *Pages) weighIn(r *http.Request) (reply, error) {
 	in, err := page.Read[struct {
 		Passage      string `json:"passage"`
 		Deck         string `json:"deck"`
@@ -388,7 +394,7 @@ func (s *server) weighIn(r *http.Request) (reply, error) {
 	}}, nil
 }
 
-func (s *server) weighOut(r *http.Request) (reply, error) {
+func (s *Pages) weighOut(r *http.Request) (reply, error) {
 	out, err := page.Read[struct {
 		Passage     string             `json:"passage"`
 		Deck        string             `json:"deck"`
@@ -418,7 +424,7 @@ func (s *server) weighOut(r *http.Request) (reply, error) {
 	return reply{status, ticketOf(closed)}, nil
 }
 
-func (s *server) cancel(r *http.Request) (reply, error) {
+func (s *Pages) cancel(r *http.Request) (reply, error) {
 	in, err := page.Read[struct {
 		Passage  string `json:"passage"`
 		Operator string `json:"operator"`
@@ -433,7 +439,7 @@ func (s *server) cancel(r *http.Request) (reply, error) {
 	return reply{http.StatusOK, map[string]any{"passage": in.Passage}}, err
 }
 
-func (s *server) setMaterial(r *http.Request) (reply, error) {
+func (s *Pages) setMaterial(r *http.Request) (reply, error) {
 	in, err := page.Read[struct {
 		Material string `json:"material"`
 		Operator string `json:"operator"`

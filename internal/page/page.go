@@ -133,35 +133,3 @@ func Read[T any](r *http.Request) (T, error) {
 	}
 	return v, nil
 }
-
-// Events sends server-sent events to one reader, each only when it differs from the one before.
-type Events struct {
-	w    http.ResponseWriter
-	out  *http.ResponseController
-	sent map[string]string
-}
-
-// NewEvents begins a stream of events as the answer to a request.
-func NewEvents(w http.ResponseWriter) *Events {
-	w.Header().Set("Content-Type", "text/event-stream")
-	return &Events{w, http.NewResponseController(w), map[string]string{}}
-}
-
-// Send writes one event. Any error means that the reader is gone.
-func (e *Events) Send(event string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	if e.sent[event] == string(data) {
-		return nil
-	}
-	e.sent[event] = string(data)
-	if err := e.out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	if _, err := e.w.Write([]byte("event: " + event + "\ndata: " + string(data) + "\n\n")); err != nil {
-		return err
-	}
-	return e.out.Flush()
-}

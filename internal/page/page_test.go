@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"steelyard/internal/page"
 )
@@ -238,23 +237,5 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		if got := post(c[0], c[1]); got != 400 {
 			t.Errorf("%s: %d", name, got)
 		}
-	}
-}
-
-// deadliner is a recorder with the deadlines of a real connection.
-type deadliner struct{ *httptest.ResponseRecorder }
-
-func (deadliner) SetWriteDeadline(time.Time) error { return nil }
-
-func TestAnEventIsSentWhenItChanges(t *testing.T) {
-	w := httptest.NewRecorder()
-	e := page.NewEvents(deadliner{w})
-	for _, v := range []int{1, 1, 2, 2, 1} {
-		if err := e.Send("n", v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := w.Body.String(); got != "event: n\ndata: 1\n\nevent: n\ndata: 2\n\nevent: n\ndata: 1\n\n" {
-		t.Errorf("got %q", got)
 	}
 }

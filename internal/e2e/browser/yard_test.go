@@ -53,11 +53,16 @@ func openYard(t *testing.T, decks ...string) (*yard, string) {
 		c.Decks = append(c.Decks, meaning.Deck{Device: name, Division: 20 * unit.Kilogram, Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne, Unit: unit.KG, Window: time.Second})
 	}
 	y := &yard{t: t, menu: menu, site: meaning.New(c), on: map[string]device.Weight{}}
-	handler := hmi.Handler(hmi.Desk{Site: "xinhua-1", Name: "新华区绿色分拣中心", Hosts: []string{"weigh.example"}, Look: y.look, Act: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
+	handler := hmi.New(hmi.Desk{Site: "xinhua-1", Name: "新华区绿色分拣中心", Hosts: []string{"weigh.example"}, Look: y.look, Act: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
 	url := serve(t, y.gate(handler), nil)
 	ctx, stop := context.WithCancel(context.Background())
 	var sending sync.WaitGroup
 	sending.Go(func() { y.send(ctx) })
+	sending.Go(func() {
+		if err := handler.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
 		stop()
 		sending.Wait()

@@ -1,57 +1,55 @@
-// Link: the stream of events from the server, with the truth about whether it still comes.
-// The city's and the weighing page carry the same copy of this file.
-//
-// The browser's own reconnection gives up when a server answers with an error, and notices nothing
-// when the line dies without a word. So the page asks after a silence, and connects again itself.
+// Link: what a page is told by its server, with the truth about whether it still is. All pages of a
+// browser share one stream; where a browser can't share, a page has its own. A page that nobody sees
+// has none.
 
-const quiet = 4000; // ms without an event after which the server is asked
-const patience = 4000; // ms for its answer, and for a connection to open
-const pauses = [500, 1000, 2000, 4000]; // ms before connecting again
+import {Stream} from './stream.js';
+import {Told} from './told.js';
+
+const silence = 10_000; // ms without a word of the worker after which another is called
+const early = 5000; // ms for its first word; then the page has a stream of its own
+const sign = 5000; // ms between two signs of life to the worker
 
 export class Link {
   // on: event name → function(data). probe: a small address of the same server. changed(up) is
-  // called whenever the connection is lost or there again.
+  // called whenever the connection is lost (false) or there again (true), and with null when the
+  // page goes out of sight.
   constructor(url, probe, on, changed) {
-    Object.assign(this, {url, probe, on, changed, up: null, tries: 0, heard: 0, source: null, asking: false});
-    this.open();
+    Object.assign(this, {on, changed, up: null, line: null, shared: 'SharedWorker' in globalThis, hello: {url, probe, names: [...Object.keys(on), 'tick']}});
+    document.addEventListener('visibilitychange', () => document.hidden ? this.rest() : this.wake());
+    addEventListener('pagehide', () => this.rest());
+    addEventListener('pageshow', () => this.wake());
     setInterval(() => this.watch(), 1000);
-    addEventListener('online', () => this.soon(0));
-    document.addEventListener('visibilitychange', () => document.hidden || this.watch());
+    this.wake();
   }
 
-  open() {
-    clearTimeout(this.again);
-    this.again = null;
-    this.source?.close();
-    const source = this.source = new EventSource(this.url);
-    this.opened = performance.now();
-    source.onopen = () => this.alive();
-    source.onerror = () => source === this.source && this.lost();
-    for (const [name, take] of Object.entries(this.on)) {
-      source.addEventListener(name, (e) => {
-        if (source !== this.source) return;
-        this.alive();
-        take(JSON.parse(e.data));
-      });
-    }
+  wake() {
+    if (document.hidden || this.line) return;
+    this.told = new Told();
+    const take = (name, text) => this.take(name, text), changed = (up) => this.say(up);
+    this.line = this.shared ? new Shared(this.hello, take, changed, () => this.alone()) : new Stream(this.hello, take, changed);
   }
 
-  alive() {
-    this.heard = performance.now();
-    this.tries = 0;
-    this.say(true);
+  rest() {
+    this.line?.close();
+    this.line = null;
+    this.say(null);
   }
 
-  lost() {
-    this.source.close();
-    this.say(false);
-    if (!this.again) this.soon(pauses[Math.min(this.tries++, pauses.length - 1)]);
+  // alone gives up sharing: the worker can't be had in this browser.
+  alone() {
+    this.shared = false;
+    this.rest();
+    this.wake();
   }
 
-  soon(ms) {
-    if (this.up) return;
-    clearTimeout(this.again);
-    this.again = setTimeout(() => this.open(), ms);
+  watch() {
+    if (!(this.line instanceof Shared)) return;
+    const {heard, began} = this.line, now = performance.now();
+    if (!heard && now - began > early) this.alone();
+    else if (heard && now - heard > silence) {
+      this.rest();
+      this.wake();
+    } else this.line.sign(now);
   }
 
   say(up) {
@@ -60,24 +58,43 @@ export class Link {
     this.changed(up);
   }
 
-  // watch asks the server after a silence: nothing may have changed, or nobody may be there.
-  async watch() {
-    if (this.again || this.asking) return;
-    if (this.source.readyState === EventSource.CONNECTING) {
-      if (performance.now() - this.opened > patience) this.lost();
-      return;
-    }
-    if (performance.now() - this.heard < quiet) return;
-    this.asking = true;
-    const source = this.source;
-    try {
-      const answer = await fetch(this.probe, {signal: AbortSignal.timeout(patience), cache: 'no-store'});
-      if (!answer.ok) throw new Error('status ' + answer.status);
+  take(name, text) {
+    const document = this.told.take(name, text);
+    if (document) this.give(document);
+    if (name === 'tick') this.told.ripe().forEach((table) => this.give(table));
+  }
+
+  give(name) {
+    this.on[name](this.told.value(name));
+  }
+}
+
+// Shared is the stream of the worker that all pages share.
+class Shared {
+  constructor(hello, take, changed, failed) {
+    this.began = this.signed = performance.now();
+    this.heard = 0;
+    const worker = new SharedWorker('/stream-worker.js', {type: 'module', name: 'steelyard'});
+    worker.onerror = () => this.port && failed();
+    this.port = worker.port;
+    this.port.onmessage = ({data}) => {
+      if (!this.port) return;
       this.heard = performance.now();
-    } catch {
-      if (source === this.source && !this.again) this.lost();
-    } finally {
-      this.asking = false;
-    }
+      if (data.name) take(data.name, data.text);
+      else if (typeof data.up === 'boolean') changed(data.up);
+    };
+    this.port.postMessage({hello});
+  }
+
+  sign(now) {
+    if (now - this.signed < sign) return;
+    this.signed = now;
+    this.port.postMessage({here: true});
+  }
+
+  close() {
+    this.port.postMessage({bye: true});
+    this.port.close();
+    this.port = null;
   }
 }

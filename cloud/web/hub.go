@@ -1,0 +1,241 @@
+package web
+
+import (
+	"context"
+	"time"
+
+	"steelyard/cloud/rollup"
+	"steelyard/cloud/telemetry"
+	"steelyard/internal/page"
+)
+
+// The paces of the events, while anybody reads them. Live values follow their changes and set no
+// other pace; what comes from the account is looked at once a second, and read if it has moved.
+const (
+	shortest     = 100 * time.Millisecond
+	longest      = time.Second
+	hourEvery    = 10 * time.Second
+	refusedEvery = 5 * time.Second
+)
+
+// hub works out once what all open pages are told: tables "live", "sites" and "totals", documents
+// "day", "hour", "account" and "unread".
+type hub struct {
+	*Pages
+	feed   *page.Feed
+	live   *page.Table
+	states *page.Table
+	totals *page.Table
+	place  map[string]int // of a site in the order of the configuration
+
+	mark     uint64               // how far the changes of the live values have been followed
+	values   []map[[2]string]bool // device and tag of the values in live, by site
+	sites    []stateRow
+	head     int64              // of the account, as states show it
+	refused  time.Time          // when states were last read
+	sums     map[[3]string]bool // site, category and flow of the rows in totals
+	totalled bool               // totals have been read
+	read     int64              // of the account, as totals show it
+	day      rollup.Day
+	slow     time.Time // when the account was last looked at
+	hour     time.Time // when the last hour was last summed
+	failing  map[string]bool
+}
+
+func newHub(s *Pages) *hub {
+	h := &hub{Pages: s, feed: page.NewFeed(), place: make(map[string]int, len(s.Sites)),
+		sites: make([]stateRow, len(s.Sites)), values: make([]map[[2]string]bool, len(s.Sites)), failing: map[string]bool{}}
+	for i, site := range s.Sites {
+		h.place[site.ID] = i
+		h.sites[i].Site = site.ID
+	}
+	h.live = h.feed.Table("live", "age_ms", "site", "device", "tag")
+	h.states = h.feed.Table("sites", "silent_ms", "site")
+	h.totals = h.feed.Table("totals", "", "site", "category", "flow")
+	return h
+}
+
+// run publishes while anybody reads, until ctx ends.
+func (h *hub) run(ctx context.Context) error {
+	changed := h.Live.Subscribe(ctx)
+	for {
+		if h.feed.Await(ctx) != nil {
+			return nil
+		}
+		h.look(ctx)
+		h.feed.Publish()
+		rest := time.NewTimer(shortest)
+		select {
+		case <-ctx.Done():
+		case <-rest.C:
+		}
+		rest.Reset(longest - shortest)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-rest.C:
+		}
+		rest.Stop()
+	}
+}
+
+// look brings the feed up to now. What can't be read now stays as it was, pages are told so, and it
+// is read again.
+func (h *hub) look(ctx context.Context) {
+	now := h.Now()
+	h.followLive()
+	if since := now.Sub(h.slow); since < longest && since >= 0 {
+		return
+	}
+	h.slow = now
+	for _, site := range h.Sites {
+		h.Live.Watch(site.ID)
+	}
+	for _, part := range []struct {
+		name string
+		read func(context.Context, time.Time) error
+	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"hour", h.lookHour}, {"account", h.lookAccount}} {
+		err := part.read(ctx, now)
+		if err != nil && ctx.Err() == nil && !h.failing[part.name] {
+			h.Log.Error("pages show old numbers, reading them again", "part", part.name, "err", err)
+		}
+		h.failing[part.name] = err != nil
+	}
+	if err := h.feed.Set("unread", h.failing); err != nil {
+		h.Log.Error("an event can't be written", "event", "unread", "err", err)
+	}
+}
+
+// liveRow is one newest value as pages are told it.
+type liveRow struct {
+	Site    string `json:"site"`
+	Device  string `json:"device"`
+	Tag     string `json:"tag"`
+	Value   string `json:"value"`
+	Text    string `json:"text"`
+	Unit    string `json:"unit"`
+	Live    bool   `json:"live"`
+	SinceMS *int64 `json:"since_ms"` // null while the value is live
+}
+
+// stateRow is the state of one site as pages are told it.
+type stateRow struct {
+	siteJSON
+	SinceMS *int64 `json:"since_ms"` // null while the site is online
+}
+
+// followLive takes over what has changed of the live values.
+func (h *hub) followLive() {
+	var changed []telemetry.SiteNow
+	changed, h.mark = h.Live.Since(h.mark)
+	for _, n := range changed {
+		i, known := h.place[n.Site]
+		if !known {
+			continue
+		}
+		h.followValues(i, n)
+		s := &h.sites[i]
+		s.say(n)
+		s.SilentMS, s.SinceMS = 0, nil
+		if s.Known && !s.Online {
+			s.SinceMS = h.feed.Since(n.Silence)
+		}
+		h.put(h.states, s, n.Site)
+	}
+}
+
+func (h *hub) followValues(i int, n telemetry.SiteNow) {
+	before := h.values[i]
+	if n.Whole {
+		h.values[i] = make(map[[2]string]bool, len(n.Values))
+	}
+	for _, v := range n.Values {
+		row := liveRow{Site: n.Site, Device: v.Device, Tag: v.Tag, Value: v.Value, Text: v.Text, Unit: v.Unit, Live: v.Live}
+		if !v.Live {
+			row.SinceMS = h.feed.Since(v.Age)
+		}
+		h.put(h.live, row, n.Site, v.Device, v.Tag)
+		h.values[i][[2]string{v.Device, v.Tag}] = true
+	}
+	if n.Whole {
+		for name := range before {
+			if !h.values[i][name] {
+				h.live.Drop(n.Site, name[0], name[1])
+			}
+		}
+	}
+}
+
+// lookSites takes over what the account holds of each site, if it has moved. Refusals do not move
+// it; they are looked at more seldom.
+func (h *hub) lookSites(ctx context.Context, now time.Time) error {
+	head, err := h.Ledger.Head(ctx)
+	if err != nil || head == h.head && now.Sub(h.refused) < refusedEvery && !now.Before(h.refused) {
+		return err
+	}
+	all, err := h.accountOf(ctx)
+	if err != nil {
+		return err
+	}
+	h.head, h.refused = head, now
+	for i := range h.sites {
+		s, held := &h.sites[i], all[i]
+		s.Records, s.NewestMS, s.Refused, s.Committed = held.Records, held.NewestMS, held.Refused, held.Committed
+		h.put(h.states, s, s.Site)
+	}
+	return nil
+}
+
+// lookTotals takes over the sums of today, if they have moved or the day is another.
+func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
+	day := rollup.DayOf(now)
+	read, err := h.Rollup.Read(ctx)
+	if err != nil || read == h.read && h.totalled && day == h.day {
+		return err
+	}
+	sums, err := totalsOf(h.Rollup.Totals(ctx, day, day))
+	if err != nil {
+		return err
+	}
+	before := h.sums
+	h.sums = make(map[[3]string]bool, len(sums))
+	for _, t := range sums {
+		key := [3]string{t.Site, t.Category, string(t.Flow)}
+		h.put(h.totals, t, key[:]...)
+		h.sums[key] = true
+	}
+	for key := range before {
+		if !h.sums[key] {
+			h.totals.Drop(key[:]...)
+		}
+	}
+	h.read, h.day, h.totalled = read, day, true
+	return h.totals.In(map[string]string{"day": day.String()}, "totals")
+}
+
+func (h *hub) lookHour(ctx context.Context, now time.Time) error {
+	if since := now.Sub(h.hour); since < hourEvery && since >= 0 {
+		return nil
+	}
+	sums, err := totalsOf(h.Rollup.LastHour(ctx, now))
+	if err != nil {
+		return err
+	}
+	h.hour = now
+	return h.feed.Set("hour", sums)
+}
+
+func (h *hub) lookAccount(context.Context, time.Time) error {
+	data, err := h.accountFile()
+	if err != nil || data == nil {
+		return err
+	}
+	return h.feed.Set("account", data)
+}
+
+// put sets a row. Nothing here is of a kind that can't be written.
+func (h *hub) put(t *page.Table, row any, key ...string) {
+	if err := t.Put(row, key...); err != nil {
+		h.Log.Error("a row can't be written", "key", key, "err", err)
+	}
+}
