@@ -213,7 +213,7 @@ func (s *Pages) decks(r *http.Request) (reply, error) {
 }
 
 // recent gives the curve beside the weight to a page that was just opened.
-func (s *server) recent(r *http.Request) (reply, error) {
+func (s *Pages) recent(r *http.Request) (reply, error) {
 	type point struct {
 		AgeMS int64      `json:"age_ms"`
 		Mass  *unit.Mass `json:"mass"` // null when there was none
