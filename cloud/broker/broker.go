@@ -1,12 +1,14 @@
 // Package broker is the MQTT broker that comes with the cloud.
 //
-// In: connections of sites and of the cloud itself, over TCP, TLS or within the process. Out:
-// their messages, to those whose account may see them.
+// In: connections of sites, and of whoever may read along, over TCP, TLS or within the process; what
+// the cloud publishes. Out: their messages, to the cloud by a call, and to those whose account may
+// see them.
 // It promises that no packet of a connection ends more than that connection, that an account
 // reads, writes, retains and leaves wills only on its own topics, and that memory is bounded by
 // the limits of Config whatever is sent.
 // It does not keep anything: sessions end with their connection, a restart forgets retained
-// messages, and messages are dropped when a reader is too slow. Neither an acknowledgement nor a
+// messages, and messages are dropped when a connected reader is too slow; the cloud, which is called,
+// is never too slow: it holds up who sends. Neither an acknowledgement nor a
 // topic proves anything to the ledger; receipts and signatures do. Any MQTT 3.1.1 broker with the
 // same access rules can take its place.
 package broker
@@ -24,6 +26,7 @@ import (
 	"syscall"
 
 	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"steelyard/internal/wire"
 )
@@ -35,7 +38,11 @@ type Config struct {
 	Accounts   []Account   // empty: everybody is the cloud, allowed on loopback only
 	MaxClients int         // connected at the same time; default 1000
 	MaxWaiting int         // connections that have not shown an account yet; default 256
-	Log        *slog.Logger
+	// Deliver is called with each message that a connection publishes or leaves as its will, before
+	// it is acknowledged, on the goroutine of that connection: while it waits, this one sender waits
+	// and nobody else. A sender that waits longer than its own time-outs gives the connection up.
+	Deliver func(topic string, payload []byte, retained bool)
+	Log     *slog.Logger
 }
 
 // Role is what an account is for.
@@ -73,6 +80,7 @@ type Broker struct {
 	listener  net.Listener // nil without Listen
 	pipes     chan net.Conn
 	server    *mochi.Server
+	self      *mochi.Client        // whom Publish publishes as; it has no connection
 	establish func(net.Conn) error // what serves a connection; the protocol library's entrance
 	gated     bool                 // false only in the tests that show what the gate is for
 	seats     *seats
@@ -118,9 +126,10 @@ func Open(c Config) (*Broker, error) {
 	}
 	b.refusals.log = c.Log
 	b.server = mochi.New(options())
-	if err := b.server.AddHook(&door{rights: rights, seats: b.seats, refusals: &b.refusals, server: b.server}, nil); err != nil {
+	if err := b.server.AddHook(&door{rights: rights, seats: b.seats, refusals: &b.refusals, server: b.server, deliver: c.Deliver}, nil); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	b.self = b.server.NewClient(nil, "steelyard", "", true)
 	b.establish = func(conn net.Conn) error { return b.server.EstablishConnection("steelyard", conn) }
 	if c.Listen != "" {
 		b.listener, err = net.Listen("tcp", c.Listen)
@@ -171,7 +180,22 @@ func (b *Broker) Addr() net.Addr {
 	return b.listener.Addr()
 }
 
-// Dial opens a connection from within the process. It waits for Run.
+// Publish sends a message of the cloud's to whoever reads its topic, at quality of service 1. It does
+// not wait for readers.
+func (b *Broker) Publish(topic string, payload []byte, retained bool) error {
+	err := b.server.InjectPacket(b.self, packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: retained},
+		TopicName:   topic, Payload: payload,
+		PacketID: 1, // the library wants one and uses none
+	})
+	if err != nil {
+		return fmt.Errorf("publish %q: %w", topic, err)
+	}
+	return nil
+}
+
+// Dial opens a connection from within the process. It waits for Run. The connection has no buffer: a
+// client that stops reading while it writes stands still with the broker until a write times out.
 func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	near, far := net.Pipe()
 	select {

@@ -18,11 +18,15 @@ type door struct {
 	seats    *seats
 	refusals *refusals
 	server   *mochi.Server
+	deliver  func(topic string, payload []byte, retained bool) // nil: nobody is called
 }
 
 func (d *door) ID() string { return "steelyard" }
 
 func (d *door) Provides(b byte) bool {
+	if b == mochi.OnPublish || b == mochi.OnWillSent {
+		return d.deliver != nil
+	}
 	return bytes.Contains([]byte{mochi.OnPacketRead, mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck}, []byte{b})
 }
 
@@ -107,6 +111,19 @@ func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 func (d *door) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
 	g, ok := cl.Net.Conn.(*gate)
 	return ok && g.client == cl
+}
+
+// OnPublish comes after the rights were checked and before the acknowledgement.
+func (d *door) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	if !cl.Net.Inline {
+		d.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
+	}
+	return pk, nil
+}
+
+// OnWillSent delivers a will, which was checked when it was left.
+func (d *door) OnWillSent(_ *mochi.Client, pk packets.Packet) {
+	d.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
 }
 
 // OnACLCheck is asked about each filter of a subscription, each topic published and each topic

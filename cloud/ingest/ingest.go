@@ -28,7 +28,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// Config is what an Ingest works with. All fields but MaxQueue are needed.
+// Config is what an Ingest works with. All fields but the last two are needed.
 type Config struct {
 	Sites  map[string]chain.PublicKey // enrolled in the ledger under these keys
 	Key    chain.Key                  // signs receipts
@@ -40,6 +40,9 @@ type Config struct {
 	Publish  func(ctx context.Context, topic string, payload []byte, retained bool) error
 	Now      func() time.Time
 	MaxQueue int // bytes that wait to be checked; 0: 64 MiB. Half is for samples.
+	// Patience is how long Handle waits for room; 0: 5 s, less than the time-outs of MQTT clients.
+	// Negative: not at all.
+	Patience time.Duration
 }
 
 // Ingest takes in what one broker connection after another delivers.
@@ -98,18 +101,31 @@ func New(c Config) (*Ingest, error) {
 	}
 	c.Sites = maps.Clone(c.Sites)
 	c.MaxQueue = cmp.Or(c.MaxQueue, 64<<20)
+	c.Patience = cmp.Or(c.Patience, 5*time.Second)
 	return &Ingest{config: c, records: newQueue(c.MaxQueue / 2), samples: newQueue(c.MaxQueue / 2), outbox: newOutbox(),
 		keeping: newPace(20, 10*time.Second), telling: newPace(1, 10*time.Second), holes: newPace(1, time.Second),
 		stats: Stats{Refused: map[string]int64{}}}, nil
 }
 
-// Handle takes a message from the MQTT client. It never blocks and keeps the payload, which must
-// not change. What there is no room for is dropped and counted: the edge sends it again.
+// Handle takes a message from a connection that brings those of all sites, and keeps the payload,
+// which must not change. Records for which the queue has no room hold the connection up for a
+// moment; what finds none then, and samples at once, are dropped and counted: the edge sends them
+// again.
 func (i *Ingest) Handle(topic string, payload []byte, retained bool) {
+	i.handle(topic, payload, retained, false)
+}
+
+// HandleOwn is Handle for a connection that brings the messages of one site only: it is held up also
+// while the site's own part of the queue is full.
+func (i *Ingest) HandleOwn(topic string, payload []byte, retained bool) {
+	i.handle(topic, payload, retained, true)
+}
+
+func (i *Ingest) handle(topic string, payload []byte, retained, own bool) {
 	site, rest, err := wire.SplitTopic(topic)
-	q := i.records
+	q, patience := i.records, i.config.Patience
 	if rest == string(wire.Samples) {
-		q = i.samples
+		q, patience = i.samples, 0 // curves hold up no tonne
 	} else if err != nil || rest != string(wire.Records) {
 		i.count(func(s *Stats) { s.Foreign++ })
 		return
@@ -127,7 +143,7 @@ func (i *Ingest) Handle(topic string, payload []byte, retained bool) {
 		// A copy, so that the queue does not hold on to the whole.
 		it.payload = slices.Clone(payload[:ledger.MaxEvidence])
 	}
-	if !q.put(it) {
+	if !q.put(it, own, patience) {
 		i.count(func(s *Stats) { s.Dropped++ })
 	}
 }
@@ -180,7 +196,9 @@ func (i *Ingest) Run(ctx context.Context) error {
 			}
 		}
 	})
-	g.Go(func() error { return i.send(ctx) })
+	for range senders {
+		g.Go(func() error { return i.send(ctx) })
+	}
 	if err := g.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -202,6 +220,10 @@ func (i *Ingest) Announce(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Ask sends a site a request. It does not wait; a newer request of the same kind takes the place of
+// one that was not sent yet.
+func (i *Ingest) Ask(site string, r wire.Request) { i.request(site, r) }
 
 func receiptOf(p ledger.Position) wire.Receipt {
 	return wire.Receipt{Site: p.Site, Journal: p.Journal, Stream: p.Stream, N: p.N, Hash: p.Hash}

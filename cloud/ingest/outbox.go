@@ -10,12 +10,21 @@ import (
 
 // outbox holds what is to be said to the edges: of each journal only the newest receipt and the
 // newest request, so that a slow broker can't make it grow and a late word is never an old one.
+// Topics go out side by side; of one topic one message at a time, in the order in which they were
+// put, so that the one which a broker keeps is the last.
 type outbox struct {
 	ready chan struct{} // holds one token when there may be something
 
-	mu      sync.Mutex
-	waiting map[address]message
-	order   []address
+	mu     sync.Mutex
+	topics map[string]*postbag // with messages that wait or are on their way
+	order  []string            // of the topics with messages that wait and none on its way
+}
+
+// postbag is what waits for one topic, by journal.
+type postbag struct {
+	waiting map[string]message
+	order   []string
+	flying  bool
 }
 
 type address struct {
@@ -30,58 +39,102 @@ type message struct {
 }
 
 func newOutbox() *outbox {
-	return &outbox{ready: make(chan struct{}, 1), waiting: map[address]message{}}
+	return &outbox{ready: make(chan struct{}, 1), topics: map[string]*postbag{}}
 }
 
 func (o *outbox) put(to address, m message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if was, there := o.waiting[to]; !there {
-		o.order = append(o.order, to)
-	} else if was.n > m.n {
-		return
+	bag := o.topics[to.topic]
+	if bag == nil {
+		bag = &postbag{waiting: map[string]message{}}
+		o.topics[to.topic] = bag
 	}
-	o.waiting[to] = m
+	if was, there := bag.waiting[to.journal]; there && was.n > m.n {
+		return
+	} else if !there {
+		bag.order = append(bag.order, to.journal)
+		if len(bag.order) == 1 && !bag.flying {
+			o.due(to.topic)
+		}
+	}
+	bag.waiting[to.journal] = m
+}
+
+// due puts a topic into the order. The caller holds mu.
+func (o *outbox) due(topic string) {
+	o.order = append(o.order, topic)
+	o.wake()
+}
+
+func (o *outbox) wake() {
 	select {
 	case o.ready <- struct{}{}:
 	default:
 	}
 }
 
-func (o *outbox) take(ctx context.Context) (address, message, error) {
+func (o *outbox) take(ctx context.Context) (topic string, m message, err error) {
 	for {
-		o.mu.Lock()
-		if len(o.order) > 0 {
-			to := o.order[0]
-			o.order = o.order[1:]
-			m := o.waiting[to]
-			delete(o.waiting, to)
-			o.mu.Unlock()
-			return to, m, nil
+		if topic, m, ok := o.now(); ok {
+			return topic, m, nil
 		}
-		o.mu.Unlock()
 		select {
 		case <-ctx.Done():
-			return address{}, message{}, ctx.Err()
+			return "", message{}, ctx.Err()
 		case <-o.ready:
 		}
 	}
 }
 
-// publishAtMost bounds how long one message waits for a broker that does not answer.
-const publishAtMost = 10 * time.Second
+func (o *outbox) now() (topic string, m message, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.order) == 0 {
+		return "", m, false
+	}
+	topic, o.order = o.order[0], o.order[1:]
+	if len(o.order) > 0 {
+		o.wake() // the next of the senders
+	}
+	bag := o.topics[topic]
+	m = bag.waiting[bag.order[0]]
+	delete(bag.waiting, bag.order[0])
+	bag.order, bag.flying = bag.order[1:], true
+	return topic, m, true
+}
 
-// send publishes until ctx ends. What can't be published is let go: the edge sends again and is
+// landed says that a topic's message is no longer on its way: the next one may go.
+func (o *outbox) landed(topic string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	bag := o.topics[topic]
+	if bag.flying = false; len(bag.order) > 0 {
+		o.due(topic)
+	} else {
+		delete(o.topics, topic)
+	}
+}
+
+// publishAtMost bounds how long one message waits for a broker that does not answer; senders is how
+// many are on their way at once, so that a broker that is far away does not set the pace.
+const (
+	publishAtMost = 10 * time.Second
+	senders       = 32
+)
+
+// send is one of the senders: it publishes until ctx ends. What can't be published is let go: the edge sends again and is
 // answered again, and every new connection begins with Announce.
 func (i *Ingest) send(ctx context.Context) error {
 	for {
-		to, m, err := i.outbox.take(ctx)
+		topic, m, err := i.outbox.take(ctx)
 		if err != nil {
 			return err
 		}
 		limited, cancel := context.WithTimeout(ctx, publishAtMost)
-		err = i.config.Publish(limited, to.topic, m.payload(), m.retained)
+		err = i.config.Publish(limited, topic, m.payload(), m.retained)
 		cancel()
+		i.outbox.landed(topic)
 		i.count(func(s *Stats) {
 			if err != nil {
 				s.Unpublished++
@@ -90,7 +143,7 @@ func (i *Ingest) send(ctx context.Context) error {
 			}
 		})
 		if err != nil {
-			i.config.Log.Debug("not published", "topic", to.topic, "err", err)
+			i.config.Log.Debug("not published", "topic", topic, "err", err)
 		}
 	}
 }
@@ -102,5 +155,9 @@ func (i *Ingest) receipt(r wire.Receipt) {
 }
 
 func (i *Ingest) request(site string, r wire.Request) {
-	i.outbox.put(address{wire.RequestTopic(site), string(r.Stream) + r.Journal}, message{payload: r.Encode})
+	kind := string(r.Stream) + r.Journal
+	if r.Why == wire.WhyWatch {
+		kind += r.Why // takes the place of no request to send again
+	}
+	i.outbox.put(address{wire.RequestTopic(site), kind}, message{payload: r.Encode})
 }

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // item is one message as it came.
@@ -22,8 +23,10 @@ type queue struct {
 	lanes map[string]*lane
 	turn  []*lane // lanes with items, the next one first
 	bytes int
-	limit int // of all lanes
-	share int // of one lane
+	limit int           // of all lanes
+	share int           // of one lane
+	freed chan struct{} // closed at the next take; nil while nobody waits for room
+	stuck bool          // somebody has waited for room in vain since the last take
 }
 
 type lane struct {
@@ -41,9 +44,35 @@ func newQueue(limit int) *queue {
 	return &queue{ready: make(chan struct{}, 1), lanes: map[string]*lane{}, limit: limit, share: limit / shares}
 }
 
-// put never blocks; false means that there was no room.
-func (q *queue) put(it item) bool {
+// put waits for room, at most for patience; false means that there was none. Where one has waited in
+// vain the next ones do not wait, until something is taken. own says that waiting holds up only who
+// fills the lane; otherwise a full lane is not waited for, so that one sender stops no other.
+func (q *queue) put(it item, own bool, patience time.Duration) bool {
 	weight := len(it.payload) + overhead
+	var late <-chan time.Time
+	for {
+		taken, room := q.try(it, weight, own && patience > 0, patience > 0)
+		if taken || room == nil {
+			return taken
+		}
+		if late == nil {
+			timer := time.NewTimer(patience)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-room:
+		case <-late:
+			q.mu.Lock()
+			q.stuck = true
+			q.mu.Unlock()
+			return false
+		}
+	}
+}
+
+// try puts the item where there is room; otherwise the channel says when to try again, nil: not at all.
+func (q *queue) try(it item, weight int, waitLane, waitAll bool) (taken bool, room <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lanes[it.site]
@@ -51,8 +80,15 @@ func (q *queue) put(it item) bool {
 		l = &lane{}
 		q.lanes[it.site] = l
 	}
-	if q.bytes+weight > q.limit || l.bytes+weight > q.share {
-		return false
+	full, crowded := q.bytes+weight > q.limit, l.bytes+weight > q.share
+	if full || crowded {
+		if q.stuck || crowded && !waitLane || full && !waitAll {
+			return false, nil
+		}
+		if q.freed == nil {
+			q.freed = make(chan struct{})
+		}
+		return false, q.freed
 	}
 	if len(l.items) == 0 {
 		q.turn = append(q.turn, l)
@@ -61,7 +97,7 @@ func (q *queue) put(it item) bool {
 	l.bytes += weight
 	q.bytes += weight
 	q.wake()
-	return true
+	return true, nil
 }
 
 func (q *queue) wake() {
@@ -108,6 +144,13 @@ func (q *queue) now(count, bytes int) []item {
 	}
 	if len(q.turn) > 0 {
 		q.wake()
+	}
+	if len(items) > 0 {
+		q.stuck = false
+		if q.freed != nil {
+			close(q.freed)
+			q.freed = nil
+		}
 	}
 	return items
 }

@@ -13,6 +13,7 @@ import (
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/config"
 	"steelyard/internal/durable"
+	"steelyard/internal/wire"
 )
 
 // fileCursor keeps a reader's place in a file. Falling behind it costs repetition only.
@@ -46,7 +47,7 @@ func (p *parts) openTelemetry(ctx context.Context) (err error) {
 	for _, s := range p.config.Sites {
 		sites = append(sites, s.ID)
 	}
-	p.live = telemetry.NewLive(telemetry.LiveConfig{Sites: sites})
+	p.live = telemetry.NewLive(telemetry.LiveConfig{Sites: sites, Ask: func(site string, r wire.Request) { p.ingest.Ask(site, r) }})
 	return nil
 }
 

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -49,20 +48,13 @@ func (p *parts) openBroker() (err error) {
 		}
 		accounts = append(accounts, broker.Account{Name: s.ID, Password: password, Role: broker.Site, Site: s.ID})
 	}
-	if len(accounts) > 0 {
-		p.link.Username, p.link.Password = "cloud", rand.Text()
-		accounts = append(accounts, broker.Account{Name: p.link.Username, Password: p.link.Password, Role: broker.Cloud})
-	}
 	secure, err := certificate(c)
 	if err != nil {
 		return err
 	}
-	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, TLS: secure, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log})
-	if err != nil {
-		return err
-	}
-	p.link.URL, p.link.Dial = "tcp://embedded:1883", p.broker.Dial
-	return nil
+	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, TLS: secure, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log,
+		Deliver: p.delivered})
+	return err
 }
 
 // certificate loads what the embedded broker shows to the edges; nil without TLS.
@@ -85,8 +77,29 @@ func certificate(c Broker) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
-// publish sends on the present connection. What is lost with it is announced on the next.
+// delivered takes a message from the embedded broker, on the goroutine of the site's connection: no
+// queue lies between them that could overflow, and no second connection that could fail.
+func (p *parts) delivered(topic string, payload []byte, retained bool) {
+	switch _, rest, _ := wire.SplitTopic(topic); rest {
+	case "status", "live":
+		p.show(topic, payload)
+	default:
+		p.ingest.HandleOwn(topic, payload, retained)
+	}
+}
+
+func (p *parts) show(topic string, payload []byte) {
+	if err := p.live.Message(topic, payload); err != nil {
+		p.log.Debug("live message refused", "topic", topic, "err", err)
+	}
+}
+
+// publish sends by the embedded broker or on the present connection. What is lost with it is
+// announced on the next.
 func (p *parts) publish(ctx context.Context, topic string, payload []byte, retained bool) error {
+	if p.broker != nil {
+		return p.broker.Publish(topic, payload, retained)
+	}
 	s := p.session.Load()
 	if s == nil {
 		return errNoLink
@@ -94,16 +107,23 @@ func (p *parts) publish(ctx context.Context, topic string, payload []byte, retai
 	return s.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload, QoS: 1, Retained: retained})
 }
 
-// connected is one connection to the broker.
+// linked runs the embedded broker, or keeps the connection to another one, until ctx ends.
+func (p *parts) linked(ctx context.Context) error {
+	if p.broker == nil {
+		return mqtt.Run(ctx, p.link, p.connected)
+	}
+	if err := p.ingest.Announce(ctx); err != nil {
+		return err
+	}
+	return p.broker.Run(ctx)
+}
+
+// connected is one connection to a broker.
 func (p *parts) connected(ctx context.Context, s *mqtt.Session) error {
 	p.session.Store(s)
 	defer p.session.CompareAndSwap(s, nil)
 	money := func(m mqtt.Message) { p.ingest.Handle(m.Topic, m.Payload, m.Retained) }
-	show := func(m mqtt.Message) {
-		if err := p.live.Message(m.Topic, m.Payload); err != nil {
-			p.log.Debug("live message refused", "topic", m.Topic, "err", err)
-		}
-	}
+	show := func(m mqtt.Message) { p.show(m.Topic, m.Payload) }
 	for _, sub := range []struct {
 		topic  string
 		qos    byte

@@ -69,7 +69,7 @@ type parts struct {
 	unlock   func() error // gives the data folder back
 	listener net.Listener
 	broker   *broker.Broker // nil when another one is used
-	link     mqtt.Options
+	link     mqtt.Options   // to the other one
 	ledger   *ledger.Ledger
 	rollup   *rollup.Rollup
 	store    telemetry.Store
@@ -156,13 +156,10 @@ func (p *parts) openIngest(keys map[string]chain.PublicKey) (err error) {
 // run starts every goroutine of the cloud and waits for all of them.
 func (p *parts) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	if p.broker != nil {
-		g.Go(func() error { return p.broker.Run(ctx) })
-	}
 	g.Go(func() error { return p.ingest.Run(ctx) })
 	g.Go(func() error { return p.rollup.Run(ctx) })
 	g.Go(func() error { return p.tonnes.Run(ctx) })
-	g.Go(func() error { return mqtt.Run(ctx, p.link, p.connected) })
+	g.Go(func() error { return p.linked(ctx) })
 	g.Go(func() error { return p.compact(ctx) })
 	g.Go(func() error { return p.serve(ctx) })
 	p.log.Info("cloud is running", "pages", "http://"+p.listener.Addr().String(), "key", p.key.Public().String(), "sites", len(p.config.Sites))

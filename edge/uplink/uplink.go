@@ -41,9 +41,9 @@ type Config struct {
 	Stream wire.Stream
 	Key    chain.Key       // signs batches
 	Cloud  chain.PublicKey // checks receipts
-	Window int             // batches in flight; default 8
+	Window int             // most batches in flight; default 8
 	Batch  int             // most entries of a batch; default 256
-	Stall  time.Duration   // without progress for so long, all is sent again; default 10 s
+	Stall  time.Duration   // without progress for so long, or longer while the cloud is slow, all is sent again; default 10 s
 	Log    *slog.Logger
 	// TrustPuback takes the broker's word for the cloud's: what is acknowledged is never sent again.
 	// It exists for the tests that show what is lost then.
@@ -267,18 +267,23 @@ type flight struct {
 	receipts chan word
 	requests chan wire.Request
 
-	acked   uint64   // the cloud has everything up to here, as far as this connection knows
-	back    bool     // a request took receipts back: of what was not sent since, a receipt is an old one
-	barren  bool     // no entry from next on can be read
-	next    uint64   // first number that was not sent yet
-	lasts   []uint64 // last numbers of the batches in flight
-	most    int      // entries of a batch: less while large ones are swallowed
-	bytes   int      // of a batch
-	window  int      // batches in flight
-	heard   bool     // the cloud has answered on this connection
+	acked   uint64 // the cloud has everything up to here, as far as this connection knows
+	back    bool   // a request took receipts back: of what was not sent since, a receipt is an old one
+	barren  bool   // no entry from next on can be read
+	next    uint64 // first number that was not sent yet
+	sent    []sending
+	highest uint64 // number that was sent before it was gone back; below it all is sent again
+	pace    pace
+	heard   bool // the cloud has answered on this connection
 	moved   time.Time
 	pubacks chan puback
 	gone    <-chan struct{} // closed when the flight has ended
+}
+
+// sending is a batch in flight.
+type sending struct {
+	last uint64 // its last number
+	at   time.Time
 }
 
 type puback struct {
@@ -291,7 +296,7 @@ func (f *flight) run(ctx context.Context) error {
 	r, _ := f.log.Receipt()
 	f.acked = max(r.N, f.doneWith(f.log.ID()))
 	f.next, f.moved = f.begin(), time.Now()
-	f.most, f.bytes, f.window = f.config.Batch, wire.MaxBatch, f.config.Window
+	f.pace = newPace(f.config)
 	f.pubacks = make(chan puback, mqtt.Window)
 	wake := make(chan struct{}, 1)
 	waiting, stop := context.WithCancel(ctx)
@@ -330,9 +335,9 @@ func (f *flight) run(ctx context.Context) error {
 				f.trust(p.last)
 			}
 		case <-stall.C:
-			if len(f.lasts) > 0 && time.Since(f.moved) >= f.config.Stall {
+			if len(f.sent) > 0 && time.Since(f.moved) >= f.pace.patience {
 				f.config.Log.Info("no receipt, sending again", "stream", f.config.Stream, "from", f.acked+1)
-				f.shrink()
+				f.pace.stalled()
 				f.again(f.begin())
 			}
 		}
@@ -379,23 +384,14 @@ func (f *flight) watch(ctx context.Context, wake chan<- struct{}) {
 	}
 }
 
-// shrink sends a single batch of half the size, down to one entry: a broker or a line that swallows
-// large messages may let small ones pass. Each receipt doubles size and number.
-func (f *flight) shrink() {
-	f.most, f.bytes, f.window = max(f.most/2, 1), max(f.bytes/2, wire.MaxHeader), 1
-}
-
-func (f *flight) grow() {
-	f.most, f.bytes, f.window = min(2*f.most, f.config.Batch), min(2*f.bytes, wire.MaxBatch), min(2*f.window, f.config.Window)
-}
-
 func (f *flight) again(from uint64) {
-	f.next, f.lasts, f.moved, f.barren = from, nil, time.Now(), false
+	f.highest = max(f.highest, f.next-1)
+	f.next, f.sent, f.moved, f.barren = from, nil, time.Now(), false
 }
 
 // fill keeps the window full.
 func (f *flight) fill(ctx context.Context) error {
-	for len(f.lasts) < f.window && f.next <= f.log.Last().N && ctx.Err() == nil {
+	for len(f.sent) < f.pace.window && f.next <= f.log.Last().N && ctx.Err() == nil {
 		payload, last, err := f.batch()
 		if err != nil {
 			return err
@@ -403,7 +399,7 @@ func (f *flight) fill(ctx context.Context) error {
 		if f.barren = payload == nil; f.barren {
 			return nil
 		}
-		if len(f.lasts) == 0 {
+		if len(f.sent) == 0 {
 			f.moved = time.Now()
 		}
 		if f.current {
@@ -417,7 +413,7 @@ func (f *flight) fill(ctx context.Context) error {
 			case <-f.gone:
 			}
 		}()
-		f.lasts, f.next = append(f.lasts, last), last+1
+		f.sent, f.next = append(f.sent, sending{last, time.Now()}), last+1
 	}
 	return nil
 }
@@ -446,7 +442,7 @@ func (f *flight) batch() (payload []byte, last uint64, err error) {
 		if len(lines) == 0 {
 			first, prev = stored.Entry.N, stored.Entry.Prev
 		}
-		if size += len(stored.Line) + 1; len(lines) > 0 && (size > f.bytes || len(lines) == f.most) {
+		if size += len(stored.Line) + 1; len(lines) > 0 && (size > f.pace.bytes || len(lines) == f.pace.entries) {
 			break
 		}
 		lines = append(lines, stored.Line)
@@ -481,6 +477,9 @@ func (f *flight) receipt(r word) error {
 	if f.heard = f.heard || r.live; f.current && r.live {
 		f.vouch()
 	}
+	if r.N <= f.acked {
+		f.pace.heard()
+	}
 	if r.N < f.acked {
 		return nil
 	}
@@ -505,13 +504,18 @@ func (f *flight) trust(n uint64) {
 	if n > f.acked {
 		f.acked, f.moved = n, time.Now()
 		f.next = max(f.next, n+1)
-		f.grow()
-	}
-	for len(f.lasts) > 0 && f.lasts[0] <= n {
-		f.lasts = f.lasts[1:]
+		done := 0
+		for done < len(f.sent) && f.sent[done].last <= n {
+			done++
+		}
+		if done > 0 {
+			newest := f.sent[done-1]
+			f.pace.receipted(done, f.moved.Sub(newest.at), newest.last <= f.highest)
+			f.sent = f.sent[done:]
+		}
 	}
 	if f.current {
-		f.waits(len(f.lasts) > 0, true)
+		f.waits(len(f.sent) > 0, true)
 	}
 }
 
