@@ -60,8 +60,12 @@ func join(t testing.TB, b *Broker, name, password string) *mqtt.Session {
 	ctx, cancel := context.WithCancel(context.Background())
 	up := make(chan *mqtt.Session, 1)
 	ended := make(chan error, 1)
+	o := mqtt.Options{URL: "tcp://broker:1883", Client: name, Username: name, Password: password, Dial: b.Dial}
+	if b.Addr() != nil {
+		o.URL, o.Dial = "tcp://"+b.Addr().String(), nil
+	}
 	go func() {
-		ended <- mqtt.Run(ctx, mqtt.Options{URL: "tcp://broker:1883", Client: name, Username: name, Password: password, Dial: b.Dial},
+		ended <- mqtt.Run(ctx, o,
 			func(ctx context.Context, s *mqtt.Session) error {
 				up <- s
 				<-ctx.Done()
