@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,12 +37,16 @@ type mosquitto struct {
 	cmd  *exec.Cmd
 }
 
-func startMosquitto(t testing.TB) *mosquitto {
+// startMosquitto starts one; lines of its configuration replace those for a short queue.
+func startMosquitto(t testing.TB, lines ...string) *mosquitto {
 	t.Helper()
 	dir := t.TempDir()
 	m := &mosquitto{port: freePort(t), conf: filepath.Join(dir, "mosquitto.conf")}
 	// A short queue overflows soon: what is acknowledged and then dropped must not be missed.
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 20\nmax_inflight_messages 5\nuser root\nlog_type error\n", m.port)
+	if len(lines) == 0 {
+		lines = []string{"max_queued_messages 20", "max_inflight_messages 5"}
+	}
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\nlog_type error\n%s\n", m.port, strings.Join(lines, "\n"))
 	if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -148,3 +148,9 @@ func cpuTime(tb testing.TB, pid int) time.Duration {
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
+
+// ownCPU is the processor time of this process.
+func ownCPU(tb testing.TB) time.Duration {
+	tb.Helper()
+	return cpuTime(tb, os.Getpid())
+}
