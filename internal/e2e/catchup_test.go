@@ -47,8 +47,9 @@ type member struct {
 	way  *uplink.Stream
 }
 
-// gather starts a city for so many sites. url names a broker in place of the embedded one.
-func gather(t testing.TB, sites int, url string) *crowd {
+// gather starts a city for so many sites. url names a broker in place of the embedded one; stall is how
+// long a site waits for a receipt, 0 as long as the product does.
+func gather(t testing.TB, sites int, url string, stall time.Duration) *crowd {
 	t.Helper()
 	dir := t.TempDir()
 	c := &crowd{broker: fmt.Sprintf("127.0.0.1:%d", freePort(t)), pages: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
@@ -102,7 +103,7 @@ func gather(t testing.TB, sites int, url string) *crowd {
 				t.Error(err)
 			}
 		})
-		m.way = uplink.New(uplink.Config{Site: m.site, Stream: wire.Records, Key: m.key, Cloud: c.cloud}, m.log)
+		m.way = uplink.New(uplink.Config{Site: m.site, Stream: wire.Records, Key: m.key, Cloud: c.cloud, Stall: stall}, m.log)
 	}
 	return c
 }
@@ -197,7 +198,7 @@ func (c *crowd) online(t testing.TB) (n int) {
 // are shown online, no link is lost, and each entry is sent and counted once.
 func TestThousandSitesOnline(t *testing.T) {
 	const sites, rounds = 1000, 5
-	c := gather(t, sites, "")
+	c := gather(t, sites, "", 2*settlePatience) // what is lost would not be sent again within the test
 	c.write(t, 1)
 	c.connect(t)
 	eventually(t, "all sites are shown online", func() bool { return c.online(t) == sites })
@@ -234,7 +235,7 @@ func BenchmarkCatchUp(b *testing.B) {
 						m := startMosquitto(b, "max_queued_messages 0", "max_inflight_messages 0")
 						url = m.url()
 					}
-					c := gather(b, size.sites, url)
+					c := gather(b, size.sites, url, 0)
 					c.write(b, size.each)
 					cpu, began := ownCPU(b), time.Now()
 					b.StartTimer()
