@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"steelyard/internal/record"
@@ -24,7 +25,8 @@ const (
 // Posting is one mass that one entry brings to one category and flow. A reversal has a negative
 // mass and points to the entry that caused it.
 type Posting struct {
-	Seq      int64 // position in the ledger's order of postings; a reader's cursor
+	Seq      int64 // position in the ledger's order of postings
+	Trail    int64 // fingerprint of all postings up to this one
 	Site     string
 	Ref      record.Ref
 	Part     int // index within the entry, when it carries several materials
@@ -34,6 +36,21 @@ type Posting struct {
 	Flow     Flow
 	Mass     unit.Mass
 	Target   record.Ref // of a reversal: the entry whose mass it takes back; zero otherwise
+}
+
+// Place is how far a reader has read the postings: up to Seq, in an order of which Trail is the
+// fingerprint. The zero Place is before the first.
+type Place struct{ Seq, Trail int64 }
+
+// Place is the place of a reader that has read up to this posting.
+func (p Posting) Place() Place { return Place{p.Seq, p.Trail} }
+
+// follow gives the trail of a posting that comes after the given one.
+func (p Posting) follow(trail int64) int64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %s %s %d %d %d %s %s %s %d %s %d", trail, p.Site, p.Ref.Journal, p.Ref.N, p.Part, p.At.UnixMicro(),
+		p.Category, p.Material, p.Flow, int64(p.Mass), p.Target.Journal, p.Target.N)
+	return int64(h.Sum64())
 }
 
 // Category finds the category of a material at the time of an entry.

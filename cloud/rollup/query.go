@@ -3,22 +3,38 @@ package rollup
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"steelyard/internal/record"
 )
 
-const selectPostings = `select seq, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n from postings `
+const selectPostings = `select seq, trail, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n from postings `
 
 const maxPage = 100_000 // rows of one answer
 
-// PostingsAfter gives up to limit postings after the given seq.
-func (r *Rollup) PostingsAfter(ctx context.Context, seq int64, limit int) ([]Posting, error) {
-	rows, err := r.tables.Read().QueryContext(ctx, selectPostings+`where seq > $1 order by seq limit $2`, seq, min(limit, maxPage))
+// ErrOtherOrder says that a place is none in this account: its numbers stand for other postings,
+// since an older copy was put back, or the tonnes were made again otherwise. The reader has to begin
+// again.
+var ErrOtherOrder = errors.New("rollup: the place is of another order of postings")
+
+// PostingsAfter gives up to limit postings after a place, or ErrOtherOrder.
+func (r *Rollup) PostingsAfter(ctx context.Context, after Place, limit int) ([]Posting, error) {
+	// The posting at the place is read with those after it: one statement sees one moment.
+	rows, err := r.tables.Read().QueryContext(ctx, selectPostings+`where seq >= $1 order by seq limit $2`, after.Seq, min(limit, maxPage)+1)
 	if err != nil {
 		return nil, named("postings", err)
 	}
-	return scanPostings(rows)
+	found, err := scanPostings(rows)
+	switch {
+	case err != nil:
+		return nil, err
+	case after.Seq == 0:
+		return found[:min(len(found), limit)], nil
+	case len(found) == 0 || found[0].Place() != after:
+		return nil, ErrOtherOrder
+	}
+	return found[1:], nil
 }
 
 // PostingsOf gives what one entry has brought, and what a correction has taken back of it.
@@ -40,7 +56,7 @@ func scanPostings(rows *sql.Rows) ([]Posting, error) {
 	for rows.Next() {
 		var p Posting
 		var at int64
-		err := rows.Scan(&p.Seq, &p.Site, &p.Ref.Journal, &p.Ref.N, &p.Part, &at, &p.Category, &p.Material, &p.Flow, &p.Mass,
+		err := rows.Scan(&p.Seq, &p.Trail, &p.Site, &p.Ref.Journal, &p.Ref.N, &p.Part, &at, &p.Category, &p.Material, &p.Flow, &p.Mass,
 			&p.Target.Journal, &p.Target.N)
 		if err != nil {
 			return nil, named("postings", err)

@@ -152,7 +152,7 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 
 // Rebuild drops everything and reads the account from its beginning. While it runs the sums are
 // those of the part that has been read. The numbers of postings come out the same unless the
-// catalogue has changed; then a reader of PostingsAfter has to begin again as well.
+// catalogue has changed; then readers of PostingsAfter get ErrOtherOrder and begin again as well.
 func (r *Rollup) Rebuild(ctx context.Context) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()

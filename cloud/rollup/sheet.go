@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"steelyard/cloud/ledger"
 	"steelyard/internal/record"
@@ -17,6 +18,7 @@ type sheet struct {
 	find     *ledger.Ledger // what is read there was committed before
 	category Category
 	seq      int64 // of the newest posting
+	trail    int64 // of it
 	insert   *sql.Stmt
 	hours    map[cell]sum
 	days     map[cell]sum
@@ -48,10 +50,14 @@ func identityOf(e wire.Entry) identity {
 
 func (s *sheet) begin() (err error) {
 	s.insert, err = s.tx.PrepareContext(s.ctx, `
-		insert into postings (seq, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`)
+		insert into postings (seq, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n, trail)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`)
 	if err != nil {
 		return named("postings", err)
+	}
+	err = s.tx.QueryRowContext(s.ctx, `select trail from postings where seq = $1`, s.seq).Scan(&s.trail)
+	if err != nil && !(errors.Is(err, sql.ErrNoRows) && s.seq == 0) {
+		return errors.Join(named("trail", err), s.insert.Close())
 	}
 	return s.loadPending()
 }
@@ -83,8 +89,9 @@ func (s *sheet) own(e ledger.Posted, body record.Body) error {
 func (s *sheet) post(postings []Posting) error {
 	for _, p := range postings {
 		s.seq++
+		s.trail = p.follow(s.trail)
 		_, err := s.insert.ExecContext(s.ctx, s.seq, p.Site, p.Ref.Journal, int64(p.Ref.N), p.Part, p.At.UnixMicro(),
-			p.Category, p.Material, string(p.Flow), int64(p.Mass), p.Target.Journal, int64(p.Target.N))
+			p.Category, p.Material, string(p.Flow), int64(p.Mass), p.Target.Journal, int64(p.Target.N), s.trail)
 		if err != nil {
 			return named("postings", err)
 		}

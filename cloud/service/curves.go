@@ -6,34 +6,37 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
+	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/config"
 	"steelyard/internal/durable"
 	"steelyard/internal/wire"
 )
 
-// fileCursor keeps a reader's place in a file. Falling behind it costs repetition only.
-type fileCursor string
+// fileCursor keeps in a file a reader's place and the store that it belongs to. Falling behind it
+// costs repetition only.
+type fileCursor struct{ path, store string }
 
 func (p *parts) openTelemetry(ctx context.Context) (err error) {
-	cursor := fileCursor(filepath.Join(p.config.Data, "influx.cursor"))
+	in := p.config.Influx
+	cursor := fileCursor{filepath.Join(p.config.Data, "influx.cursor"), in.URL + " " + in.Org + " " + in.Bucket}
 	load, save := cursor.load, cursor.save
-	if in := p.config.Influx; in.URL != "" {
+	if in.URL != "" {
 		token := ""
 		if in.TokenFile != "" {
 			if token, err = config.Password(in.TokenFile); err != nil {
 				return err
 			}
 		}
-		influx, err := telemetry.NewInflux(telemetry.InfluxConfig{URL: in.URL, Org: in.Org, Bucket: in.Bucket, Token: token, Log: p.log})
+		p.influx, err = telemetry.NewInflux(telemetry.InfluxConfig{URL: in.URL, Org: in.Org, Bucket: in.Bucket, Token: token,
+			Parked: filepath.Join(p.config.Data, "parked.db"), Log: p.log})
 		if err != nil {
 			return err
 		}
-		p.store = influx
+		p.store = p.influx
 	} else {
 		path := filepath.Join(p.config.Data, "history.db")
 		if p.history, err = telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: path, Log: p.log}); err != nil {
@@ -42,28 +45,70 @@ func (p *parts) openTelemetry(ctx context.Context) (err error) {
 		}
 		p.store, load, save = p.history, p.history.LoadCursor, p.history.SaveCursor
 	}
-	p.tonnes = telemetry.NewTonnes(telemetry.TonnesConfig{Next: p.rollup.PostingsAfter, Load: load, Save: save, Store: p.store, Log: p.log})
 	var sites []string
 	for _, s := range p.config.Sites {
 		sites = append(sites, s.ID)
 	}
+	p.tonnes = telemetry.NewTonnes(telemetry.TonnesConfig{Next: p.rollup.PostingsAfter, Load: load, Save: save, Store: p.store, Sites: sites, Log: p.log})
 	p.live = telemetry.NewLive(telemetry.LiveConfig{Sites: sites, Ask: func(site string, r wire.Request) { p.ingest.Ask(site, r) }})
 	return nil
 }
 
-func (f fileCursor) load(context.Context) (int64, error) {
-	data, err := os.ReadFile(string(f))
+// load gives the zero place where the file is of another store, or of an older version of this one.
+func (f fileCursor) load(context.Context) (place rollup.Place, err error) {
+	data, err := os.ReadFile(f.path)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
+		return place, nil
 	}
 	if err != nil {
-		return 0, err
+		return place, err
 	}
-	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+	first, store, _ := strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
+	if _, err := fmt.Sscanf(first, "%d %d", &place.Seq, &place.Trail); err != nil || store != f.store {
+		return rollup.Place{}, nil
+	}
+	return place, nil
 }
 
-func (f fileCursor) save(_ context.Context, place int64) error {
-	return durable.WriteFile(string(f), strconv.AppendInt(nil, place, 10), 0o600)
+func (f fileCursor) save(_ context.Context, place rollup.Place) error {
+	return durable.WriteFile(f.path, fmt.Appendf(nil, "%d %d\n%s\n", place.Seq, place.Trail, f.store), 0o600)
+}
+
+const (
+	mendEvery   = 10 * time.Second
+	placesEvery = 10 * time.Minute
+)
+
+// tendInflux offers it again what it has refused, and tells it the names of the sites.
+func (p *parts) tendInflux(ctx context.Context) error {
+	if p.influx == nil {
+		return nil
+	}
+	var places []telemetry.Place
+	for _, s := range p.config.Sites {
+		places = append(places, telemetry.Place{Site: s.ID, Name: s.Name, English: s.English, District: s.District})
+	}
+	mend, name := time.NewTicker(mendEvery), time.NewTimer(0)
+	defer mend.Stop()
+	defer name.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-mend.C:
+			err = p.influx.Mend(ctx)
+		case <-name.C:
+			if err = p.influx.PutPlaces(ctx, time.Now(), places); err != nil {
+				name.Reset(mendEvery)
+			} else {
+				name.Reset(placesEvery)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Debug("telemetry store is not tended", "err", err) // it says itself what is wrong with it
+		}
+	}
 }
 
 // compact keeps the embedded history small.
@@ -73,13 +118,16 @@ func (p *parts) compact(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	for {
+	for last := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if err := p.history.Compact(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		now := time.Now()
+		passed := now.Sub(last) // by the clock that never jumps
+		last = now
+		if err := p.history.Compact(ctx, now, passed); err != nil && ctx.Err() == nil {
 			p.log.Error("history is not compacted", "err", err)
 		}
 	}

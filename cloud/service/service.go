@@ -74,6 +74,7 @@ type parts struct {
 	rollup   *rollup.Rollup
 	store    telemetry.Store
 	history  *telemetry.History // the store, when it is the embedded one
+	influx   *telemetry.Influx  // the store, when it is not
 	tonnes   *telemetry.Tonnes
 	live     *telemetry.Live
 	ingest   *ingest.Ingest
@@ -161,6 +162,7 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return p.tonnes.Run(ctx) })
 	g.Go(func() error { return p.linked(ctx) })
 	g.Go(func() error { return p.compact(ctx) })
+	g.Go(func() error { return p.tendInflux(ctx) })
 	g.Go(func() error { return p.serve(ctx) })
 	p.log.Info("cloud is running", "pages", "http://"+p.listener.Addr().String(), "key", p.key.Public().String(), "sites", len(p.config.Sites))
 	return g.Wait()

@@ -26,7 +26,7 @@ func BenchmarkSamples(b *testing.B) {
 // nowhere takes everything and keeps nothing: the cost without a store.
 type nowhere struct{ telemetry.Store }
 
-func (nowhere) Put(context.Context, []telemetry.Point) error { return nil }
+func (nowhere) Put(context.Context, []telemetry.Sample) error { return nil }
 
 func benchSamples(b *testing.B, store telemetry.Store) {
 	const sites, values, entries = 12, 50, 10

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,9 +16,45 @@ const (
 	foldRows = 20_000 // points folded in one transaction, so that Put never waits long
 )
 
+// trusted is the mark of the newest time by which points were thought old, Unix ns.
+const trusted = "trusted"
+
+// catchUp is how much faster than the time that has passed the trusted time follows a clock that is
+// ahead of it: after a stop of a week, it is right again in a week, and a clock that is years ahead
+// for a minute makes nothing older than two.
+const catchUp = 2
+
+// trust gives the time by which the age of points is told. A wall clock that jumps ahead would empty
+// the history, so the trusted time never goes further than what has passed by a clock that does
+// not jump; a wall clock that is behind is followed at once, since it keeps more.
+func (h *History) trust(ctx context.Context, wall time.Time, passed time.Duration) (now time.Time, err error) {
+	err = h.step(ctx, func(tx *sql.Tx) error {
+		before, err := mark(ctx, tx, trusted)
+		if err != nil {
+			return err
+		}
+		if before == 0 { // a history of an older version says when it was last compacted
+			before, err = mark(ctx, tx, folded)
+			if before != 0 {
+				before += h.config.Full.Nanoseconds()
+			}
+		}
+		if now = wall; before != 0 && wall.UnixNano() > before {
+			now = time.Unix(0, min(wall.UnixNano(), before+catchUp*max(0, passed.Nanoseconds())))
+		}
+		return errors.Join(err, setMark(ctx, tx, trusted, now.UnixNano()))
+	})
+	return now, err
+}
+
 // Compact folds the points older than the full rate into rows of a minute and drops what is older
-// than all that is kept. It may be stopped at any point and called again.
-func (h *History) Compact(ctx context.Context, now time.Time) error {
+// than all that is kept. It may be stopped at any point and called again. Passed is the time since the
+// last call, by a clock that does not jump; 0 at the first one.
+func (h *History) Compact(ctx context.Context, wall time.Time, passed time.Duration) error {
+	now, err := h.trust(ctx, wall, passed)
+	if err != nil {
+		return err
+	}
 	horizon := now.Add(-h.config.Full).Truncate(time.Minute).UnixNano()
 	oldest := now.Add(-h.config.Minutes).UnixNano()
 	if err := h.step(ctx, func(tx *sql.Tx) error {

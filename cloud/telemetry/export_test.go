@@ -1,4 +1,36 @@
 package telemetry
 
+import (
+	"database/sql"
+	"net/http"
+	"testing"
+	"time"
+
+	"steelyard/internal/record"
+)
+
 // QuickSample lets the tests hold the quick reader against the general one.
-var QuickSample = quickSample
+func QuickSample(body []byte) (record.Sample, bool) { return quickSample(string(body)) }
+
+// Post sends a request as the store does.
+func Post(req *http.Request, plain bool) (*http.Response, error) {
+	return newPost(time.Minute, plain).Do(req)
+}
+
+// ParkedLines are the lines that wait to be mended, and those that have expired.
+func ParkedLines(t testing.TB, x *Influx) (lines []string) {
+	t.Helper()
+	err := each(t.Context(), x.parked.db, `select text from line order by text`, nil, func(rows *sql.Rows) error {
+		var line string
+		err := rows.Scan(&line)
+		lines = append(lines, line)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// SetParkedRoom bounds the file of parked points.
+func SetParkedRoom(x *Influx, bytes int64) { x.parked.most = bytes }

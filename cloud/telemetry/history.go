@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,9 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"steelyard/cloud/rollup"
+	"steelyard/internal/record"
 )
 
 // HistoryConfig says where the embedded history lies and how long it keeps what.
@@ -36,24 +38,25 @@ type History struct {
 
 	mu     sync.Mutex // held for a whole Put or step of Compact
 	series map[seriesKey]*seriesRow
-	parked Parking
+	bad    int64
 }
 
 type seriesKey struct{ site, device, tag string }
 
 type seriesRow struct {
-	id    int64
-	unit  string
-	words bool
+	id      int64
+	unit    string
+	machine string
+	words   bool
 }
 
-const historyVersion = 1
+const historyVersion = 2
 
 // schema of the history. Times are Unix ns in full and tonnage, Unix minutes in minute.
 const schema = `
 create table series (
 	id integer primary key, site text not null, device text not null, tag text not null,
-	unit text not null, words integer not null, unique (site, device, tag));
+	unit text not null, words integer not null, machine text not null, unique (site, device, tag));
 create table full (
 	series integer not null, at integer not null,
 	value text not null, -- the exact decimal; empty when there is none
@@ -63,12 +66,21 @@ create table minute (
 	series integer not null, at integer not null, min real not null, max real not null, sum real not null,
 	count integer not null, last real not null, last_at integer not null,
 	primary key (series, at)) without rowid;
-create table tonnage (
-	site text not null, category text not null, flow text not null, at integer not null, grams integer not null,
-	primary key (site, category, flow, at)) without rowid;
-create index tonnage_at on tonnage (at);
 create table taken (site text not null, journal text not null, n integer not null, primary key (site, journal)) without rowid;
-create table mark (name text primary key, n integer not null) without rowid;`
+create table mark (name text primary key, n integer not null) without rowid;` + tonnageSchema
+
+const tonnageSchema = `
+create table tonnage (
+	site text not null, category text not null, material text not null, flow text not null, at integer not null, grams integer not null,
+	primary key (site, material, flow, at)) without rowid;
+create index tonnage_at on tonnage (at);`
+
+// fromVersion1 takes a history of before materials and kinds of machines over: samples stay, tonnage
+// is written again from the ledger.
+const fromVersion1 = `
+drop table tonnage;
+delete from mark where name = 'tonnes';
+alter table series add column machine text not null default '';` + tonnageSchema
 
 // folded is the mark before which points have been folded, Unix ns.
 const folded = "folded"
@@ -126,11 +138,15 @@ func (h *History) prepare(ctx context.Context) error {
 		if _, err := h.db.ExecContext(ctx, "begin immediate;"+schema+fmt.Sprintf("pragma user_version=%d;commit", historyVersion)); err != nil {
 			return err
 		}
+	case 1:
+		if _, err := h.db.ExecContext(ctx, "begin immediate;"+fromVersion1+fmt.Sprintf("pragma user_version=%d;commit", historyVersion)); err != nil {
+			return err
+		}
 	case historyVersion:
 	default:
 		return fmt.Errorf("version %d is not this software's %d: use the newer software, or move the file away", version, historyVersion)
 	}
-	rows, err := h.db.QueryContext(ctx, `select id, site, device, tag, unit, words from series`)
+	rows, err := h.db.QueryContext(ctx, `select id, site, device, tag, unit, words, machine from series`)
 	if err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ func (h *History) prepare(ctx context.Context) error {
 	for rows.Next() {
 		var k seriesKey
 		var r seriesRow
-		if err := rows.Scan(&r.id, &k.site, &k.device, &k.tag, &r.unit, &r.words); err != nil {
+		if err := rows.Scan(&r.id, &k.site, &k.device, &k.tag, &r.unit, &r.words, &r.machine); err != nil {
 			return err
 		}
 		h.series[k] = &r
@@ -149,18 +165,11 @@ func (h *History) prepare(ctx context.Context) error {
 // Close closes the file.
 func (h *History) Close() error { return errors.Join(h.read.Close(), h.db.Close()) }
 
-// Parked says what was left out for good.
+// Parked implements Store. A file of its own refuses nothing that somebody could mend.
 func (h *History) Parked() Parking {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Parking{h.parked.Total, append([]Parked(nil), h.parked.Last...)}
-}
-
-// park is called with the lock held.
-func (h *History) park(reason error) {
-	h.parked.Total++
-	h.parked.Last = append(h.parked.Last, Parked{Reason: reason.Error()})
-	h.parked.Last = h.parked.Last[max(0, len(h.parked.Last)-maxParked):]
+	return Parking{Bad: h.bad}
 }
 
 // change runs one transaction.
@@ -223,98 +232,98 @@ func (i *inserting) flush(ctx context.Context) error {
 }
 
 // Put implements Store, in one transaction.
-func (h *History) Put(ctx context.Context, points []Point) error {
+func (h *History) Put(ctx context.Context, samples []Sample) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fresh := map[seriesKey]*seriesRow{}
-	var bad []error
-	err := h.change(ctx, func(tx *sql.Tx) error {
-		var err error
-		bad, err = h.put(ctx, tx, points, fresh)
+	bad := int64(0)
+	err := h.change(ctx, func(tx *sql.Tx) (err error) {
+		bad, err = h.put(ctx, tx, samples, fresh)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	maps.Copy(h.series, fresh)
-	for _, err := range bad {
-		h.park(err)
+	for k, r := range fresh {
+		k.tag, r.unit, r.machine = strings.Clone(k.tag), strings.Clone(r.unit), strings.Clone(r.machine) // a sample's text must not stay for them
+		h.series[k] = r
 	}
+	h.bad += bad
 	return nil
 }
 
 type journalKey struct{ site, journal string }
 
-func (h *History) put(ctx context.Context, tx *sql.Tx, points []Point, fresh map[seriesKey]*seriesRow) (bad []error, err error) {
+func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh map[seriesKey]*seriesRow) (bad int64, err error) {
 	before, err := mark(ctx, tx, folded)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	had, reached := map[journalKey]int64{}, map[journalKey]int64{}
 	rows := inserting{tx: tx, into: "insert into full values ", row: "(?,?,?,?)", end: " on conflict do nothing", columns: 4}
-	for _, p := range points {
-		if err := p.Check(); err != nil {
-			bad = append(bad, err)
+	for i := range samples {
+		s := &samples[i]
+		if s.Check() != nil {
+			bad++
 			continue
 		}
-		j := journalKey{p.Site, p.Journal}
+		j := journalKey{s.Site, s.Journal}
 		n, known := had[j]
 		if !known {
 			err := tx.QueryRowContext(ctx, `select n from taken where site = ? and journal = ?`, j.site, j.journal).Scan(&n)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return nil, err
+				return 0, err
 			}
 			had[j] = n
 		}
-		reached[j] = max(reached[j], int64(p.N))
-		at := p.Stamp()
-		if at < before && int64(p.N) <= n {
+		reached[j] = max(reached[j], int64(s.N))
+		at := s.Stamp()
+		if at < before && int64(s.N) <= n {
 			continue // its minute holds it
 		}
-		id, err := h.seriesOf(ctx, tx, p, fresh)
-		if err != nil {
-			return nil, err
-		}
-		value := ""
-		if p.Numeric {
-			value = p.Value.String()
-		}
-		if err := rows.add(ctx, id, at, value, p.Text); err != nil {
-			return nil, err
+		for k := range s.Values {
+			v := &s.Values[k]
+			id, err := h.seriesOf(ctx, tx, s, v, fresh)
+			if err != nil {
+				return 0, err
+			}
+			if err := rows.add(ctx, id, at, v.Value, v.Text); err != nil {
+				return 0, err
+			}
 		}
 	}
 	if err := rows.flush(ctx); err != nil {
-		return nil, err
+		return 0, err
 	}
 	for j, n := range reached {
 		if _, err := tx.ExecContext(ctx, `insert into taken values (?,?,?) on conflict do update set n = max(n, excluded.n)`, j.site, j.journal, n); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
 	return bad, nil
 }
 
-// seriesOf gives the number of the point's series. What is new of it stands in fresh until the
+// seriesOf gives the number of a value's series. What is new of it stands in fresh until the
 // transaction is through.
-func (h *History) seriesOf(ctx context.Context, tx *sql.Tx, p Point, fresh map[seriesKey]*seriesRow) (int64, error) {
-	k := seriesKey{p.Site, p.Device, p.Tag}
+func (h *History) seriesOf(ctx context.Context, tx *sql.Tx, s *Sample, v *record.SampleValue, fresh map[seriesKey]*seriesRow) (int64, error) {
+	k := seriesKey{s.Site, s.Device, v.Tag}
 	r := fresh[k]
 	if r == nil {
 		r = h.series[k]
 	}
-	next := seriesRow{unit: p.Unit, words: p.Text != ""}
+	next := seriesRow{unit: v.Unit, machine: s.Machine, words: v.Text != ""}
 	if r != nil {
-		next = seriesRow{r.id, r.unit, r.words || p.Text != ""}
-		if p.Numeric {
-			next.unit = p.Unit
+		next = seriesRow{r.id, r.unit, s.Machine, r.words || v.Text != ""}
+		if v.Value != "" {
+			next.unit = v.Unit
 		}
 		if next == *r {
 			return r.id, nil
 		}
 	}
-	err := tx.QueryRowContext(ctx, `insert into series (site, device, tag, unit, words) values (?,?,?,?,?)
-		on conflict do update set unit = excluded.unit, words = excluded.words returning id`,
-		k.site, k.device, k.tag, next.unit, next.words).Scan(&next.id)
+	err := tx.QueryRowContext(ctx, `insert into series (site, device, tag, unit, words, machine) values (?,?,?,?,?,?)
+		on conflict do update set unit = excluded.unit, words = excluded.words, machine = excluded.machine returning id`,
+		k.site, k.device, k.tag, next.unit, next.words, next.machine).Scan(&next.id)
 	if err != nil {
 		return 0, fmt.Errorf("series %s %s %s: %w", k.site, k.device, k.tag, err)
 	}
@@ -326,16 +335,16 @@ func (h *History) seriesOf(ctx context.Context, tx *sql.Tx, p Point, fresh map[s
 func (h *History) PutTonnes(ctx context.Context, tonnes []Tonne) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var bad []error
+	bad := int64(0)
 	err := h.change(ctx, func(tx *sql.Tx) error {
-		rows := inserting{tx: tx, into: "insert into tonnage values ", row: "(?,?,?,?,?)",
-			end: " on conflict do update set grams = excluded.grams", columns: 5}
+		rows := inserting{tx: tx, into: "insert into tonnage values ", row: "(?,?,?,?,?,?)",
+			end: " on conflict do update set grams = excluded.grams, category = excluded.category", columns: 6}
 		for _, t := range tonnes {
-			if err := t.Check(); err != nil {
-				bad = append(bad, err)
+			if t.Check() != nil {
+				bad++
 				continue
 			}
-			if err := rows.add(ctx, t.Site, t.Category, t.Flow, t.At, t.Grams); err != nil {
+			if err := rows.add(ctx, t.Site, t.Category, t.Material, t.Flow, t.At, t.Grams); err != nil {
 				return err
 			}
 		}
@@ -344,10 +353,22 @@ func (h *History) PutTonnes(ctx context.Context, tonnes []Tonne) error {
 	if err != nil {
 		return err
 	}
-	for _, err := range bad {
-		h.park(err)
-	}
+	h.bad += bad
 	return nil
+}
+
+// ForgetTonnes implements Store.
+func (h *History) ForgetTonnes(ctx context.Context, sites []string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.change(ctx, func(tx *sql.Tx) error {
+		for _, site := range sites {
+			if _, err := tx.ExecContext(ctx, `delete from tonnage where site = ?`, site); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 type queryer interface {
@@ -363,22 +384,27 @@ func mark(ctx context.Context, q queryer, name string) (n int64, err error) {
 	return n, err
 }
 
-// LoadCursor and SaveCursor keep a reader's place in the same file, for Tonnes. A cursor that is
-// set back only makes what is there be written again.
-func (h *History) LoadCursor(ctx context.Context) (int64, error) {
-	n, err := mark(ctx, h.read, "tonnes")
-	if err != nil {
-		return 0, fmt.Errorf("history: cursor: %w", err)
+func setMark(ctx context.Context, tx *sql.Tx, name string, n int64) error {
+	_, err := tx.ExecContext(ctx, `insert into mark values (?, ?) on conflict do update set n = excluded.n`, name, n)
+	return err
+}
+
+// LoadCursor and SaveCursor keep a reader's place in the same file, for Tonnes.
+func (h *History) LoadCursor(ctx context.Context) (place rollup.Place, err error) {
+	if place.Seq, err = mark(ctx, h.read, "tonnes"); err == nil {
+		place.Trail, err = mark(ctx, h.read, "tonnes trail")
 	}
-	return n, nil
+	if err != nil {
+		return rollup.Place{}, fmt.Errorf("history: cursor: %w", err)
+	}
+	return place, nil
 }
 
 // SaveCursor keeps the reader's place.
-func (h *History) SaveCursor(ctx context.Context, n int64) error {
+func (h *History) SaveCursor(ctx context.Context, place rollup.Place) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.change(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `insert into mark values ('tonnes', ?) on conflict do update set n = excluded.n`, n)
-		return err
+		return errors.Join(setMark(ctx, tx, "tonnes", place.Seq), setMark(ctx, tx, "tonnes trail", place.Trail))
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestCompact(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history.db")
 	h := historyAt(t, path)
-	var points []telemetry.Point
+	var points []telemetry.Sample
 	n := uint64(0)
 	for i := range 3000 {
 		n++
@@ -24,11 +25,13 @@ func TestCompact(t *testing.T) {
 	points = append(points, state("a", n, start, "running"))
 	put(t, h, points...)
 	before := curve(t, h, "a", start, 2*time.Hour, time.Minute)
+	last := start
 	compact := func(at time.Time) {
 		t.Helper()
-		if err := h.Compact(t.Context(), at); err != nil {
+		if err := h.Compact(t.Context(), at, at.Sub(last)); err != nil {
 			t.Fatal(err)
 		}
+		last = at
 	}
 	check := func(when string, want []telemetry.Bucket) {
 		t.Helper()
@@ -60,7 +63,7 @@ func TestCompact(t *testing.T) {
 	check("sent again, opened again, folded again", before)
 
 	// Samples that were held at the site for days come late, twice.
-	late := []telemetry.Point{
+	late := []telemetry.Sample{
 		sample(t, "a", n+1, start.Add(10*time.Second), "1000"),
 		sample(t, "a", n+2, start.Add(11*time.Second), "-1000"),
 	}
@@ -106,17 +109,63 @@ func TestCompactKeepsTonnage(t *testing.T) {
 	if err := h.PutTonnes(t.Context(), tonnes(t, list)); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Compact(t.Context(), start.Add(2000*24*time.Hour)); err != nil {
+	if err := h.Compact(t.Context(), start.Add(2000*24*time.Hour), 0); err != nil {
 		t.Fatal(err)
 	}
 	same(t, total(t, h, start, time.Minute), sums(list))
 }
 
+// TestCityClockJumped: the city's clock was two years ahead for 75 s, and the whole history was gone.
+func TestCityClockJumped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	h := historyAt(t, path)
+	for i := range 100 {
+		put(t, h, sample(t, "a", uint64(i+1), start.Add(time.Duration(i)*time.Minute), "1"))
+	}
+	count := func() (n int64) {
+		t.Helper()
+		for _, b := range curve(t, h, "a", start, 2*time.Hour, time.Minute) {
+			n += b.Count
+		}
+		return n
+	}
+	compact := func(wall time.Time, passed time.Duration) {
+		t.Helper()
+		if err := h.Compact(t.Context(), wall, passed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := start.Add(3 * time.Hour)
+	compact(now, 0)
+	ahead := now.Add(2 * 365 * 24 * time.Hour)
+	compact(ahead, time.Minute)
+	if err := h.Close(); err != nil { // a start in the wrong time as well
+		t.Fatal(err)
+	}
+	h = historyAt(t, path)
+	for range 10 {
+		compact(ahead, 0)
+		compact(ahead.Add(time.Minute), time.Minute)
+	}
+	compact(now.Add(15*time.Minute), 0)
+	if got := count(); got != 100 {
+		t.Errorf("%d points are left of 100", got)
+	}
+	// Years that do pass, by the clock that does not jump, make points old; so does a wall clock that
+	// nobody sets right, in time.
+	for day := range 410 {
+		compact(now.Add(time.Duration(day)*24*time.Hour), 24*time.Hour)
+	}
+	if got := count(); got != 0 {
+		t.Errorf("%d points are left after 410 days: the protection never lets go", got)
+	}
+}
+
 func TestHistoryCursor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "with space?&#.db")
 	h := historyAt(t, path)
-	for _, n := range []int64{0, 7, 5} {
-		if n > 0 {
+	for _, n := range []rollup.Place{{}, {Seq: 7, Trail: -9}, {Seq: 5, Trail: 1}} {
+		if n.Seq > 0 {
 			if err := h.SaveCursor(t.Context(), n); err != nil {
 				t.Fatal(err)
 			}

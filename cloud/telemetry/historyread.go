@@ -8,14 +8,16 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"steelyard/internal/wire"
 )
 
 // Series implements Store.
 func (h *History) Series(ctx context.Context, site string) ([]SeriesInfo, error) {
-	if err := checkName(site, "any", "any"); err != nil {
+	if err := wire.CheckSlug("site", site); err != nil {
 		return nil, err
 	}
-	rows, err := h.read.QueryContext(ctx, `select device, tag, unit, words,
+	rows, err := h.read.QueryContext(ctx, `select device, tag, unit, words, machine,
 			coalesce((select max(at) from full where series = id), 0),
 			coalesce((select last_at from minute where series = id order by at desc limit 1), 0)
 		from series where site = ? order by device, tag`, site)
@@ -27,7 +29,7 @@ func (h *History) Series(ctx context.Context, site string) ([]SeriesInfo, error)
 	for rows.Next() {
 		s := SeriesInfo{Site: site}
 		var full, minute int64
-		if err := rows.Scan(&s.Device, &s.Tag, &s.Unit, &s.Words, &full, &minute); err != nil {
+		if err := rows.Scan(&s.Device, &s.Tag, &s.Unit, &s.Words, &s.Machine, &full, &minute); err != nil {
 			return nil, fmt.Errorf("series of %s: %w", site, err)
 		}
 		if full == 0 && minute == 0 {
@@ -41,7 +43,7 @@ func (h *History) Series(ctx context.Context, site string) ([]SeriesInfo, error)
 
 // Range implements Store. What has been folded counts where its minute begins.
 func (h *History) Range(ctx context.Context, site, device, tag string, from, to time.Time, step time.Duration) ([]Bucket, error) {
-	if err := errors.Join(checkName(site, device, tag), checkRange(from, to, step)); err != nil {
+	if err := errors.Join(CheckName(site, device, tag), CheckRange(from, to, step)); err != nil {
 		return nil, err
 	}
 	fromNS, toNS, stepNS := from.UnixMilli()*perMS, to.UnixMilli()*perMS, step.Nanoseconds()
@@ -96,7 +98,7 @@ func (h *History) Range(ctx context.Context, site, device, tag string, from, to 
 
 // States implements Store.
 func (h *History) States(ctx context.Context, site, device, tag string, from, to time.Time) ([]State, error) {
-	if err := errors.Join(checkName(site, device, tag), checkTimes(from, to)); err != nil {
+	if err := errors.Join(CheckName(site, device, tag), checkTimes(from, to)); err != nil {
 		return nil, err
 	}
 	var list []State
@@ -125,12 +127,12 @@ func (h *History) Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error
 		return nil, err
 	}
 	var list []Sum
-	err := each(ctx, h.read, `select site, category, flow, sum(grams), count(*) from tonnage
-		where at >= ? and at < ? group by site, category, flow`,
+	err := each(ctx, h.read, `select site, category, material, flow, sum(grams), count(*) from tonnage
+		where at >= ? and at < ? group by site, category, material, flow`,
 		[]any{from.UnixMilli() * perMS, to.UnixMilli() * perMS},
 		func(rows *sql.Rows) error {
 			var s Sum
-			err := rows.Scan(&s.Site, &s.Category, &s.Flow, &s.Grams, &s.Count)
+			err := rows.Scan(&s.Site, &s.Category, &s.Material, &s.Flow, &s.Grams, &s.Count)
 			list = append(list, s)
 			return err
 		})

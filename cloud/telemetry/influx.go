@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -13,6 +14,8 @@ import (
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	"github.com/influxdata/influxdb-client-go/v2/api"
+
+	"steelyard/internal/wire"
 )
 
 // MaxWrite is the number of points in one request: the rate does not rise beyond it.
@@ -27,6 +30,7 @@ type InfluxConfig struct {
 	Bucket  string        // "database/retention-policy" for 1.8
 	Timeout time.Duration // of one request; 0 means 10 s
 	Pause   time.Duration // after the first failure; doubled up to 30 times as much; 0 means 1 s
+	Parked  string        // file of the points that it refuses for a reason that can be mended; empty: kept in memory
 	Log     *slog.Logger
 }
 
@@ -38,27 +42,20 @@ type Influx struct {
 	client   influxdb2.Client
 	write    api.WriteAPIBlocking
 	post     post
+	parked   *lot
 
-	mu     sync.Mutex // held for the fields below, never during a request
-	quiet  time.Time  // not asked before
-	fails  int        // in a row
-	cause  error      // of the last failure
-	parked Parking
+	mu    sync.Mutex // held for the fields below, never during a request
+	quiet time.Time  // not asked before
+	fails int        // in a row
+	cause error      // of the last failure
+	units map[machineKey]*unitsNoted
 }
 
-// Parking is what the store will never take.
-type Parking struct {
-	Total int64    // since the start
-	Last  []Parked // the newest few
+// unitsNoted are the units that have been written for one hour of a machine.
+type unitsNoted struct {
+	hour  int64
+	units map[string]string // by tag
 }
-
-// Parked is one point that the store will never take.
-type Parked struct {
-	Line   string // in line protocol; empty when the server did not say which point it was
-	Reason string
-}
-
-const maxParked = 100
 
 // NewInflux prepares the store. It dials nothing: a server that is down is found out, and waited
 // for, by Put.
@@ -80,7 +77,10 @@ func NewInflux(c InfluxConfig) (*Influx, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	silence()
-	x := &Influx{config: c, post: newPost(c.Timeout)}
+	x := &Influx{config: c, post: newPost(c.Timeout, isLoopback(u.Hostname())), units: map[machineKey]*unitsNoted{}}
+	if x.parked, err = openLot(c.Parked, lotBytes); err != nil {
+		return nil, err
+	}
 	x.database, x.policy, _ = strings.Cut(c.Bucket, "/")
 	options := influxdb2.DefaultOptions().SetPrecision(time.Nanosecond).SetApplicationName("steelyard")
 	options.HTTPOptions().SetHTTPDoer(x.post)
@@ -89,31 +89,111 @@ func NewInflux(c InfluxConfig) (*Influx, error) {
 	return x, nil
 }
 
+// isLoopback reports whether a server is on this machine: what is written to it need not be packed.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // Close gives the connections back.
 func (x *Influx) Close() error {
 	x.post.client.CloseIdleConnections()
-	return nil
+	return x.parked.db.Close()
 }
 
-// Parked says what was left out for good.
-func (x *Influx) Parked() Parking {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return Parking{x.parked.Total, append([]Parked(nil), x.parked.Last...)}
-}
+// Parked implements Store.
+func (x *Influx) Parked() Parking { return x.parked.parking() }
 
 // Put implements Store.
-func (x *Influx) Put(ctx context.Context, points []Point) error {
-	return putLines(ctx, x, len(points), func(i int) (func([]byte) []byte, error) {
-		return points[i].appendLine, points[i].Check()
-	})
+func (x *Influx) Put(ctx context.Context, samples []Sample) (err error) {
+	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	defer func() {
+		if err != nil { // the units go with the samples when those come again
+			x.mu.Lock()
+			clear(x.units)
+			x.mu.Unlock()
+		}
+	}()
+	for i := range samples {
+		s := &samples[i]
+		if s.Check() != nil {
+			x.parked.leaveOut(1)
+			continue
+		}
+		for _, write := range []func([]byte) []byte{s.appendNumbers, s.appendWords, x.unitsOf(s)} {
+			if err := p.line(ctx, write); err != nil {
+				return err
+			}
+		}
+	}
+	return p.end(ctx)
+}
+
+// unitsOf writes the units that have not been written for the hour of the sample.
+func (x *Influx) unitsOf(s *Sample) func([]byte) []byte {
+	return func(line []byte) []byte {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		key, hour := machineKey{s.Site, s.Device}, s.AtMS/hourMS
+		noted := x.units[key]
+		if noted == nil || noted.hour != hour {
+			noted = &unitsNoted{hour, map[string]string{}}
+			x.units[key] = noted
+		}
+		return s.appendUnits(line, func(tag, unit string) bool {
+			if noted.units[tag] == unit {
+				return false
+			}
+			noted.units[strings.Clone(tag)] = strings.Clone(unit) // the sample's text must not stay for it
+			return true
+		})
+	}
 }
 
 // PutTonnes implements Store.
 func (x *Influx) PutTonnes(ctx context.Context, tonnes []Tonne) error {
-	return putLines(ctx, x, len(tonnes), func(i int) (func([]byte) []byte, error) {
-		return tonnes[i].appendLine, tonnes[i].Check()
-	})
+	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	for _, t := range tonnes {
+		if t.Check() != nil {
+			x.parked.leaveOut(1)
+			continue
+		}
+		if err := p.line(ctx, t.appendLine); err != nil {
+			return err
+		}
+	}
+	return p.end(ctx)
+}
+
+// Place is what people call a site.
+type Place struct{ Site, Name, English, District string }
+
+// PutPlaces writes the names of the sites, for the hour of now.
+func (x *Influx) PutPlaces(ctx context.Context, now time.Time, places []Place) error {
+	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	for _, place := range places {
+		if err := wire.CheckSlug("site", place.Site); err != nil {
+			return err
+		}
+		err := p.line(ctx, func(line []byte) []byte {
+			line = append(append(line, siteMeasurement+",site="...), place.Site...)
+			before := byte(' ')
+			for _, field := range [][2]string{{"district", place.District}, {"english", place.English}, {"name", place.Name}} {
+				if field[1] != "" && checkWord(field[0], field[1], maxText) == nil {
+					line = appendText(append(line, before), field[0], field[1])
+					before = ','
+				}
+			}
+			if before == ' ' {
+				return line[:0]
+			}
+			return endLine(line, true, now.UnixMilli()/hourMS*hourMS*perMS)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return p.end(ctx)
 }
 
 // lines is a run of lines of the line protocol and where each ends.
@@ -130,28 +210,160 @@ func (l lines) halves() (lines, lines) {
 	return lines{l.text, l.ends[:mid], l.base}, lines{l.text, l.ends[mid:], l.ends[mid-1]}
 }
 
-func putLines(ctx context.Context, x *Influx, n int, at func(int) (func([]byte) []byte, error)) error {
-	w := writing{x: x, halvings: maxHalvings}
-	defer w.report()
-	l := lines{text: make([]byte, 0, min(n, MaxWrite)*128), ends: make([]int, 0, min(n, MaxWrite))}
-	for i := range n {
-		appendLine, err := at(i)
-		if err != nil {
-			w.park(1, "", err.Error())
-			continue
+// each gives the lines one by one.
+func (l lines) each(do func(line []byte)) {
+	from := l.base
+	for _, end := range l.ends {
+		do(l.text[from:end])
+		from = end
+	}
+}
+
+func (l *lines) add(line []byte) {
+	l.text = append(l.text, line...)
+	l.ends = append(l.ends, len(l.text))
+}
+
+// byField divides the lines of a measurement: one run has what is not in the field, the other the
+// field alone. Lines of other measurements and lines without the field are in the first.
+func (l lines) byField(measurement, field string) (without, alone lines) {
+	l.each(func(line []byte) {
+		rest, only := cutField(string(line), measurement, field)
+		if rest != "" {
+			without.add([]byte(rest))
 		}
-		l.text = appendLine(l.text)
-		if l.ends = append(l.ends, len(l.text)); len(l.ends) == MaxWrite {
+		if only != "" {
+			alone.add([]byte(only))
+		}
+	})
+	return without, alone
+}
+
+// cutField takes a field out of a line that this package has written: its tags hold no blanks.
+func cutField(line, measurement, field string) (rest, alone string) {
+	head, tail, ok := strings.Cut(line, " ")
+	name, _, _ := strings.Cut(head, ",")
+	stamp := strings.LastIndexByte(tail, ' ')
+	if !ok || name != measurement || stamp < 0 {
+		return line, ""
+	}
+	var kept []string
+	found := ""
+	quoted, from := false, 0
+	for i := 0; i <= stamp; i++ {
+		switch c := tail[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || i == stamp):
+			if part := tail[from:i]; strings.HasPrefix(part, field+"=") {
+				found = part
+			} else {
+				kept = append(kept, part)
+			}
+			from = i + 1
+		}
+	}
+	if found == "" {
+		return line, ""
+	}
+	if len(kept) > 0 {
+		rest = head + " " + strings.Join(kept, ",") + tail[stamp:]
+	}
+	return rest, head + " " + found + tail[stamp:]
+}
+
+// maxBytes bounds one request beside MaxWrite.
+const maxBytes = 2 << 20
+
+// putting gathers lines and writes them, many at a time.
+type putting struct {
+	writing
+	waiting lines
+}
+
+func (p *putting) line(ctx context.Context, write func([]byte) []byte) error {
+	l := &p.waiting
+	if l.text == nil {
+		l.text, l.ends = make([]byte, 0, 256<<10), make([]int, 0, MaxWrite)
+	}
+	before := len(l.text)
+	if l.text = write(l.text); len(l.text) > before {
+		l.ends = append(l.ends, len(l.text))
+	}
+	if len(l.ends) < MaxWrite && len(l.text) < maxBytes {
+		return nil
+	}
+	return p.flush(ctx)
+}
+
+func (p *putting) flush(ctx context.Context) error {
+	if len(p.waiting.ends) == 0 {
+		return nil
+	}
+	err := p.sendAll(ctx, p.waiting)
+	p.waiting.text, p.waiting.ends = p.waiting.text[:0], p.waiting.ends[:0]
+	return err
+}
+
+// end writes the rest and parks what was refused.
+func (p *putting) end(ctx context.Context) error {
+	if err := p.flush(ctx); err != nil || len(p.refused) == 0 {
+		return err
+	}
+	news, err := p.x.parked.add(ctx, p.refused)
+	if errors.Is(err, errFull) {
+		err = &MisconfiguredError{err, "mend what it refuses"}
+	}
+	if err != nil {
+		p.x.failed(0, err)
+		return err
+	}
+	for _, reason := range news {
+		p.x.config.Log.Error("telemetry store refuses points: they are parked and written by themselves once it is mended", "err", reason)
+	}
+	return nil
+}
+
+// Mend offers what is parked again: of each reason the point that has waited longest, and when that
+// is taken the others.
+func (x *Influx) Mend(ctx context.Context) error {
+	before := x.Parked()
+	if before.Lines+before.Expired == 0 {
+		return nil
+	}
+	reasons, err := x.parked.reasons(ctx)
+	if err != nil {
+		return err
+	}
+	for _, reason := range reasons {
+		for limit, refusedAll := 1, false; !refusedAll; limit = MaxWrite {
+			offered, err := x.parked.some(ctx, reason, limit)
+			if err != nil {
+				return err
+			}
+			if len(offered) == 0 {
+				break
+			}
+			w := writing{x: x, halvings: maxHalvings}
+			var l lines
+			for _, o := range offered {
+				l.add([]byte(o.text))
+			}
 			if err := w.sendAll(ctx, l); err != nil {
 				return err
 			}
-			l.text, l.ends = l.text[:0], l.ends[:0]
+			if err := x.parked.settle(ctx, offered, w.refused); err != nil {
+				return err
+			}
+			refusedAll = len(w.refused) >= len(offered)
 		}
 	}
-	if len(l.ends) == 0 {
-		return nil
+	if before.Lines > 0 && x.Parked().Lines == 0 {
+		x.config.Log.Info("telemetry store has taken all parked points", "points", before.Lines)
 	}
-	return w.sendAll(ctx, l)
+	return nil
 }
 
 // maxHalvings bounds the requests that one Put may cost beyond the first: a batch full of bad
@@ -162,29 +374,38 @@ const maxHalvings = 300
 type writing struct {
 	x        *Influx
 	halvings int
-	taken    int      // points
-	vague    error    // a refusal that does not say that the points are at fault
-	parked   []Parked // the first few
-	count    int      // of all parked
+	taken    int   // points
+	vague    error // a refusal that does not say that the points are at fault
+	refused  []refused
 }
 
-func (w *writing) park(n int, line, reason string) {
-	w.count += n
-	if len(w.parked) < maxParked {
-		w.parked = append(w.parked, Parked{strings.TrimSuffix(line, "\n"), reason})
+func (w *writing) park(l lines, r refusal) {
+	reason := r.reason()
+	l.each(func(line []byte) {
+		w.refused = append(w.refused, refused{line: string(line), reason: reason, tonnage: siteOfTonnage(string(line)), expired: r.expired})
+	})
+}
+
+// siteOfTonnage gives the site of a posting's line; of others nothing.
+func siteOfTonnage(line string) string {
+	if !strings.HasPrefix(line, tonnageMeasurement+",") {
+		return ""
 	}
+	_, site, _ := strings.Cut(line, ",site=")
+	site, _, _ = strings.Cut(site, " ")
+	return site
 }
 
 // sendAll writes a run of lines. When the server refuses every single one of them without saying
 // what is wrong with them, it is the request that it refuses: nothing is parked then.
 func (w *writing) sendAll(ctx context.Context, l lines) error {
-	parked, count := len(w.parked), w.count
+	parked := len(w.refused)
 	w.taken, w.vague = 0, nil
 	if err := w.send(ctx, l); err != nil {
 		return err
 	}
 	if w.taken == 0 && w.vague != nil {
-		w.parked, w.count = w.parked[:parked], count
+		w.refused = w.refused[:parked]
 		err := &MisconfiguredError{w.vague, "every point is refused: check the organisation, the bucket and what stands between"}
 		w.x.failed(0, err)
 		return err
@@ -192,14 +413,14 @@ func (w *writing) sendAll(ctx context.Context, l lines) error {
 	return nil
 }
 
-// send writes a run of lines. Points that can't be taken are parked; every other refusal is an
-// error, and then the whole Put is repeated by its caller, which changes nothing that was taken.
+// send writes a run of lines. Points that are refused are parked; every other refusal is an error,
+// and then the whole Put is repeated by its caller, which changes nothing that was taken.
 func (w *writing) send(ctx context.Context, l lines) error {
 	if err := w.x.resting(); err != nil {
 		return err
 	}
-	text, size := l.String(), len(l.ends)
-	err := w.x.write.WriteRecord(ctx, text)
+	size := len(l.ends)
+	err := w.x.write.WriteRecord(ctx, l.String())
 	if err == nil {
 		w.taken += size
 		w.x.answered()
@@ -221,20 +442,19 @@ func (w *writing) send(ctx context.Context, l lines) error {
 		err := &MisconfiguredError{r.err, r.hint()}
 		w.x.failed(0, err)
 		return err
-	case dropped:
-		if size > 1 {
-			text = ""
-		}
-		w.park(size, text, r.err.Error())
-		return nil
-	case halve:
+	case dropped, halve:
 		w.halvings--
-		if w.halvings < 0 && r.partial && r.lost > 0 {
-			w.park(r.lost, "", r.err.Error()) // the others have been taken
-			return nil
+		// One field of the wrong type takes the whole line with it: the others go without it.
+		if measurement, field, named := r.conflict(); named && w.halvings >= 0 {
+			if without, alone := l.byField(measurement, field); len(without.ends) > 0 && len(alone.ends) > 0 {
+				if err := w.send(ctx, without); err != nil {
+					return err
+				}
+				return w.send(ctx, alone)
+			}
 		}
-		if w.halvings < 0 {
-			w.park(size, "", r.err.Error())
+		if r.verdict == dropped || w.halvings < 0 {
+			w.park(l, r)
 			return nil
 		}
 	}
@@ -243,21 +463,6 @@ func (w *writing) send(ctx context.Context, l lines) error {
 		return err
 	}
 	return w.send(ctx, second)
-}
-
-// report hands the parked points over, once for the whole Put.
-func (w *writing) report() {
-	if w.count == 0 {
-		return
-	}
-	w.x.mu.Lock()
-	p := &w.x.parked
-	p.Total += int64(w.count)
-	p.Last = append(p.Last, w.parked...)
-	p.Last = p.Last[max(0, len(p.Last)-maxParked):]
-	total := p.Total
-	w.x.mu.Unlock()
-	w.x.config.Log.Warn("telemetry points left out for good", "points", w.count, "total", total, "err", w.parked[0].Reason)
 }
 
 // resting refuses while the server is left alone: a server that hangs must not hold up every

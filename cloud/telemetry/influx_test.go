@@ -14,6 +14,7 @@ import (
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/telemetry/influxtest"
+	"steelyard/internal/record"
 )
 
 // TestInfluxDB runs everything that needs the real server, on one: each test has sites and weeks
@@ -37,12 +38,12 @@ func testOutage(t *testing.T, server *influxtest.Server) {
 	var place, visible atomic.Int64
 	visible.Store(int64(len(list) / 2))
 	config := telemetry.TonnesConfig{
-		Next: func(ctx context.Context, after int64, limit int) ([]rollup.Posting, error) {
+		Next: func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error) {
 			return following(list[:visible.Load()])(ctx, after, limit)
 		},
-		Load: func(context.Context) (int64, error) { return place.Load(), nil },
+		Load: func(context.Context) (rollup.Place, error) { return rollup.Place{Seq: place.Load()}, nil },
 		// The cursor is lost now and then, as when the process ends between Put and Save.
-		Save:   func(_ context.Context, n int64) error { place.Store(max(0, n-3000)); return nil },
+		Save:   func(_ context.Context, n rollup.Place) error { place.Store(max(0, n.Seq-3000)); return nil },
 		Newest: func(context.Context) (int64, error) { return list[len(list)-1].Seq, nil },
 		Store:  store, First: 10 * time.Millisecond, Every: 10 * time.Millisecond, Log: logger(t),
 	}
@@ -65,7 +66,7 @@ func testOutage(t *testing.T, server *influxtest.Server) {
 	until(t, "the outage is noticed", func() bool { return reader.Behind().Why != "" })
 
 	// Samples meanwhile are refused, so that no receipt is sent.
-	points := make([]telemetry.Point, 12_000)
+	points := make([]telemetry.Sample, 12_000)
 	for i := range points {
 		points[i] = sample(t, "outage", uint64(i+1), start.Add(time.Duration(i)*time.Millisecond), fmt.Sprintf("%d.5", i))
 	}
@@ -110,8 +111,8 @@ func testAsyncControl(t *testing.T, server *influxtest.Server) {
 		if i == points/4 {
 			server.Stop()
 		}
-		async.WritePoint(influxdb2.NewPoint("sample", map[string]string{"site": "async", "device": "baler-1", "tag": "motor_current"},
-			map[string]any{"value": float64(i)}, start.Add(time.Duration(i)*time.Millisecond)))
+		async.WritePoint(influxdb2.NewPoint("machine", map[string]string{"site": "async", "device": "baler-1"},
+			map[string]any{"motor_current": float64(i)}, start.Add(time.Duration(i)*time.Millisecond)))
 	}
 	async.Flush()
 	server.Restart()
@@ -125,10 +126,10 @@ func testAsyncControl(t *testing.T, server *influxtest.Server) {
 }
 
 // following serves a fixed list as a ledger does.
-func following(list []rollup.Posting) func(context.Context, int64, int) ([]rollup.Posting, error) {
-	return func(_ context.Context, after int64, limit int) ([]rollup.Posting, error) {
+func following(list []rollup.Posting) func(context.Context, rollup.Place, int) ([]rollup.Posting, error) {
+	return func(_ context.Context, after rollup.Place, limit int) ([]rollup.Posting, error) {
 		for i, p := range list {
-			if p.Seq > after {
+			if p.Seq > after.Seq {
 				return list[i:min(i+limit, len(list))], nil
 			}
 		}
@@ -151,35 +152,66 @@ func until(t testing.TB, what string, done func() bool) {
 func testPartialWrite(t *testing.T, server *influxtest.Server) {
 	store := influxAt(t, server, nil)
 	start := start.Add(70 * 24 * time.Hour)
-	// In the week of start the field "value" is a text, put there by somebody else.
-	server.Write(fmt.Sprintf("sample,device=other,site=other,tag=other value=\"text\" %d\n", start.UnixNano()))
-	var points []telemetry.Point
+	// In the week of start the field "motor_current" is a text, put there by somebody else.
+	server.Write(fmt.Sprintf("machine,device=other,site=other motor_current=\"text\" %d\n", start.UnixNano()))
+	var points []telemetry.Sample
 	week := start.Add(14 * 24 * time.Hour)
 	for i := range 6000 {
 		at := week
 		if i == 17 || i == 5555 {
 			at = start
 		}
-		points = append(points, sample(t, "mixed", uint64(i+1), at, "1"))
+		p := sample(t, "mixed", uint64(i+1), at, "1")
+		p.Values = append(p.Values, record.SampleValue{Tag: "oil", Value: "40", OK: true}) // which has no conflict
+		points = append(points, p)
 	}
 	put(t, store, points...)
 	if got := curve(t, store, "mixed", week, time.Hour, time.Hour); len(got) != 1 || got[0].Count != 5998 {
 		t.Errorf("got %v, want 5998 good points", got)
 	}
-	parked := store.Parked()
-	if parked.Total != 2 || !strings.Contains(parked.Last[0].Reason, "type conflict") ||
-		!strings.HasSuffix(parked.Last[0].Line, fmt.Sprint(points[17].Stamp())) ||
-		!strings.HasSuffix(parked.Last[1].Line, fmt.Sprint(points[5555].Stamp())) {
-		t.Errorf("parked %+v, want points 17 and 5555", parked)
+	oil := func() (n int64) {
+		t.Helper()
+		got, err := store.Range(t.Context(), "mixed", "baler-1", "oil", start, start.Add(30*24*time.Hour), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range got {
+			n += b.Count
+		}
+		return n
 	}
-	// All bad is answered once for all, without a request for each.
-	all := make([]telemetry.Point, 5000)
+	if got := oil(); got != 6000 {
+		t.Errorf("%d values beside the bad ones are there, want all 6000", got)
+	}
+	parked := telemetry.ParkedLines(t, store)
+	if p := store.Parked(); len(parked) != 2 || p.Lines != 2 || p.Tonnage != 0 || p.Since.IsZero() || !strings.Contains(p.Why, "type conflict") ||
+		!strings.HasSuffix(parked[0], fmt.Sprintln(points[17].Stamp())) || !strings.HasSuffix(parked[1], fmt.Sprintln(points[5555].Stamp())) {
+		t.Errorf("parked %+v %q, want points 17 and 5555", p, parked)
+	}
+	// All bad is answered once for all, without a request for each; sent again it is not parked again.
+	all := make([]telemetry.Sample, 5000)
 	for i := range all {
 		all[i] = sample(t, "mixed", uint64(10_000+i), start, "1")
 	}
-	put(t, store, all...)
-	if got := store.Parked().Total; got != 5002 {
-		t.Errorf("parked %d, want 5002", got)
+	for range 2 {
+		put(t, store, all...)
+		if got := store.Parked().Lines; got != 5002 {
+			t.Errorf("parked %d, want 5002", got)
+		}
+	}
+	// Not mended, nothing changes; mended, everything is where it belongs.
+	if err := store.Mend(t.Context()); err != nil || store.Parked().Lines != 5002 {
+		t.Errorf("offered again: %v, %d parked, want 5002", err, store.Parked().Lines)
+	}
+	server.Query(`DROP SERIES FROM "machine" WHERE "site" = 'other'`)
+	server.Query(fmt.Sprintf(`DELETE FROM "machine" WHERE "site" = 'mixed' AND time < %d`, start.Add(24*time.Hour).UnixNano()))
+	server.Restart() // only a shard that is opened again has forgotten the type
+	until(t, "what was parked is written", func() bool { return store.Mend(t.Context()) == nil && store.Parked().Lines == 0 })
+	if got := curve(t, store, "mixed", start, time.Hour, time.Hour); len(got) != 1 || got[0].Count != 5002 {
+		t.Errorf("got %v, want the 5002 points that were parked", got)
+	}
+	if p := store.Parked(); !p.Since.IsZero() || p.Why != "" {
+		t.Errorf("mended, but %+v", p)
 	}
 }
 
@@ -194,8 +226,14 @@ func testBeyondRetention(t *testing.T, server *influxtest.Server) {
 	if got := curve(t, store, "old", now.Add(-100*time.Hour), 101*time.Hour, time.Hour); len(got) != 1 || got[0].Last != 2 {
 		t.Errorf("got %v, want the young point only", got)
 	}
-	if parked := store.Parked(); parked.Total != 2 || !strings.Contains(parked.Last[0].Reason, "retention") {
-		t.Errorf("parked %+v, want the two old points", parked)
+	// One unit of each of their hours is beyond it as well.
+	if parked := store.Parked(); parked.Lines != 0 || parked.Expired != 4 {
+		t.Errorf("parked %+v, want the two old points with their units, and no alarm", parked)
+	}
+	server.Query(`ALTER RETENTION POLICY "short" ON "steelyard" DURATION 8760h`)
+	until(t, "a longer policy takes them", func() bool { return store.Mend(t.Context()) == nil && store.Parked().Expired == 0 })
+	if got := curve(t, store, "old", now.Add(-100*time.Hour), 101*time.Hour, time.Hour); len(got) != 3 {
+		t.Errorf("got %v, want all three", got)
 	}
 }
 
@@ -203,14 +241,15 @@ func testWrongConfiguration(t *testing.T, server *influxtest.Server) {
 	for name, change := range map[string]func(*telemetry.InfluxConfig){
 		"password": func(c *telemetry.InfluxConfig) { c.Token = "steelyard:wrong" },
 		"database": func(c *telemetry.InfluxConfig) { c.Bucket = "nowhere/autogen" },
+		"policy":   func(c *telemetry.InfluxConfig) { c.Bucket = "steelyard/nowhere" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := influxAt(t, server, change)
-			err := store.Put(t.Context(), []telemetry.Point{sample(t, "a", 1, start, "1")})
+			err := store.Put(t.Context(), []telemetry.Sample{sample(t, "a", 1, start, "1")})
 			if m, ok := errors.AsType[*telemetry.MisconfiguredError](err); !ok || m.Hint == "" {
 				t.Errorf("got %v, want a MisconfiguredError with a hint", err)
 			}
-			if p := store.Parked().Total; p != 0 {
+			if p := store.Parked().Lines; p != 0 {
 				t.Errorf("%d points parked: they are good", p)
 			}
 			t.Log(err)

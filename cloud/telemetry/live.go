@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,8 +145,8 @@ func (l *Live) Values(m wire.Live) error {
 	s.atMS, s.heard = m.AtMS, now
 	l.change(s)
 	for _, v := range m.Values {
-		p := Point{Site: m.Site, Device: v.Device, Tag: v.Tag, Text: v.Text, Unit: v.Unit, Numeric: true}
-		if v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag || p.Check() != nil {
+		bad := errors.Join(CheckName(m.Site, v.Device, v.Tag), checkWord("text", v.Text, maxText), checkWord("unit", v.Unit, maxUnit))
+		if bad != nil || v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag {
 			s.refused++
 			continue
 		}

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	influxlog "github.com/influxdata/influxdb-client-go/v2/log"
 )
@@ -29,11 +30,13 @@ var errNotInflux = errors.New("the answer is not InfluxDB's")
 // that succeeded, where the library would take any 2xx.
 type post struct {
 	client *http.Client
+	plain  bool       // nothing is packed
 	zip    *sync.Pool // of *gzip.Writer
 }
 
-func newPost(timeout time.Duration) post {
+func newPost(timeout time.Duration, plain bool) post {
 	return post{
+		plain: plain,
 		client: &http.Client{
 			Timeout: timeout,
 			Transport: &http.Transport{
@@ -59,10 +62,15 @@ func newPost(timeout time.Duration) post {
 // Do sends one request.
 func (p post) Do(req *http.Request) (*http.Response, error) {
 	write := req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/write")
-	if write {
+	if write && !p.plain {
 		if err := p.compress(req); err != nil {
 			return nil, err
 		}
+	}
+	if write {
+		// Writing twice changes nothing, so the transport may repeat on a connection found dead. An
+		// empty list says so to it without sending the header.
+		req.Header["Idempotency-Key"] = []string{}
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
@@ -112,8 +120,5 @@ func (p post) compress(req *http.Request) error {
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	req.Header.Set("Content-Encoding", "gzip")
-	// Writing twice changes nothing, so the transport may repeat on a connection found dead. An
-	// empty list says so to it without sending the header.
-	req.Header["Idempotency-Key"] = []string{}
 	return nil
 }

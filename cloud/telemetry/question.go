@@ -12,36 +12,43 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"steelyard/internal/wire"
 )
 
 // maxAnswer bounds what is read of an answer to a question.
 const maxAnswer = 32 << 20
 
-// row is one series of an InfluxQL answer. Numbers are kept as their text: grams beyond 2^53 must
+// series is one series of an InfluxQL answer. Numbers are kept as their text: grams beyond 2^53 must
 // not pass through a float.
-type row struct {
+type series struct {
 	Tags    map[string]string `json:"tags"`
 	Columns []string          `json:"columns"`
 	Values  [][]any           `json:"values"`
 	Partial bool              `json:"partial"`
 }
 
-// ask puts one InfluxQL statement. Every name in it has been checked or quoted by its caller.
-func (x *Influx) ask(ctx context.Context, statement string) ([]row, error) {
+// ask puts an InfluxQL question. Every name in it has been checked or quoted by its caller.
+func (x *Influx) ask(ctx context.Context, statement string) ([]series, error) {
+	return x.query(ctx, http.MethodGet, statement)
+}
+
+// query puts InfluxQL statements; what changes something is a POST.
+func (x *Influx) query(ctx context.Context, method, statement string) ([]series, error) {
 	service := x.client.HTTPService()
 	values := url.Values{"db": {x.database}, "epoch": {"ns"}, "q": {statement}}
 	if x.policy != "" {
 		values.Set("rp", x.policy)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, service.ServerURL()+"query?"+values.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, service.ServerURL()+"query?"+values.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
 		Error   string `json:"error"`
 		Results []struct {
-			Error  string `json:"error"`
-			Series []row  `json:"series"`
+			Error  string   `json:"error"`
+			Series []series `json:"series"`
 		} `json:"results"`
 	}
 	if err := service.DoHTTPRequest(req, nil, func(resp *http.Response) error {
@@ -70,12 +77,12 @@ func (x *Influx) ask(ctx context.Context, statement string) ([]row, error) {
 		}
 	}
 	if answer.Error != "" {
-		return nil, fmt.Errorf("influxdb: %.300s", answer.Error)
+		return nil, answerError(answer.Error)
 	}
-	var rows []row
+	var rows []series
 	for _, result := range answer.Results {
 		if result.Error != "" {
-			return nil, fmt.Errorf("influxdb: %.300s", result.Error)
+			return nil, answerError(result.Error)
 		}
 		for _, r := range result.Series {
 			if r.Partial {
@@ -87,8 +94,16 @@ func (x *Influx) ask(ctx context.Context, statement string) ([]row, error) {
 	return rows, nil
 }
 
+func answerError(text string) error {
+	err := fmt.Errorf("influxdb: %.300s", text)
+	if missing(err) {
+		return &MisconfiguredError{err, missingHint}
+	}
+	return err
+}
+
 // place finds the columns by their names.
-func (r row) place(names ...string) ([]int, error) {
+func (r series) place(names ...string) ([]int, error) {
 	at := make([]int, len(names))
 	for i, name := range names {
 		if at[i] = slices.Index(r.Columns, name); at[i] < 0 {
@@ -122,53 +137,103 @@ func number(v any) (float64, error) {
 	return n.Float64()
 }
 
-// where names one series and a span. The names have passed checkName: they need no quoting, and
+// where names one machine and a span. The names have passed checkName: they need no quoting, and
 // get it all the same.
-func where(site, device, tag string, from, to time.Time) string {
-	return fmt.Sprintf(`WHERE "site"='%s' AND "device"='%s' AND "tag"='%s' AND time >= %d AND time < %d`,
-		site, device, tag, from.UnixMilli()*perMS, to.UnixMilli()*perMS)
+func where(site, device string, from, to time.Time) string {
+	return fmt.Sprintf(`WHERE "site"='%s' AND "device"='%s' AND time >= %d AND time < %d`,
+		site, device, from.UnixMilli()*perMS, to.UnixMilli()*perMS)
 }
 
-func checkName(site, device, tag string) error {
-	return Point{Site: site, Device: device, Tag: tag, Numeric: true}.Check()
+// tagOf takes a field back to the tag that fieldOf has named.
+func tagOf(field string) string {
+	if tag, marked := strings.CutSuffix(field, "_"); marked && fieldOf(tag) == field {
+		return tag
+	}
+	return field
+}
+
+// fieldsAtOnce bounds the statements of one request.
+const fieldsAtOnce = 40
+
+// newest gives of every field of a measurement the newest value that each machine of a site has; the
+// measurement may be empty.
+func (x *Influx) newest(ctx context.Context, measurement, site string, take func(field string, tags map[string]string, at time.Time, value any)) error {
+	keys, err := x.ask(ctx, fmt.Sprintf(`SHOW FIELD KEYS FROM %q`, measurement))
+	if err != nil {
+		return err
+	}
+	var fields []string
+	for _, k := range keys {
+		at, err := k.place("fieldKey")
+		if err != nil {
+			return err
+		}
+		for _, v := range k.Values {
+			if field, ok := v[at[0]].(string); ok && checkTag(field) == nil {
+				fields = append(fields, field)
+			}
+		}
+	}
+	for some := range slices.Chunk(fields, fieldsAtOnce) {
+		var question strings.Builder
+		for _, field := range some {
+			fmt.Fprintf(&question, `SELECT last(%q) AS %q FROM %q WHERE "site"='%s' GROUP BY "device", "kind";`, field, field, measurement, site)
+		}
+		rows, err := x.ask(ctx, question.String())
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if len(r.Columns) != 2 {
+				return fmt.Errorf("influxdb answers the columns %q where a time and a field belong", r.Columns)
+			}
+			at, err := r.place("time", r.Columns[1])
+			if err != nil {
+				return err
+			}
+			ns, err := whole(r.Values[0][at[0]])
+			if err != nil {
+				return err
+			}
+			take(r.Columns[1], r.Tags, moment(ns), r.Values[0][at[1]])
+		}
+	}
+	return nil
 }
 
 // Series implements Store.
 func (x *Influx) Series(ctx context.Context, site string) ([]SeriesInfo, error) {
-	if err := checkName(site, "any", "any"); err != nil {
+	if err := wire.CheckSlug("site", site); err != nil {
 		return nil, err
 	}
-	type key struct{ device, tag string }
-	found := map[key]*SeriesInfo{}
-	for _, field := range []string{"value", "text"} {
-		rows, err := x.ask(ctx, fmt.Sprintf(`SELECT last(%q) AS "newest", "unit" FROM %q WHERE "site"='%s' GROUP BY "device", "tag"`,
-			field, sampleMeasurement, site))
-		if err != nil {
-			return nil, fmt.Errorf("series of %s: %w", site, err)
+	found := map[seriesName]*SeriesInfo{}
+	units := map[seriesName]State{}
+	err := x.newest(ctx, unitMeasurement, site, func(field string, tags map[string]string, at time.Time, value any) {
+		name := seriesName{tags["device"], tagOf(field)}
+		if text, ok := value.(string); ok && !at.Before(units[name].At) {
+			units[name] = State{at, text}
 		}
-		for _, r := range rows {
-			at, err := r.place("time", "unit")
-			if err != nil {
-				return nil, fmt.Errorf("series of %s: %w", site, err)
-			}
-			ns, err := whole(r.Values[0][at[0]])
-			if err != nil {
-				return nil, fmt.Errorf("series of %s: %w", site, err)
-			}
-			k := key{r.Tags["device"], r.Tags["tag"]}
-			s := found[k]
+	})
+	for _, measurement := range []string{machineMeasurement, stateMeasurement} {
+		err = errors.Join(err, x.newest(ctx, measurement, site, func(field string, tags map[string]string, at time.Time, _ any) {
+			name := seriesName{tags["device"], tagOf(field)}
+			s := found[name]
 			if s == nil {
-				s = &SeriesInfo{Site: site, Device: k.device, Tag: k.tag}
-				found[k] = s
+				s = &SeriesInfo{Site: site, Device: name.device, Tag: name.tag}
+				found[name] = s
 			}
-			if at := moment(ns); at.After(s.Last) {
-				s.Last = at
+			if !at.Before(s.Last) {
+				s.Last, s.Machine = at, tags["kind"]
 			}
-			if unit, ok := r.Values[0][at[1]].(string); ok && field == "value" {
-				s.Unit = unit
+			if measurement == stateMeasurement {
+				s.Words = true
+			} else {
+				s.Unit = units[name].Text
 			}
-			s.Words = s.Words || field == "text"
-		}
+		}))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("series of %s: %w", site, err)
 	}
 	list := make([]SeriesInfo, 0, len(found))
 	for _, s := range found {
@@ -185,12 +250,12 @@ func moment(ns int64) time.Time { return time.UnixMilli(ns / perMS).UTC() }
 
 // Range implements Store.
 func (x *Influx) Range(ctx context.Context, site, device, tag string, from, to time.Time, step time.Duration) ([]Bucket, error) {
-	if err := errors.Join(checkName(site, device, tag), checkRange(from, to, step)); err != nil {
+	if err := errors.Join(CheckName(site, device, tag), CheckRange(from, to, step)); err != nil {
 		return nil, err
 	}
 	rows, err := x.ask(ctx, fmt.Sprintf(
-		`SELECT min("value"), max("value"), mean("value"), last("value"), count("value") FROM %q %s GROUP BY time(%dms) fill(none)`,
-		sampleMeasurement, where(site, device, tag, from, to), step.Milliseconds()))
+		`SELECT min(%[1]q), max(%[1]q), mean(%[1]q), last(%[1]q), count(%[1]q) FROM %[2]q %[3]s GROUP BY time(%[4]dms) fill(none)`,
+		fieldOf(tag), machineMeasurement, where(site, device, from, to), step.Milliseconds()))
 	if err != nil {
 		return nil, fmt.Errorf("curve of %s %s %s: %w", site, device, tag, err)
 	}
@@ -221,11 +286,11 @@ func (x *Influx) Range(ctx context.Context, site, device, tag string, from, to t
 
 // States implements Store.
 func (x *Influx) States(ctx context.Context, site, device, tag string, from, to time.Time) ([]State, error) {
-	if err := errors.Join(checkName(site, device, tag), checkTimes(from, to)); err != nil {
+	if err := errors.Join(CheckName(site, device, tag), checkTimes(from, to)); err != nil {
 		return nil, err
 	}
-	rows, err := x.ask(ctx, fmt.Sprintf(`SELECT "text" FROM %q %s ORDER BY time DESC LIMIT %d`,
-		sampleMeasurement, where(site, device, tag, from, to), MaxStates))
+	rows, err := x.ask(ctx, fmt.Sprintf(`SELECT %q AS "text" FROM %q %s ORDER BY time DESC LIMIT %d`,
+		fieldOf(tag), stateMeasurement, where(site, device, from, to), MaxStates))
 	if err != nil {
 		return nil, fmt.Errorf("states of %s %s %s: %w", site, device, tag, err)
 	}
@@ -257,7 +322,7 @@ func (x *Influx) Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error)
 		return nil, err
 	}
 	rows, err := x.ask(ctx, fmt.Sprintf(
-		`SELECT sum("grams"), count("grams") FROM %q WHERE time >= %d AND time < %d GROUP BY "site", "category", "flow"`,
+		`SELECT sum("grams"), count("grams") FROM %q WHERE time >= %d AND time < %d GROUP BY "site", "category", "material", "flow"`,
 		tonnageMeasurement, from.UnixMilli()*perMS, to.UnixMilli()*perMS))
 	if err != nil {
 		return nil, fmt.Errorf("tonnage: %w", err)
@@ -273,7 +338,7 @@ func (x *Influx) Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error)
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, fmt.Errorf("tonnage: %w", err)
 		}
-		list = append(list, Sum{r.Tags["site"], r.Tags["category"], r.Tags["flow"], grams, count})
+		list = append(list, Sum{r.Tags["site"], r.Tags["category"], r.Tags["material"], r.Tags["flow"], grams, count})
 	}
 	sortSums(list)
 	return list, nil
@@ -281,6 +346,32 @@ func (x *Influx) Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error)
 
 func sortSums(list []Sum) {
 	slices.SortFunc(list, func(a, b Sum) int {
-		return cmp.Or(strings.Compare(a.Site, b.Site), strings.Compare(a.Category, b.Category), strings.Compare(a.Flow, b.Flow))
+		return cmp.Or(strings.Compare(a.Site, b.Site), strings.Compare(a.Category, b.Category),
+			strings.Compare(a.Material, b.Material), strings.Compare(a.Flow, b.Flow))
 	})
+}
+
+// ForgetTonnes implements Store. A server that can't delete keeps what it has: it is overwritten as
+// far as it comes again.
+func (x *Influx) ForgetTonnes(ctx context.Context, sites []string) error {
+	if err := x.parked.forgetTonnes(ctx, sites); err != nil {
+		return err
+	}
+	for _, site := range sites {
+		if err := wire.CheckSlug("site", site); err != nil {
+			return err
+		}
+		_, err := x.query(ctx, http.MethodPost, fmt.Sprintf(`DELETE FROM %q WHERE "site" = '%s'`, tonnageMeasurement, site))
+		if _, down := errors.AsType[*UnavailableError](err); down {
+			return err
+		}
+		if _, wrong := errors.AsType[*MisconfiguredError](err); wrong {
+			return err
+		}
+		if err != nil {
+			x.config.Log.Warn("former tonnage can't be deleted, it is overwritten as far as it comes again", "site", site, "err", err)
+			return nil
+		}
+	}
+	return nil
 }

@@ -1,15 +1,15 @@
 package telemetry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"steelyard/internal/record"
-	"steelyard/internal/unit"
 	"steelyard/internal/wire"
 )
 
@@ -19,12 +19,23 @@ type Recorder struct {
 	most  int
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	counts Counts
-	series map[string]map[seriesName]struct{} // by site: what has been seen since the start
-	told   map[string]bool                    // sites whose bad values have been logged
+	mu       sync.Mutex
+	counts   Counts
+	machines map[machineKey]*machine
+	series   map[string]int  // of a site, seen since the start
+	told     map[string]bool // sites whose bad values have been logged
 }
 
+type machineKey struct{ site, device string }
+
+// machine is what has been seen of one machine since the start: its tags, each with the last sample
+// that it was in.
+type machine struct {
+	samples uint64
+	tags    map[string]uint64
+}
+
+// seriesName is a tag of a device.
 type seriesName struct{ device, tag string }
 
 // Counts says what became of the values since the start.
@@ -45,22 +56,22 @@ func NewRecorder(store Store, most int, log *slog.Logger) *Recorder {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Recorder{store: store, most: most, log: log,
-		series: map[string]map[seriesName]struct{}{}, told: map[string]bool{}}
+		machines: map[machineKey]*machine{}, series: map[string]int{}, told: map[string]bool{}}
 }
 
 // Samples puts the samples of the batches into the store. Only when it returns nil may a receipt
 // follow; on an error the edges' journals keep what was not taken, and the same batches may come
 // again. Values that can't be kept are counted and never hold up the others.
 func (r *Recorder) Samples(ctx context.Context, batches []*wire.Batch) error {
-	points, counts := r.points(batches)
-	if len(points) > 0 {
-		if err := r.store.Put(ctx, points); err != nil {
+	samples, counts := r.samples(batches)
+	if len(samples) > 0 {
+		if err := r.store.Put(ctx, samples); err != nil {
 			return fmt.Errorf("samples: %w", err)
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts.Taken += int64(len(points))
+	r.counts.Taken += counts.Taken
 	r.counts.Absent += counts.Absent
 	r.counts.Bad += counts.Bad
 	if counts.Why != "" {
@@ -76,11 +87,15 @@ func (r *Recorder) Counts() Counts {
 	return r.counts
 }
 
-func (r *Recorder) points(batches []*wire.Batch) ([]Point, Counts) {
+func (r *Recorder) samples(batches []*wire.Batch) ([]Sample, Counts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var counts Counts
-	var points []Point
+	count := 0
+	for _, b := range batches {
+		count += len(b.Entries)
+	}
+	samples := make([]Sample, 0, count)
 	bad := func(e *wire.Entry, err error) {
 		counts.Bad++
 		counts.Why = fmt.Sprintf("%s entry %d: %v", e.Site, e.N, err)
@@ -95,79 +110,82 @@ func (r *Recorder) points(batches []*wire.Batch) ([]Point, Counts) {
 			if e.Kind != record.KindSample {
 				continue // opened and gap belong to the stream, not to a curve
 			}
-			sample, err := decodeSample(e.Body)
+			body, err := decodeSample(e.Body)
 			if err != nil {
 				bad(e, err)
 				continue
 			}
-			from := len(points)
-			for _, v := range sample.Values {
+			s := Sample{Site: e.Site, Device: e.Device, Machine: body.Machine, Journal: e.Journal, N: e.N, AtMS: e.At.UnixMilli(), checked: true}
+			if err := s.checkHead(); err != nil {
+				bad(e, err)
+				continue
+			}
+			m := r.machine(machineKey{e.Site, e.Device})
+			m.samples++
+			kept := body.Values[:0]
+			for k := range body.Values {
+				v := &body.Values[k]
 				if !v.OK {
 					counts.Absent++
 					continue
 				}
-				p, err := pointOf(e, v)
-				if err == nil {
-					err = twice(points[from:], p.Tag)
-				}
-				if err == nil {
-					err = r.known(e.Site, seriesName{e.Device, v.Tag})
-				}
-				if err != nil {
+				if err := r.value(e.Site, m, v); err != nil {
 					bad(e, err)
 					continue
 				}
-				points = append(points, p)
+				kept = append(kept, *v)
+			}
+			if s.Values = kept; len(kept) > 0 {
+				samples = append(samples, s)
+				counts.Taken += int64(len(kept))
+			} else if len(m.tags) == 0 {
+				delete(r.machines, machineKey{e.Site, e.Device})
 			}
 		}
 	}
-	return points, counts
+	return samples, counts
 }
 
-// known bounds the series of a site.
-func (r *Recorder) known(site string, name seriesName) error {
-	names := r.series[site]
-	if names == nil {
-		names = map[seriesName]struct{}{}
-		r.series[site] = names
+func (r *Recorder) machine(key machineKey) *machine {
+	m := r.machines[key]
+	if m == nil {
+		m = &machine{tags: map[string]uint64{}}
+		r.machines[key] = m
 	}
-	if _, ok := names[name]; ok {
-		return nil
-	}
-	if len(names) >= r.most {
-		return fmt.Errorf("tag %s of %s: site has more than %d series", name.tag, name.device, r.most)
-	}
-	names[name] = struct{}{}
-	return nil
+	return m
 }
 
-func pointOf(e *wire.Entry, v record.SampleValue) (Point, error) {
-	p := Point{Site: e.Site, Device: e.Device, Tag: v.Tag, Journal: e.Journal, N: e.N,
-		AtMS: e.At.UnixMilli(), Text: v.Text, Unit: v.Unit}
-	if v.Value != "" {
-		d, err := unit.ParseDecimal(v.Value)
-		if err != nil {
-			return p, fmt.Errorf("tag %.40q: %w", v.Tag, err)
-		}
-		p.Value, p.Numeric = d, true
-	}
-	return p, p.Check()
-}
-
-// twice refuses a second value for one tag in one sample: it would overwrite the first.
-func twice(before []Point, tag string) error {
-	for i := range before {
-		if before[i].Tag == tag {
-			return fmt.Errorf("tag %s occurs twice in one sample", tag)
+// value checks one value of the machine's present sample. A second value for one tag in one sample
+// would overwrite the first, and names without end would fill the store.
+func (r *Recorder) value(site string, m *machine, v *record.SampleValue) error {
+	field := fieldOf(v.Tag)
+	last, known := m.tags[field]
+	if !known {
+		if err := checkTag(v.Tag); err != nil {
+			return err
 		}
 	}
+	if last == m.samples {
+		return fmt.Errorf("tag %s occurs twice in one sample", v.Tag)
+	}
+	if err := checkValue(v); err != nil {
+		return err
+	}
+	if !known {
+		if r.series[site] >= r.most {
+			return fmt.Errorf("tag %s: site has more than %d series", v.Tag, r.most)
+		}
+		r.series[site]++
+		field = strings.Clone(field) // it is a part of the sample's text
+	}
+	m.tags[field] = m.samples
 	return nil
 }
 
 // decodeSample reads a sample's body. An edge writes one form only, which is read here without
 // reflection since there are very many; everything else goes to the general reader.
 func decodeSample(body []byte) (record.Sample, error) {
-	if s, ok := quickSample(body); ok {
+	if s, ok := quickSample(string(body)); ok {
 		return s, nil
 	}
 	var s record.Sample
@@ -177,10 +195,16 @@ func decodeSample(body []byte) (record.Sample, error) {
 	return s, nil
 }
 
-func quickSample(body []byte) (s record.Sample, ok bool) {
+// quickSample reads a body; what it gives is cut out of the body's own text.
+func quickSample(body string) (s record.Sample, ok bool) {
 	q := quick{rest: body}
-	q.expect(`{"values":[`)
-	s.Values = make([]record.SampleValue, 0, 1+bytes.Count(body, []byte("},{")))
+	if q.starts(`{"machine":"`) {
+		s.Machine = q.text()
+		q.expect(`,"values":[`)
+	} else {
+		q.expect(`{"values":[`)
+	}
+	s.Values = make([]record.SampleValue, 0, 1+strings.Count(body, "},{"))
 	for !q.failed {
 		var v record.SampleValue
 		q.expect(`{"tag":"`)
@@ -202,17 +226,17 @@ func quickSample(body []byte) (s record.Sample, ok bool) {
 		}
 	}
 	q.expect(`]}`)
-	return s, !q.failed && len(q.rest) == 0
+	return s, !q.failed && q.rest == "" && utf8.ValidString(body)
 }
 
 // quick reads the one canonical form and fails on anything that needs thought.
 type quick struct {
-	rest   []byte
+	rest   string
 	failed bool
 }
 
 func (q *quick) starts(text string) bool {
-	if q.failed || len(q.rest) < len(text) || string(q.rest[:len(text)]) != text {
+	if q.failed || !strings.HasPrefix(q.rest, text) {
 		return false
 	}
 	q.rest = q.rest[len(text):]
@@ -221,18 +245,19 @@ func (q *quick) starts(text string) bool {
 
 func (q *quick) expect(text string) { q.failed = q.failed || !q.starts(text) }
 
-// text reads up to the closing quote: printable ASCII without escapes.
+// text reads up to the closing quote: printable text without escapes.
 func (q *quick) text() string {
 	if q.failed {
 		return ""
 	}
-	for i, c := range q.rest {
+	for i := range len(q.rest) {
+		c := q.rest[i]
 		if c == '"' {
-			text := string(q.rest[:i])
+			text := q.rest[:i]
 			q.rest = q.rest[i+1:]
 			return text
 		}
-		if c < ' ' || c > '~' || c == '\\' {
+		if c < ' ' || c == '\\' {
 			break
 		}
 	}

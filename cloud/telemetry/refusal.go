@@ -21,7 +21,7 @@ const (
 	alarm                  // the same, once somebody has corrected the configuration
 	large                  // too much at once
 	halve                  // some of it can't be taken: find out which
-	dropped                // none of it can be taken, ever
+	dropped                // none of it is taken, for a reason that lies in the points
 )
 
 // refusal is an answer to a write that is not 204.
@@ -31,7 +31,24 @@ type refusal struct {
 	partial bool          // the points that could be taken have been
 	pointed bool          // the server says that it is the points, not the request
 	lost    int           // points that the server says it dropped; 0 when it does not say
+	expired bool          // they are older than the server keeps anything
 	err     error
+}
+
+var typeConflict = regexp.MustCompile(`input field "([^"]+)" on measurement "([^"]+)" is type`)
+
+// conflict gives the field whose type is another one in the store.
+func (r refusal) conflict() (measurement, field string, named bool) {
+	m := typeConflict.FindStringSubmatch(r.err.Error())
+	if m == nil {
+		return "", "", false
+	}
+	return m[2], m[1], true
+}
+
+// reason is the refusal without what differs from one request to the next.
+func (r refusal) reason() string {
+	return strings.TrimSpace(droppedCount.ReplaceAllString(r.err.Error(), ""))
 }
 
 // maxPause bounds what a server may ask for.
@@ -51,6 +68,8 @@ func refusalOf(err error, size int) refusal {
 	r.err = fmt.Errorf("status %d: %.300s", answer.StatusCode, strings.TrimSpace(answer.Error()))
 	r.after = min(time.Duration(answer.RetryAfter)*time.Second, maxPause)
 	switch code := answer.StatusCode; {
+	case missing(r.err):
+		r.verdict = alarm
 	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
 	case code == http.StatusRequestEntityTooLarge:
 		if r.verdict = large; size == 1 {
@@ -60,6 +79,7 @@ func refusalOf(err error, size int) refusal {
 		r.partial = strings.Contains(answer.Message, "partial write")
 		r.pointed = r.partial || strings.Contains(answer.Message, "unable to parse")
 		r.lost = droppedBy(answer.Message)
+		r.expired = strings.Contains(answer.Message, "beyond retention policy") || strings.Contains(answer.Message, "outside retention policy")
 		if r.verdict = halve; size == 1 || r.partial && r.lost == size {
 			r.verdict = dropped
 		}
@@ -84,10 +104,20 @@ func droppedBy(message string) int {
 	return n
 }
 
+// missing reports whether a server says that what we write to is not there; 1.8 does so with a
+// status that means a fault of its own.
+func missing(err error) bool {
+	return strings.Contains(err.Error(), "retention policy not found") || strings.Contains(err.Error(), "database not found")
+}
+
+const missingHint = "create the database and its retention policy, or correct the bucket: on 1.8 it is database/retention-policy"
+
 // hint says what to do about an alarm.
 func (r refusal) hint() string {
 	text := r.err.Error()
 	switch {
+	case missing(r.err):
+		return missingHint
 	case strings.HasPrefix(text, "status 401"), strings.HasPrefix(text, "status 403"):
 		return "check the token and that it may write to the bucket"
 	case strings.HasPrefix(text, "status 413"):

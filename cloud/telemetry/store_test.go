@@ -52,31 +52,26 @@ func historyAt(t testing.TB, path string) *telemetry.History {
 	return h
 }
 
-func decimal(t testing.TB, text string) unit.Decimal {
+func put(t testing.TB, s telemetry.Store, samples ...telemetry.Sample) {
 	t.Helper()
-	d, err := unit.ParseDecimal(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func put(t testing.TB, s telemetry.Store, points ...telemetry.Point) {
-	t.Helper()
-	if err := s.Put(t.Context(), points); err != nil {
+	if err := s.Put(t.Context(), samples); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // sample is one number of tag motor_current of baler-1.
-func sample(t testing.TB, site string, n uint64, at time.Time, value string) telemetry.Point {
+func sample(t testing.TB, site string, n uint64, at time.Time, value string) telemetry.Sample {
 	t.Helper()
-	return telemetry.Point{Site: site, Device: "baler-1", Tag: "motor_current", Journal: journal, N: n,
-		AtMS: at.UnixMilli(), Value: decimal(t, value), Numeric: true, Unit: "A"}
+	return shown(site, n, at, record.SampleValue{Tag: "motor_current", Value: value, Unit: "A", OK: true})
 }
 
-func state(site string, n uint64, at time.Time, word string) telemetry.Point {
-	return telemetry.Point{Site: site, Device: "baler-1", Tag: "state", Journal: journal, N: n, AtMS: at.UnixMilli(), Text: word}
+func state(site string, n uint64, at time.Time, word string) telemetry.Sample {
+	return shown(site, n, at, record.SampleValue{Tag: "state", Text: word, OK: true})
+}
+
+// shown is what baler-1 shows at one moment.
+func shown(site string, n uint64, at time.Time, values ...record.SampleValue) telemetry.Sample {
+	return telemetry.Sample{Site: site, Device: "baler-1", Machine: record.Baler, Journal: journal, N: n, AtMS: at.UnixMilli(), Values: values}
 }
 
 func curve(t testing.TB, s telemetry.Store, site string, from time.Time, span, step time.Duration) []telemetry.Bucket {
@@ -102,7 +97,9 @@ func testStore(t *testing.T, store telemetry.Store) {
 	t.Run("states and series", func(t *testing.T) { testStates(t, store) })
 	t.Run("bad points", func(t *testing.T) { testBadPoints(t, store) })
 	t.Run("senseless questions", func(t *testing.T) { testQuestions(t, store) })
+	t.Run("one sample", func(t *testing.T) { testOneSample(t, store) })
 	t.Run("tonnage", func(t *testing.T) { testTonnage(t, store) })
+	t.Run("tonnage from the beginning", func(t *testing.T) { testForget(t, store) })
 }
 
 func TestHistory(t *testing.T) {
@@ -110,7 +107,7 @@ func TestHistory(t *testing.T) {
 }
 
 func testCurve(t *testing.T, s telemetry.Store) {
-	points := []telemetry.Point{
+	points := []telemetry.Sample{
 		sample(t, "curve", 1, start, "10.5"),
 		sample(t, "curve", 2, start.Add(3*time.Second), "-2"),
 		sample(t, "curve", 3, start.Add(9999*time.Millisecond), "0.25"),
@@ -132,7 +129,7 @@ func testCurve(t *testing.T, s telemetry.Store) {
 }
 
 func testOneMillisecond(t *testing.T, s telemetry.Store) {
-	var points []telemetry.Point
+	var points []telemetry.Sample
 	for n := range uint64(500) {
 		points = append(points, sample(t, "crowd", 1+n, start, "1"))
 	}
@@ -149,6 +146,64 @@ func testOneMillisecond(t *testing.T, s telemetry.Store) {
 	if got := curve(t, s, "crowd-2", start, time.Second, time.Second); len(got) != 1 || got[0].Count != 1 {
 		t.Errorf("500 points of one stamp: got %v, want one", got)
 	}
+}
+
+// testOneSample: the values of one sample stand together, numbers and words, under names that mean
+// something to a database, and can be asked for one by one.
+func testOneSample(t *testing.T, s telemetry.Store) {
+	number := func(tag, value, unit string) record.SampleValue {
+		return record.SampleValue{Tag: tag, Value: value, Unit: unit, OK: true}
+	}
+	put(t, s,
+		shown("whole", 1, start, number("motor_current", "12.50", "A"), number("time", "7", "s"), number("site", "8", ""), number("oil", "41.5", "°C"),
+			record.SampleValue{Tag: "mode", Value: "2", Text: "auto, \"slow\"", OK: true}),
+		shown("whole", 2, start.Add(time.Second), number("motor_current", "13.5", "A"), number("time", "9", "min")))
+	series, err := s.Series(t.Context(), "whole")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := func(tag, unit string, last time.Duration, words bool) telemetry.SeriesInfo {
+		return telemetry.SeriesInfo{Site: "whole", Device: "baler-1", Machine: record.Baler, Tag: tag, Unit: unit, Last: start.Add(last), Words: words}
+	}
+	same(t, series, []telemetry.SeriesInfo{info("mode", "", 0, true), info("motor_current", "A", time.Second, false), info("oil", "°C", 0, false),
+		info("site", "", 0, false), info("time", "min", time.Second, false)})
+	for tag, want := range map[string]float64{"motor_current": 13.5, "time": 9, "site": 8, "oil": 41.5, "mode": 2} {
+		got, err := s.Range(t.Context(), "whole", "baler-1", tag, start, start.Add(time.Minute), time.Minute)
+		if err != nil || len(got) != 1 || got[0].Last != want {
+			t.Errorf("tag %s: %v, %v, want %v", tag, got, err, want)
+		}
+	}
+	words, err := s.States(t.Context(), "whole", "baler-1", "mode", start, start.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, words, []telemetry.State{{At: start, Text: `auto, "slow"`}})
+}
+
+// testForget: what is written again from the beginning takes the place of what was there.
+func testForget(t *testing.T, s telemetry.Store) {
+	at := start.Add(21 * 24 * time.Hour)
+	tonne := func(site string, grams int64) telemetry.Tonne {
+		return telemetry.Tonne{Site: site, Category: "paper", Material: "paper", Flow: "sorted", At: at.UnixNano(), Grams: grams}
+	}
+	put := func(tonnes ...telemetry.Tonne) {
+		t.Helper()
+		if err := s.PutTonnes(t.Context(), tonnes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forgotten := tonne("forget-1", 5)
+	forgotten.At++
+	put(tonne("forget-1", 1), forgotten, tonne("forget-2", 3), tonne("foreign", 7))
+	if err := s.ForgetTonnes(t.Context(), []string{"forget-1", "forget-2", "forget-3"}); err != nil {
+		t.Fatal(err)
+	}
+	put(tonne("forget-1", 1), tonne("forget-2", 3))
+	var got []string
+	for _, sum := range total(t, s, at, time.Minute) {
+		got = append(got, fmt.Sprint(sum.Site, " ", sum.Grams))
+	}
+	same(t, got, []string{"foreign 7", "forget-1 1", "forget-2 3"})
 }
 
 func testStates(t *testing.T, s telemetry.Store) {
@@ -168,8 +223,8 @@ func testStates(t *testing.T, s telemetry.Store) {
 		t.Fatal(err)
 	}
 	same(t, series, []telemetry.SeriesInfo{
-		{Site: "words", Device: "baler-1", Tag: "motor_current", Unit: "A", Last: start.Add(time.Minute)},
-		{Site: "words", Device: "baler-1", Tag: "state", Last: start.Add(2 * time.Minute), Words: true},
+		{Site: "words", Device: "baler-1", Machine: record.Baler, Tag: "motor_current", Unit: "A", Last: start.Add(time.Minute)},
+		{Site: "words", Device: "baler-1", Machine: record.Baler, Tag: "state", Last: start.Add(2 * time.Minute), Words: true},
 	})
 }
 
@@ -181,14 +236,13 @@ var injections = []string{
 }
 
 func testBadPoints(t *testing.T, s telemetry.Store) {
-	parked := func() int64 { return s.(interface{ Parked() telemetry.Parking }).Parked().Total }
-	before := parked()
-	var points []telemetry.Point
+	before := s.Parked()
+	var points []telemetry.Sample
 	want := int64(0)
 	for i, text := range injections {
 		for field := range 3 {
 			p := sample(t, "inject", uint64(1+i*10+field), start.Add(time.Duration(i)*time.Second), "1")
-			*[]*string{&p.Site, &p.Device, &p.Tag}[field] = text
+			*[]*string{&p.Site, &p.Device, &p.Values[0].Tag}[field] = text
 			points = append(points, p)
 			want++
 		}
@@ -196,8 +250,12 @@ func testBadPoints(t *testing.T, s telemetry.Store) {
 	good := sample(t, "inject", 9999, start, "3")
 	control := state("inject", 10_000, start, "a\nsample,device=baler-1,site=inject,tag=motor_current value=4 1")
 	put(t, s, append(points, good, control)...)
-	if got := parked() - before; got != want+1 {
-		t.Errorf("parked %d points, want %d", got, want+1)
+	after := s.Parked()
+	if got := after.Bad - before.Bad; got != want+1 {
+		t.Errorf("left out %d samples, want %d", got, want+1)
+	}
+	if after.Lines != before.Lines {
+		t.Errorf("%d lines are parked: nobody can mend them", after.Lines-before.Lines)
 	}
 	// Words may hold anything printable, and come back as they are.
 	var words []telemetry.State
@@ -263,7 +321,7 @@ func postings(count int, from time.Time) []rollup.Posting {
 		parts := 1 + r.IntN(4)
 		for part := range parts {
 			p := rollup.Posting{Site: site, Ref: record.Ref{Journal: journal, N: n}, Part: part, At: at,
-				Category: category, Flow: flow, Mass: unit.Mass(1 + r.Int64N(40_000_000))}
+				Category: category, Material: category + []string{"", "/occ"}[part%2], Flow: flow, Mass: unit.Mass(1 + r.Int64N(40_000_000))}
 			list = append(list, p)
 			if r.IntN(10) == 0 {
 				back := p
@@ -282,12 +340,12 @@ func postings(count int, from time.Time) []rollup.Posting {
 }
 
 func sums(list []rollup.Posting) []telemetry.Sum {
-	type key struct{ site, category, flow string }
+	type key struct{ site, category, material, flow string }
 	all := map[key]*telemetry.Sum{}
 	for _, p := range list {
-		k := key{p.Site, p.Category, string(p.Flow)}
+		k := key{p.Site, p.Category, p.Material, string(p.Flow)}
 		if all[k] == nil {
-			all[k] = &telemetry.Sum{Site: k.site, Category: k.category, Flow: k.flow}
+			all[k] = &telemetry.Sum{Site: k.site, Category: k.category, Material: k.material, Flow: k.flow}
 		}
 		all[k].Grams += int64(p.Mass)
 		all[k].Count++
@@ -297,7 +355,8 @@ func sums(list []rollup.Posting) []telemetry.Sum {
 		sorted = append(sorted, *s)
 	}
 	slices.SortFunc(sorted, func(a, b telemetry.Sum) int {
-		return cmp.Or(strings.Compare(a.Site, b.Site), strings.Compare(a.Category, b.Category), strings.Compare(a.Flow, b.Flow))
+		return cmp.Or(strings.Compare(a.Site, b.Site), strings.Compare(a.Category, b.Category),
+			strings.Compare(a.Material, b.Material), strings.Compare(a.Flow, b.Flow))
 	})
 	return sorted
 }
@@ -367,11 +426,11 @@ func testTonnage(t *testing.T, s telemetry.Store) {
 	// Beyond 2^53 a float would drop the gram.
 	far := start.Add(2 * time.Hour)
 	heavy := []telemetry.Tonne{
-		{Site: "site-1", Category: "paper", Flow: "sorted", At: far.UnixNano(), Grams: 9_007_199_254_740_993},
-		{Site: "site-1", Category: "paper", Flow: "sorted", At: far.UnixNano() + 1, Grams: 9_007_199_254_740_992},
+		{Site: "site-1", Category: "paper", Material: "paper/occ", Flow: "sorted", At: far.UnixNano(), Grams: 9_007_199_254_740_993},
+		{Site: "site-1", Category: "paper", Material: "paper/occ", Flow: "sorted", At: far.UnixNano() + 1, Grams: 9_007_199_254_740_992},
 	}
 	if err := s.PutTonnes(t.Context(), heavy); err != nil {
 		t.Fatal(err)
 	}
-	same(t, total(t, s, far, time.Minute), []telemetry.Sum{{Site: "site-1", Category: "paper", Flow: "sorted", Grams: 18_014_398_509_481_985, Count: 2}})
+	same(t, total(t, s, far, time.Minute), []telemetry.Sum{{Site: "site-1", Category: "paper", Material: "paper/occ", Flow: "sorted", Grams: 18_014_398_509_481_985, Count: 2}})
 }

@@ -18,18 +18,27 @@ import (
 	"time"
 
 	"steelyard/internal/unit"
+	"steelyard/internal/wire"
 )
 
 // Store keeps points and answers for them. Influx and History are the two; one suite of tests runs
 // over both.
 type Store interface {
-	// Put takes samples, all of them or none: nil means that they are kept, but for points that no
-	// repetition could bring in, which are parked and counted. The points of one journal come in
-	// the order of their entries. Putting a point again changes nothing.
-	Put(ctx context.Context, points []Point) error
+	// Put takes samples, all of them or none: nil means that they are kept. What the store refuses
+	// for a reason that somebody can mend is parked, on disk too, and written when it is mended;
+	// what no store could keep is left out and counted. The samples of one journal come in the
+	// order of their entries. Putting a sample again changes nothing.
+	Put(ctx context.Context, samples []Sample) error
 
 	// PutTonnes takes tonnage, under the same promise.
 	PutTonnes(ctx context.Context, tonnes []Tonne) error
+
+	// ForgetTonnes drops the tonnage of the sites, parked or not: it is about to be written from the
+	// account's beginning.
+	ForgetTonnes(ctx context.Context, sites []string) error
+
+	// Parked says what is not where it belongs.
+	Parked() Parking
 
 	// Series lists what is known of a site, by device and tag.
 	Series(ctx context.Context, site string) ([]SeriesInfo, error)
@@ -41,7 +50,7 @@ type Store interface {
 	// States gives the words of one tag, oldest first; the newest MaxStates when there are more.
 	States(ctx context.Context, site, device, tag string, from, to time.Time) ([]State, error)
 
-	// Tonnage sums the tonnage from from up to but not including to, by site, category and flow.
+	// Tonnage sums the tonnage from from up to but not including to, by site, material and flow.
 	Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error)
 
 	Close() error
@@ -53,9 +62,20 @@ const (
 	MaxStates  = 10_000
 )
 
+// Parking is what the store has refused.
+type Parking struct {
+	Lines   int64     // refused for a reason that somebody can mend; written by themselves once it is
+	Tonnage int64     // of these, postings: so many are missing in the tonnage
+	Since   time.Time // of the oldest of them; zero when there is none
+	Why     string    // the newest reason; empty when there is none
+	Expired int64     // older than the store keeps anything, by its own configuration
+	Bad     int64     // samples since the start that no store could keep
+}
+
 // SeriesInfo is one tag of one device.
 type SeriesInfo struct {
 	Site, Device, Tag string
+	Machine           string    // its kind; empty where its edge does not say it
 	Unit              string    // of the newest number; empty when there is none
 	Last              time.Time // of the newest point
 	Words             bool      // the tag carries the words of a state
@@ -75,25 +95,25 @@ type State struct {
 	Text string
 }
 
-// Sum is the tonnage of one site, category and flow.
+// Sum is the tonnage of one site, material and flow.
 type Sum struct {
-	Site, Category, Flow string
-	Grams                int64
-	Count                int64 // postings in it, reversals included
+	Site, Category, Material, Flow string
+	Grams                          int64
+	Count                          int64 // postings in it, reversals included
 }
 
 // Mass is the sum as a mass.
 func (s Sum) Mass() unit.Mass { return unit.Mass(s.Grams) }
 
-// UnavailableError says that the store did not take or answer this time. The same call may
-// succeed after After; until then the store is not asked again.
+// UnavailableError says that the store takes or answers nothing this time, for the reason Err. The
+// same call may succeed after After; until then the store is not asked again.
 type UnavailableError struct {
 	After time.Duration
 	Err   error
 }
 
 func (e *UnavailableError) Error() string {
-	return fmt.Sprintf("telemetry store does not answer, asked again in %v: %v", e.After.Round(time.Millisecond), e.Err)
+	return fmt.Sprintf("telemetry store: not now, asked again in %v: %v", e.After.Round(time.Millisecond), e.Err)
 }
 
 // Unwrap gives the cause.
@@ -121,8 +141,13 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// checkRange refuses questions whose answer no page could show.
-func checkRange(from, to time.Time, step time.Duration) error {
+// CheckName says why no store has a series of that name. Names that it lets through need no quoting.
+func CheckName(site, device, tag string) error {
+	return errors.Join(wire.CheckSlug("site", site), wire.CheckSlug("device", device), checkTag(tag))
+}
+
+// CheckRange refuses questions whose answer no page could show.
+func CheckRange(from, to time.Time, step time.Duration) error {
 	switch {
 	case step < time.Millisecond || step%time.Millisecond != 0:
 		return fmt.Errorf("step %v: use whole milliseconds", step)

@@ -14,19 +14,21 @@ import (
 
 // TonnesConfig says what Tonnes reads and where it keeps its place.
 type TonnesConfig struct {
-	// Next gives the postings after a place in their order, at most limit of them, in that order.
-	// It must not give a posting before all that come before it can be seen: a reader never goes back.
-	Next func(ctx context.Context, after int64, limit int) ([]rollup.Posting, error)
+	// Next gives the postings after a place in their order, at most limit of them, in that order, or
+	// rollup.ErrOtherOrder. It must not give a posting before all that come before it can be seen: a
+	// reader never goes back.
+	Next func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error)
 
 	// Newest gives the place of the newest posting; nil when nobody asks how far behind we are.
 	Newest func(ctx context.Context) (int64, error)
 
-	// Load and Save keep the reader's place. It belongs to one store: for another, or an emptied
-	// one, start at 0. History has both; beside InfluxDB they are the ledger's.
-	Load func(ctx context.Context) (int64, error)
-	Save func(ctx context.Context, place int64) error
+	// Load and Save keep the reader's place. It belongs to one store and to one order of postings:
+	// for another store, or an emptied one, start at the zero Place.
+	Load func(ctx context.Context) (rollup.Place, error)
+	Save func(ctx context.Context, place rollup.Place) error
 
 	Store Store
+	Sites []string        // whose tonnage is dropped from the store before it is written from the beginning
 	Every time.Duration   // look for new postings; 0 means 2 s
 	Wake  <-chan struct{} // look at once; nil when nobody calls
 	First time.Duration   // first pause after a failure, doubled up to 60 times as much; 0 means 1 s
@@ -34,7 +36,8 @@ type TonnesConfig struct {
 }
 
 // Tonnes follows the postings and puts them into the store, in order. After an outage it goes on
-// where it was; what it wrote but did not note, it writes again, which changes nothing.
+// where it was; what it wrote but did not note, it writes again, which changes nothing. When the
+// account is no longer the one in which its place was counted, it begins again.
 type Tonnes struct {
 	config TonnesConfig
 
@@ -80,7 +83,7 @@ func (t *Tonnes) Behind() Behind {
 // Run reads until ctx ends. A store that is down is waited for; Run gives up on nothing.
 func (t *Tonnes) Run(ctx context.Context) error {
 	fails := 0
-	loaded, place := false, int64(0)
+	loaded, begun, place := false, false, rollup.Place{}
 	for {
 		var err error
 		var more bool
@@ -91,8 +94,19 @@ func (t *Tonnes) Run(ctx context.Context) error {
 				err = fmt.Errorf("cursor: %w", err)
 			}
 		}
+		if err == nil && place == (rollup.Place{}) && !begun {
+			if err = t.config.Store.ForgetTonnes(ctx, t.config.Sites); err == nil {
+				begun = true
+			} else {
+				err = fmt.Errorf("begin: %w", err)
+			}
+		}
 		if err == nil {
 			place, more, err = t.page(ctx, place)
+		}
+		if errors.Is(err, rollup.ErrOtherOrder) {
+			t.config.Log.Warn("account is another one than the curves were made from, as after a restore: tonnage is written from its beginning", "number", place.Seq)
+			place, begun, more, err = rollup.Place{}, false, true, nil
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -102,7 +116,7 @@ func (t *Tonnes) Run(ctx context.Context) error {
 			pause = t.failed(fails, err)
 			fails++
 		} else {
-			t.well(ctx, place, !more, fails)
+			t.well(ctx, place.Seq, !more, fails)
 			fails = 0
 			if more {
 				continue
@@ -126,10 +140,10 @@ func (t *Tonnes) Run(ctx context.Context) error {
 
 // page brings one page of postings into the store and then notes the place. It returns the place
 // to go on from, whatever failed.
-func (t *Tonnes) page(ctx context.Context, place int64) (next int64, more bool, err error) {
+func (t *Tonnes) page(ctx context.Context, place rollup.Place) (next rollup.Place, more bool, err error) {
 	postings, err := t.config.Next(ctx, place, pageSize)
 	if err != nil {
-		return place, false, fmt.Errorf("postings after %d: %w", place, err)
+		return place, false, fmt.Errorf("postings after %d: %w", place.Seq, err)
 	}
 	if len(postings) == 0 {
 		return place, false, nil
@@ -137,10 +151,10 @@ func (t *Tonnes) page(ctx context.Context, place int64) (next int64, more bool, 
 	tonnes := make([]Tonne, 0, len(postings))
 	unkept, last := int64(0), place
 	for _, p := range postings {
-		if p.Seq <= last {
-			return place, false, fmt.Errorf("postings after %d: %d comes after %d", place, p.Seq, last)
+		if p.Seq <= last.Seq {
+			return place, false, fmt.Errorf("postings after %d: %d comes after %d", place.Seq, p.Seq, last.Seq)
 		}
-		last = p.Seq
+		last = p.Place()
 		tonne, err := TonneOf(p)
 		if err != nil {
 			unkept++
@@ -150,10 +164,10 @@ func (t *Tonnes) page(ctx context.Context, place int64) (next int64, more bool, 
 		tonnes = append(tonnes, tonne)
 	}
 	if err := t.config.Store.PutTonnes(ctx, tonnes); err != nil {
-		return place, false, fmt.Errorf("postings %d to %d: %w", postings[0].Seq, last, err)
+		return place, false, fmt.Errorf("postings %d to %d: %w", postings[0].Seq, last.Seq, err)
 	}
 	if err := t.config.Save(ctx, last); err != nil {
-		return place, false, fmt.Errorf("cursor %d: %w", last, err)
+		return place, false, fmt.Errorf("cursor %d: %w", last.Seq, err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,16 +2,24 @@ package telemetry_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/ledger/scribe"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
+	"steelyard/internal/wire"
 )
 
 // TestTonnesEveryFailure lets each call around the store fail in turn, before and after its effect,
@@ -31,7 +39,7 @@ func TestTonnesEveryFailure(t *testing.T) {
 		var mu sync.Mutex
 		visible := 100
 		config := telemetry.TonnesConfig{
-			Next: func(ctx context.Context, after int64, limit int) ([]rollup.Posting, error) {
+			Next: func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error) {
 				if err := fault(); err != nil {
 					return nil, err
 				}
@@ -39,8 +47,8 @@ func TestTonnesEveryFailure(t *testing.T) {
 				defer mu.Unlock()
 				return following(list[:visible])(ctx, after, limit)
 			},
-			Load: func(ctx context.Context) (int64, error) { return first(h.LoadCursor(ctx))(fault()) },
-			Save: func(ctx context.Context, n int64) error {
+			Load: func(ctx context.Context) (rollup.Place, error) { return first(h.LoadCursor(ctx))(fault()) },
+			Save: func(ctx context.Context, n rollup.Place) error {
 				if calls%2 == 0 { // the effect is there, the answer is not
 					return errors.Join(h.SaveCursor(ctx, n), fault())
 				}
@@ -75,8 +83,8 @@ func TestTonnesEveryFailure(t *testing.T) {
 }
 
 // first passes a result on unless there is an error beside it.
-func first(n int64, err error) func(error) (int64, error) {
-	return func(fault error) (int64, error) { return n, errors.Join(err, fault) }
+func first(n rollup.Place, err error) func(error) (rollup.Place, error) {
+	return func(fault error) (rollup.Place, error) { return n, errors.Join(err, fault) }
 }
 
 func TestTonnesWaitsAndWakes(t *testing.T) {
@@ -89,7 +97,7 @@ func TestTonnesWaitsAndWakes(t *testing.T) {
 		var down error
 		var mu sync.Mutex // for the three above
 		reader := telemetry.NewTonnes(telemetry.TonnesConfig{
-			Next: func(ctx context.Context, after int64, limit int) ([]rollup.Posting, error) {
+			Next: func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				asked = append(asked, time.Now())
@@ -168,4 +176,104 @@ func TestTonnesSenselessPostings(t *testing.T) {
 		good := slices.DeleteFunc(slices.Clone(list), func(p rollup.Posting) bool { return p.Seq == list[3].Seq || p.Seq == list[7].Seq })
 		same(t, total(t, h, start, time.Minute), sums(good))
 	})
+}
+
+// account is a ledger with its tonnes.
+type account struct {
+	*ledger.Ledger
+	*rollup.Rollup
+}
+
+func newAccount(t *testing.T, path string) account {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	l, err := ledger.Open(t.Context(), path, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for _, site := range []string{"site-1", "site-2"} {
+		if err := l.Enrol(t.Context(), site, scribe.KeyOf(site).Public(), start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := rollup.Open(t.Context(), l, func(name string, _ time.Time) (string, error) {
+		category, _, _ := strings.Cut(name, "/")
+		return category, nil
+	}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account{l, r}
+}
+
+func (a account) post(t *testing.T, batches ...*wire.Batch) {
+	t.Helper()
+	for _, b := range batches {
+		if _, err := a.Ledger.Post(t.Context(), start, []*wire.Batch{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.Rollup.Advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRestoredLedger puts an older copy of the ledger back, as the manual says. The sites send again
+// what it lacks, in another order, so that the numbers of postings stand for others: the curves
+// lacked tonnage for good and said that they had it all.
+func TestRestoredLedger(t *testing.T) {
+	one, two := scribe.New("site-1", 1).Shift(400).Batches(100), scribe.New("site-2", 2).Shift(400).Batches(100)
+	for name, want := range map[string]bool{"bound to the ledger": true, "control, places are numbers": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			store := historyAt(t, filepath.Join(dir, "history.db"))
+			follow := func(a account) {
+				t.Helper()
+				next := a.PostingsAfter
+				if !want {
+					next = func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error) {
+						all, err := a.PostingsAfter(ctx, rollup.Place{}, limit)
+						return all[min(len(all), int(after.Seq)):], err
+					}
+				}
+				reader := telemetry.NewTonnes(telemetry.TonnesConfig{Next: next, Load: store.LoadCursor, Save: store.SaveCursor, Store: store,
+					Sites: []string{"site-1", "site-2"}, Every: time.Millisecond, Log: logger(t)})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- reader.Run(ctx) }()
+				until(t, "the curves have caught up", func() bool { return reader.Behind().CaughtUp })
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}
+			before := newAccount(t, filepath.Join(dir, "before.db"))
+			before.post(t, one[0], two[0])
+			copied := filepath.Join(dir, "copy.db")
+			db, err := sql.Open("sqlite", filepath.Join(dir, "before.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.ExecContext(t.Context(), "vacuum into '"+copied+"'"); errors.Join(err, db.Close()) != nil {
+				t.Fatal(err)
+			}
+			before.post(t, one[1], one[2], two[1], two[2])
+			follow(before)
+			after := newAccount(t, copied)
+			follow(after) // started, before anything came again
+			after.post(t, two[1], two[2], two[3], one[1])
+			follow(after)
+			after.post(t, one[2], one[3])
+			follow(after)
+			all, err := after.PostingsAfter(t.Context(), rollup.Place{}, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin, span := scribe.Start(), 24*time.Hour
+			if got := gocmp.Equal(total(t, store, begin, span), sums(all)); got != want {
+				t.Errorf("curves equal the account: %t, want %t", got, want)
+			}
+		})
+	}
 }

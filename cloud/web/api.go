@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -247,8 +248,8 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 		return nil, err
 	}
 	device, tag := r.FormValue("device"), r.FormValue("tag")
-	if wire.CheckSlug("device", device) != nil || tag == "" || len(tag) > 64 {
-		return nil, page.Wrong("bad-tag", "name device and tag")
+	if err := telemetry.CheckName(site, device, tag); err != nil {
+		return nil, page.Wrong("bad-tag", err.Error())
 	}
 	from, err1 := time.Parse(time.RFC3339, r.FormValue("from"))
 	to, err2 := time.Parse(time.RFC3339, r.FormValue("to"))
@@ -258,6 +259,9 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 	}
 	if !to.After(from) || to.Sub(from) > longestRange || step < time.Second || to.Sub(from)/step > mostBuckets {
 		return nil, page.Wrong("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
+	}
+	if err := telemetry.CheckRange(from, to, step); err != nil {
+		return nil, page.Wrong("bad-range", err.Error())
 	}
 	type row struct {
 		AtMS  int64   `json:"at_ms"`
@@ -275,14 +279,32 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 	return map[string]any{"buckets": rows}, err
 }
 
-// curves says whether the tonnage in the store of curves is that of the account.
+// curvesJSON says whether the store of curves has what it should have. An alarm is something that
+// somebody must mend.
+type curvesJSON struct {
+	CaughtUp       bool   `json:"caught_up"` // all tonnage of the account is in the store
+	Alarm          bool   `json:"alarm"`
+	FailingSinceMS int64  `json:"failing_since_ms"` // nothing is taken since; 0 while all is well
+	Why            string `json:"why"`
+	Unkept         int64  `json:"unkept"`          // postings that can't be stamped; in the account only
+	Parked         int64  `json:"parked"`          // points that the store refuses; written by themselves when it is mended
+	ParkedTonnage  int64  `json:"parked_tonnage"`  // of these, postings
+	ParkedSinceMS  int64  `json:"parked_since_ms"` // the oldest of them; 0 when there is none
+	Expired        int64  `json:"expired"`         // points older than the store's retention policy keeps
+	LeftOut        int64  `json:"left_out"`        // samples since the start that no store could keep
+}
+
 func (s *Pages) curves(*http.Request) (any, error) {
-	b := s.Behind()
-	since := int64(0)
+	b, p := s.Behind(), s.Store.Parked()
+	c := curvesJSON{CaughtUp: b.CaughtUp && b.Why == "" && p.Tonnage == 0, Alarm: b.Why != "" || p.Lines > 0, Why: cmp.Or(b.Why, p.Why),
+		Unkept: b.Unkept, Parked: p.Lines, ParkedTonnage: p.Tonnage, Expired: p.Expired, LeftOut: p.Bad}
 	if !b.Since.IsZero() {
-		since = b.Since.UnixMilli()
+		c.FailingSinceMS = b.Since.UnixMilli()
 	}
-	return map[string]any{"caught_up": b.CaughtUp && b.Why == "", "failing_since_ms": since, "why": b.Why, "unkept": b.Unkept}, nil
+	if !p.Since.IsZero() {
+		c.ParkedSinceMS = p.Since.UnixMilli()
+	}
+	return c, nil
 }
 
 func (s *Pages) quarantine(r *http.Request) (any, error) {

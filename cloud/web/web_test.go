@@ -75,7 +75,7 @@ func TestEmptyDatabase(t *testing.T) {
 		"/api/totals":               `{"from":"2026-11-23","to":"2026-11-23","totals":[]}`,
 		"/api/live":                 `{"values":[]}`,
 		"/api/series?site=xinhua-1": `{"series":[]}`,
-		"/api/curves":               `{"caught_up":false,"failing_since_ms":0,"unkept":0,"why":""}`,
+		"/api/curves":               `{"caught_up":false,"alarm":false,"failing_since_ms":0,"why":"","unkept":0,"parked":0,"parked_tonnage":0,"parked_since_ms":0,"expired":0,"left_out":0}`,
 		"/api/range?site=xinhua-1&device=belt-1&tag=rate&from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&step=1h": `{"buckets":[]}`,
 	} {
 		if w := get(h, path); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != want {
@@ -121,6 +121,8 @@ func TestWrongQuestions(t *testing.T) {
 		"/api/totals?from=2026-11-24&to=2026-11-23":  "bad-range",
 		"/api/range?site=xinhua-1":                   "bad-tag",
 		"/api/range?site=xinhua-1&device=B%20&tag=x": "bad-tag",
+		"/api/range?site=xinhua-1&device=belt-1&tag=a%27b&from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&step=1h": "bad-tag", // was answered 503
+		curve + "&from=1969-12-31T00:00:00Z&to=1970-01-02T00:00:00Z&step=1h":                                         "bad-range",
 		curve: "bad-range",
 		curve + "&from=2026-11-22&to=now&step=1h":                            "bad-range",
 		curve + "&from=2026-11-23T00:00:00Z&to=2026-11-22T00:00:00Z&step=1h": "bad-range",
