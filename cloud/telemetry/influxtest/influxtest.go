@@ -160,6 +160,9 @@ func (s *Server) tail() string {
 	return string(log[max(0, len(log)-2000):])
 }
 
+// Pid is the number of the process.
+func (s *Server) Pid() int { return s.pid.Pid }
+
 // Stop ends the process, in good order if it does so within 20 s. Its data stays.
 func (s *Server) Stop() {
 	if s.pid == nil {
