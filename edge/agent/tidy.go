@@ -38,6 +38,9 @@ func (p *parts) prune(ctx context.Context, j *journal.Journal) error {
 		keep = keepSamples
 	}
 	pruned, err := j.Prune(time.Now(), keep)
+	if pruned.Segments > 0 {
+		p.log.Info("old segments dropped", "journal", j.ID(), "segments", pruned.Segments, "bytes", pruned.Bytes)
+	}
 	for _, gap := range pruned.Thinned {
 		_, failed := p.desk.act(ctx, func(*meaning.Site) ([]record.Fact, error) {
 			return []record.Fact{{At: time.Now(), Body: &gap}}, nil

@@ -113,6 +113,7 @@ func diff[T any](t testing.TB, what string, got, want T) {
 	}
 }
 
+// receipt is said at milliseconds after a time by which every entry of the tests is old.
 func receipt(j *journal.Journal, w journal.Written, at int64) wire.Receipt {
-	return wire.Receipt{V: 1, Site: "xinhua-1", Journal: j.ID(), Stream: wire.Records, N: w.Entry.N, Hash: w.Hash, AtMS: at}
+	return wire.Receipt{V: 1, Site: "xinhua-1", Journal: j.ID(), Stream: wire.Records, N: w.Entry.N, Hash: w.Hash, AtMS: noon.AddDate(2, 0, 0).UnixMilli() + at}
 }

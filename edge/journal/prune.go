@@ -19,7 +19,8 @@ type Pruned struct {
 // Prune drops whole segments from the old end. A segment goes when it is receipted and all its
 // entries are older than keep. Samples go also, oldest first and receipted or not, until the next
 // segment fits into the budget; of records nothing else ever goes. The newest segment stays. An
-// older journal of which nothing is left goes with its directory.
+// older journal of which nothing is left goes with its directory. Old is what two clocks call old,
+// now and that of the newest receipt: one that was set wrong deletes nothing.
 //
 //	unlink  the oldest segment
 //	fsync   the directory        before the next one, so that no hole can stand in the middle
@@ -27,12 +28,25 @@ func (j *Journal) Prune(now time.Time, keep time.Duration) (Pruned, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	var p Pruned
+	if said := j.said(); said.Before(now) {
+		now = said
+	}
 	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
 		if err := j.pruneBook(b, now.Add(-keep), &p); err != nil {
 			return p, fmt.Errorf("prune journal %s: %w", b.id, remedy(err, j.opt.Dir))
 		}
 	}
 	return p, nil
+}
+
+// said is the latest time at which the cloud has said a receipt, by its clock.
+func (j *Journal) said() (at time.Time) {
+	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
+		if r, _ := b.receipt(); r.AtMS > 0 && time.UnixMilli(r.AtMS).After(at) {
+			at = time.UnixMilli(r.AtMS)
+		}
+	}
+	return at
 }
 
 func (j *Journal) pruneBook(b *book, before time.Time, p *Pruned) error {
