@@ -51,7 +51,7 @@ func (i *Ingest) check(it item, stream wire.Stream) checked {
 	c := checked{item: it}
 	refuse := func(reason string, err error) checked {
 		evidence := bytes.Clone(it.payload[:min(len(it.payload), ledger.MaxEvidence)])
-		c.refusal = ledger.Refusal{Site: it.site, Reason: reason, Why: err.Error(), Size: it.size, Evidence: evidence}
+		c.refusal = ledger.Refusal{Site: it.site, Reason: reason, Why: err.Error(), Alarm: reason == ReasonSignature, Size: it.size, Evidence: evidence}
 		if c.batch != nil {
 			c.refusal.Journal, c.refusal.N = c.batch.Journal, c.batch.First
 			c.batch = nil

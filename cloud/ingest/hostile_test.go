@@ -128,6 +128,9 @@ func TestBadInput(t *testing.T) {
 			if q.Reason != c.reason || q.Why == "" || q.Size != len(c.payload) || !bytes.Equal(q.Evidence, want) {
 				t.Errorf("kept %s (%s), %d bytes", q.Reason, q.Why, q.Size)
 			}
+			if q.Alarm != (c.reason == ingest.ReasonSignature) {
+				t.Errorf("alarm: %v", q.Alarm)
+			}
 			if c.reason != ingest.ReasonStranger {
 				town.until("the site is told", func() bool { return town.told(site, c.reason) })
 			}

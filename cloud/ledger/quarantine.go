@@ -68,6 +68,15 @@ func (l *Ledger) Quarantine(ctx context.Context, at time.Time, refusals []Refusa
 	})
 }
 
+// Alarm keeps, with the tables' own transaction, what a reader of the account has to say of an entry
+// that is in it. It stands beside the refused, as what a person must look at, and is no refusal.
+func (t *Tables) Alarm(ctx context.Context, tx *sql.Tx, at time.Time, r Refusal) error {
+	r.Alarm = true
+	s := shelf{ctx: ctx, tx: tx}
+	_, err := s.keep(r, at.UnixMicro())
+	return err
+}
+
 // shelf is the quarantine during a transaction.
 type shelf struct {
 	ctx    context.Context
@@ -78,17 +87,25 @@ type shelf struct {
 	count, again, insert *sql.Stmt
 }
 
-// put keeps one refusal and says whether it is a new one.
+// put counts one refusal and keeps it.
 func (s *shelf) put(r Refusal, at int64) (bool, error) {
+	if err := s.prepare(); err != nil {
+		return false, fmt.Errorf("ledger: quarantine: %w", err)
+	}
+	if _, err := s.count.ExecContext(s.ctx, r.Site, r.Reason, at); err != nil {
+		return false, fmt.Errorf("ledger: count refusals: %w", err)
+	}
+	return s.keep(r, at)
+}
+
+// keep keeps one piece and says whether it is a new one.
+func (s *shelf) keep(r Refusal, at int64) (bool, error) {
 	r.Size = max(r.Size, len(r.Evidence))
 	r.Evidence = r.Evidence[:min(len(r.Evidence), MaxEvidence)]
 	r.Why = short(r.Why)
 	r.Journal = r.Journal[:min(len(r.Journal), maxJournalID)]
 	if err := s.prepare(); err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
-	}
-	if _, err := s.count.ExecContext(s.ctx, r.Site, r.Reason, at); err != nil {
-		return false, fmt.Errorf("ledger: count refusals: %w", err)
 	}
 	digest := digestOf(r)
 	known, err := s.again.ExecContext(s.ctx, at, digest)
@@ -127,7 +144,8 @@ func (s *shelf) prepare() error {
 	return errors.Join(err, errAgain, errInsert)
 }
 
-// room makes sure that there is place for one more.
+// room makes sure that there is place for one more. What an enrolled key has signed goes last: who
+// sends forged batches pushes out no proof of a fork.
 func (s *shelf) room() error {
 	if s.next == 0 {
 		err := s.tx.QueryRowContext(s.ctx, `select count(*), coalesce(max(id), 0) + 1 from quarantine`).Scan(&s.pieces, &s.next)
@@ -142,7 +160,7 @@ func (s *shelf) room() error {
 		delete from quarantine where id in (
 			select id from quarantine
 			where site = (select site from quarantine group by site order by count(*) desc, site limit 1)
-			order by alarm, id limit $1)`, makeRoom)
+			order by case reason when 'signature' then 0 else alarm end, id limit $1)`, makeRoom)
 	if err != nil {
 		return fmt.Errorf("ledger: room in the quarantine: %w", err)
 	}

@@ -224,6 +224,52 @@ func (r *Reader) Quarantined(ctx context.Context, limit int) ([]Quarantined, err
 		from quarantine order by id desc limit $1`, min(limit, MaxQuarantine))
 }
 
+// Cause is what pieces of evidence have in common: one row however many there are.
+type Cause struct {
+	Site    string
+	Journal string // of what an enrolled key has signed; empty for all else
+	Reason  string
+	Why     string // of the newest piece
+	Alarm   bool
+	From    uint64 // numbers of the entries; 0: not known
+	To      uint64
+	Seen    time.Time
+	Last    time.Time
+	Times   int64
+	Pieces  int64 // of evidence
+}
+
+// Causes gives what the pieces in quarantine come down to, alarms first and then the newest.
+func (r *Reader) Causes(ctx context.Context, limit int) ([]Cause, error) {
+	return collect(ctx, r.db, "causes", func(rows *sql.Rows) (c Cause, err error) {
+		var seen, last int64
+		err = rows.Scan(&c.Site, &c.Journal, &c.Reason, &c.Why, &c.Alarm, &c.From, &c.To, &seen, &last, &c.Times, &c.Pieces)
+		c.Seen, c.Last = moment(seen), moment(last)
+		return c, err
+	}, `select q.site, g.journal, q.reason, q.why, g.alarm, g.from_n, g.to_n, g.seen_us, g.last_us, g.times, g.pieces
+		from (
+			select max(id) as newest, max(alarm) as alarm, min(n) as from_n, max(n) as to_n, min(seen_us) as seen_us, max(last_us) as last_us,
+				sum(times) as times, count(*) as pieces, case when alarm = 1 and reason <> 'signature' then journal else '' end as journal
+			from quarantine group by site, reason, case when alarm = 1 and reason <> 'signature' then journal else '' end
+		) g join quarantine q on q.id = g.newest
+		order by g.alarm desc, g.newest desc limit $1`, min(limit, MaxQuarantine))
+}
+
+// Alarms counts the causes of alarms, by site.
+func (r *Reader) Alarms(ctx context.Context) (map[string]int64, error) {
+	counts := map[string]int64{}
+	_, err := collect(ctx, r.db, "alarms", func(rows *sql.Rows) (none struct{}, err error) {
+		var site string
+		var n int64
+		err = rows.Scan(&site, &n)
+		counts[site] = n
+		return none, err
+	}, `select site, count(*) from (
+			select distinct site, reason, case when reason <> 'signature' then journal else '' end from quarantine where alarm = 1
+		) c group by site`)
+	return counts, err
+}
+
 // Counts is the account in numbers.
 type Counts struct {
 	Entries    int64

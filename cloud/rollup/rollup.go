@@ -6,6 +6,7 @@
 // It promises that the sums of hours, days and postings agree at every moment, that every entry is
 // read exactly once, and that a rebuild from the account gives the same tables. A correction takes
 // back exactly what it corrects, at the time of the original, whichever of the two comes first.
+// A ticket number that comes twice and a journal that goes on beside its successor are alarms.
 // It does not net transfers between sites, judge whether tonnes are plausible, or read a clock.
 package rollup
 
@@ -110,7 +111,7 @@ func (r *Rollup) cursor(ctx context.Context) (read, posted int64, err error) {
 
 // chunk reads the entries in (after, upTo] and writes what they bring together with the cursor.
 func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
-	entries, err := r.ledger.EntriesOf(ctx, after, upTo, record.KindTicket, record.KindBale, record.KindCorrection)
+	entries, err := r.ledger.EntriesOf(ctx, after, upTo, record.KindTicket, record.KindBale, record.KindCorrection, record.KindOpened)
 	if err != nil {
 		return err
 	}
@@ -126,8 +127,8 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 		}
 	}
 	return r.tables.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		s := sheet{ctx: ctx, tx: tx, find: r.ledger, category: r.category, seq: posted,
-			hours: map[cell]sum{}, days: map[cell]sum{}}
+		s := sheet{ctx: ctx, tx: tx, find: r.ledger, tables: r.tables, category: r.category, seq: posted,
+			hours: map[cell]sum{}, days: map[cell]sum{}, ends: map[identity]end{}}
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -163,6 +164,8 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 			`delete from days`,
 			`delete from uncounted`,
 			`delete from corrections`,
+			`delete from numbers`,
+			`delete from successions`,
 			`update rollup set read_seq = 0, post_seq = 0 where id = 1`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {

@@ -16,12 +16,14 @@ type sheet struct {
 	ctx      context.Context
 	tx       *sql.Tx
 	find     *ledger.Ledger // what is read there was committed before
+	tables   *ledger.Tables
 	category Category
 	seq      int64 // of the newest posting
 	trail    int64 // of it
 	insert   *sql.Stmt
 	hours    map[cell]sum
 	days     map[cell]sum
+	ends     map[identity]end        // of journals, without number; zero: it goes on
 	pending  map[identity]record.Ref // corrections whose target is to come
 }
 
@@ -78,6 +80,9 @@ func (s *sheet) own(e ledger.Posted, body record.Body) error {
 	}
 	if correction, ok := body.(*record.Correction); ok {
 		return s.correction(e, correction)
+	}
+	if err := s.watch(e, body); err != nil {
+		return err
 	}
 	postings, err := Postings(e.Entry, body, s.category)
 	if err != nil {

@@ -54,6 +54,7 @@ type liveSite struct {
 	whole   uint64    // the newest change of all its values at once
 	turns   time.Time // no value of it grows stale before; zero when none is fresh
 	asked   time.Time // when it was last told that somebody looks
+	stands  time.Time // since when records wait at the site and none was receipted; zero: none waits
 }
 
 type liveValue struct {
@@ -70,9 +71,12 @@ type SiteNow struct {
 	Online  bool        // by its newest session
 	Heard   time.Time   // the newest message; zero when there was none
 	Silence time.Duration
-	Values  []ValueNow // by device and tag; from Since, in no order
-	Whole   bool       // Values are all that the site has
-	Refused int64      // values beyond the limit
+	// Unreceipted is how long the site has been online with records that wait, and none of them was
+	// receipted; 0 when none waits.
+	Unreceipted time.Duration
+	Values      []ValueNow // by device and tag; from Since, in no order
+	Whole       bool       // Values are all that the site has
+	Refused     int64      // values beyond the limit
 }
 
 // ValueNow is one value with its age.
@@ -201,6 +205,13 @@ func (l *Live) Status(m wire.Status) error {
 		s.past = append(s.past, present)
 		s.past = s.past[max(0, len(s.past)-maxSessions):]
 		s.atMS = 0
+	}
+	before := s.status
+	switch {
+	case m.Backlog == 0 || !m.Online:
+		s.stands = time.Time{}
+	case s.stands.IsZero() || before.Session != m.Session || before.Last-before.Backlog != m.Last-m.Backlog:
+		s.stands = now
 	}
 	l.change(s)
 	if m.Online != s.status.Online || !s.heardStatus() {

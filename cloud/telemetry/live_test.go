@@ -290,3 +290,26 @@ func TestSince(t *testing.T) {
 	status(t, l, "s1", false, 3004)
 	step("its will", 2)
 }
+
+// A site that is online, has records that wait and gets no receipt is told apart from one that
+// catches up.
+func TestUnreceipted(t *testing.T) {
+	now := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+	l := telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}, Now: func() time.Time { return now }})
+	for _, step := range []struct {
+		last, backlog uint64
+		online        bool
+		want          time.Duration
+	}{
+		{100, 0, true, 0}, {101, 1, true, 0}, {105, 5, true, time.Minute}, {200, 100, true, 2 * time.Minute},
+		{250, 120, true, 0}, {260, 130, true, time.Minute}, {260, 130, false, 0}, {260, 0, true, 0},
+	} {
+		if err := l.Status(wire.Status{V: 1, Site: "xinhua-1", Online: step.online, Session: "a", Last: step.last, Backlog: step.backlog}); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Snapshot()[0].Unreceipted; got != step.want {
+			t.Errorf("%+v: without a receipt for %v", step, got)
+		}
+		now = now.Add(time.Minute)
+	}
+}

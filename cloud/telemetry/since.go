@@ -40,6 +40,9 @@ func (s *liveSite) now(name string, now time.Time) SiteNow {
 	if !s.heard.IsZero() {
 		n.Silence = now.Sub(s.heard)
 	}
+	if !s.stands.IsZero() {
+		n.Unreceipted = now.Sub(s.stands)
+	}
 	return n
 }
 

@@ -120,6 +120,9 @@ type siteJSON struct {
 	NewestMS  int64  `json:"newest_ms"` // Unix ms at which the newest of them was received; 0 when there is none
 	Refused   int64  `json:"refused"`   // batches refused and kept in quarantine
 	Committed uint64 `json:"committed"` // number of the newest record of the present journal
+	Alarms    int64  `json:"alarms"`    // causes of alarms in quarantine
+	// UnreceiptedMS is how long it has been online with records that wait and none was receipted, in whole minutes.
+	UnreceiptedMS int64 `json:"unreceipted_ms"`
 }
 
 func (s *Pages) siteStates(ctx context.Context) ([]siteJSON, error) {
@@ -145,9 +148,13 @@ func (s *Pages) accountOf(ctx context.Context) ([]siteJSON, error) {
 	if err != nil {
 		return nil, err
 	}
+	alarms, err := s.Ledger.Alarms(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]siteJSON, len(s.Sites))
 	for i, site := range s.Sites {
-		all[i].Site = site.ID
+		all[i].Site, all[i].Alarms = site.ID, alarms[site.ID]
 		for _, n := range refusals[site.ID] {
 			all[i].Refused += n
 		}
@@ -166,13 +173,15 @@ func (o *siteJSON) say(n telemetry.SiteNow) {
 		return
 	}
 	o.Known, o.Online, o.SilentMS = true, n.Online, n.Silence.Milliseconds()
+	o.UnreceiptedMS = n.Unreceipted.Truncate(time.Minute).Milliseconds()
 	o.Version, o.Backlog, o.OldestMS = n.Status.Version, n.Status.Backlog, n.Status.Oldest
 }
 
 func (o *siteJSON) add(p ledger.Standing) {
 	o.Records += p.Entries
-	if ms := p.Last.UnixMilli(); !p.Last.IsZero() && ms >= o.NewestMS {
-		o.NewestMS, o.Committed = ms, p.N
+	o.Committed = p.N // the journal that was begun last comes last
+	if !p.Last.IsZero() {
+		o.NewestMS = max(o.NewestMS, p.Last.UnixMilli())
 	}
 }
 
@@ -307,19 +316,24 @@ func (s *Pages) curves(*http.Request) (any, error) {
 	return c, nil
 }
 
+// quarantine gives what was refused, and alarms, one row for each cause.
 func (s *Pages) quarantine(r *http.Request) (any, error) {
 	type row struct {
-		LastMS int64  `json:"last_ms"`
-		Times  int64  `json:"times"`
-		Site   string `json:"site"`
-		Reason string `json:"reason"`
-		Why    string `json:"why"`
-		Alarm  bool   `json:"alarm"`
+		LastMS  int64  `json:"last_ms"`
+		Times   int64  `json:"times"`
+		Pieces  int64  `json:"pieces"` // of evidence
+		Site    string `json:"site"`
+		Journal string `json:"journal"` // of alarms about one journal
+		From    uint64 `json:"from"`    // numbers of its entries
+		To      uint64 `json:"to"`
+		Reason  string `json:"reason"`
+		Why     string `json:"why"`
+		Alarm   bool   `json:"alarm"`
 	}
 	rows := []row{}
-	found, err := s.Ledger.Quarantined(r.Context(), 100)
-	for _, q := range found {
-		rows = append(rows, row{q.Last.UnixMilli(), q.Times, q.Site, q.Reason, q.Why, q.Alarm})
+	found, err := s.Ledger.Causes(r.Context(), 100)
+	for _, c := range found {
+		rows = append(rows, row{c.Last.UnixMilli(), c.Times, c.Pieces, c.Site, c.Journal, c.From, c.To, c.Reason, c.Why, c.Alarm})
 	}
 	return map[string]any{"quarantined": rows, "ingest": s.Ingest()}, err
 }

@@ -180,7 +180,7 @@ func (h *hub) lookSites(ctx context.Context, now time.Time) error {
 	h.head, h.refused = head, now
 	for i := range h.sites {
 		s, held := &h.sites[i], all[i]
-		s.Records, s.NewestMS, s.Refused, s.Committed = held.Records, held.NewestMS, held.Refused, held.Committed
+		s.Records, s.NewestMS, s.Refused, s.Committed, s.Alarms = held.Records, held.NewestMS, held.Refused, held.Committed, held.Alarms
 		h.put(h.states, s, s.Site)
 	}
 	return nil

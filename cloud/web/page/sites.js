@@ -51,6 +51,8 @@ export function showSites(state, language) {
   }
 }
 
+const unreceiptedAfter = 60_000; // ms online with records that wait
+
 const facts = ['newest', 'backlog', 'records', 'version'];
 
 function card(id) {
@@ -68,6 +70,10 @@ function showState(article, s, {link, now, sites}, language) {
   const state = !s || !s.known ? 'unknown' : s.online ? 'good' : 'bad';
   pill.dataset.state = link.up ? state : 'unknown';
   let word = language.t(state === 'good' ? 'online' : state === 'bad' ? 'offline' : 'never-heard');
+  if (s?.online && s.unreceipted_ms >= unreceiptedAfter) {
+    word = language.t('unreceipted', {age: age(s.unreceipted_ms, language.locale)});
+    pill.dataset.state = link.up ? 'bad' : 'unknown';
+  }
   if (state === 'bad') word += ' · ' + language.t('silent-for', {age: age(s.silent_ms, language.locale)});
   put(pill.querySelector('.word'), sites ? word : unknown);
   article.classList.toggle('stale', !link.up || state !== 'good');
@@ -86,8 +92,11 @@ function showState(article, s, {link, now, sites}, language) {
     put(div.lastChild, texts[fact]);
   }
   const refused = article.querySelector('.refused');
-  refused.hidden = !s || s.refused === 0;
-  put(refused, s && s.refused > 0 ? language.t('refused', {n: n(s.refused)}) : '');
+  const trouble = [];
+  if (s?.alarms > 0) trouble.push(language.t('alarms', {n: n(s.alarms)}));
+  if (s?.refused > 0) trouble.push(language.t('refused', {n: n(s.refused)}));
+  refused.hidden = trouble.length === 0;
+  put(refused, trouble.join(' · '));
 }
 
 function showMachines(article, list, {link, elapsed}, language) {

@@ -144,11 +144,11 @@ func (p *process) get(path string, into any) error {
 func read(res *http.Response, into any) error {
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode >= 300 {
+		err = fmt.Errorf("%d %s", res.StatusCode, body)
+	}
 	if err != nil || into == nil {
 		return err
-	}
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("%d %s", res.StatusCode, body)
 	}
 	return json.Unmarshal(body, into)
 }
