@@ -80,12 +80,48 @@ func Open(t testing.TB, address string) *Page {
 		chromedp.FromContext(ctx).Allocator.Wait()
 		stop()
 	})
-	if err := chromedp.Listen(ctx, p.hear); err != nil {
-		t.Fatalf("browser: %v", err)
+	p.load(address)
+	return p
+}
+
+func (p *Page) load(address string) {
+	p.t.Helper()
+	if err := chromedp.Listen(p.ctx, p.hear); err != nil {
+		p.t.Fatalf("browser: %v", err)
 	}
 	p.View(1366, 768, false)
 	p.do(chromedp.Navigate(address))
-	return p
+}
+
+// Tab opens another tab of the same browser. Its faults fail the test at the end, too.
+func (p *Page) Tab(address string) *Page {
+	p.t.Helper()
+	at, err := url.Parse(address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, end := chromedp.NewContext(p.ctx)
+	tab := &Page{t: p.t, ctx: ctx, host: at.Host}
+	p.t.Cleanup(func() {
+		for _, fault := range tab.Faults() {
+			p.t.Errorf("a tab: %s", fault)
+		}
+		end()
+	})
+	tab.load(address)
+	return tab
+}
+
+// Hide tells the page that nobody sees it, or that somebody does again, as a browser does when
+// another tab is chosen.
+func (p *Page) Hide(hidden bool) {
+	p.t.Helper()
+	state := "visible"
+	if hidden {
+		state = "hidden"
+	}
+	Eval[bool](p, "(() => { Object.defineProperty(document, 'hidden', {value: "+strconv.FormatBool(hidden)+", configurable: true});"+
+		"Object.defineProperty(document, 'visibilityState', {value: '"+state+"', configurable: true}); document.dispatchEvent(new Event('visibilitychange')); return true })()")
 }
 
 // findBrowser gives the path of the first browser of the Chromium family on this machine.
