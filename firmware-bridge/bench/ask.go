@@ -43,15 +43,16 @@ func (s *search) askAll(ctx context.Context) ([]candidate, error) {
 				for _, p := range pieces {
 					heard += len(p)
 				}
+				s.remember(line, pieces)
 				candidates := s.rank(pieces)
 				if len(pieces) > 0 {
-					s.say("%d %s: asked with %q: %s, %s", baud, format, request, count(len(pieces), "piece"), count(len(candidates), "dialect"))
+					s.say("%s: asked with %q: %s, %s", s.settingOf(line), request, count(len(pieces), "piece"), count(len(candidates), "dialect"))
 				}
 				if s.done += each; len(candidates) > 0 {
 					return setting(candidates, line, true), nil
 				}
 			}
-			s.say("%d %s: asked in %s", baud, format, count(len(questions), "way"))
+			s.say("%s: asked in %s", s.settingOf(line), count(len(questions), "way"))
 		}
 	}
 	return nil, s.nothing(heard)

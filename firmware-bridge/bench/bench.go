@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"steelyard/firmware-bridge/gateway"
@@ -40,6 +41,8 @@ func commands() []command {
 			"-hex \"4640 D000\" -display 12340\n-link tcp://192.168.10.21:502 -unit 1 -at 40008 -base 40001 -count 4 -display 12340", order},
 		{"draft", "write the first file about a machine on Modbus that nobody described",
 			"-link tcp://192.168.10.21:502 -unit 1 own/acme-b100.yaml\n-link \"rtu:///dev/ttyUSB0?baud=9600\" -unit 1 -range 40001-40300 -base 40001 -display 12340,28.8", draft},
+		{"draft frame", "show where a known weight stands in a frame that nobody described, and write its first file",
+			"-port /dev/ttyUSB0 -known 12340 -out own/acme-w200.yaml\n-known 12340 -recording recording.txt\n12340=loaded.txt 0=empty.txt", draftFrame},
 		{"decode", "decode frames that are given as hexadecimal",
 			"-dialect yaohua-tf0 frames.txt\n-indicator mettler-sics -recording recording.txt\n-profile laumas-tlb < replies.txt", decode},
 		{"check", "check profiles, indicators, a site's or a gateway's file and print every mistake",
@@ -78,11 +81,14 @@ func Run(ctx context.Context, env program.Env) error {
 	if len(env.Args) == 0 {
 		return &program.UsageError{Err: fmt.Errorf("no command: say what to do"), Help: help()}
 	}
+	if len(env.Args) > 1 && env.Args[0] == "draft" && env.Args[1] == "frame" {
+		env.Args = append([]string{"draft frame"}, env.Args[2:]...)
+	}
 	name := env.Args[0]
 	switch name {
 	case "-h", "-help", "--help", "help":
 		if len(env.Args) > 1 && name == "help" {
-			env.Args = []string{env.Args[1], "-h"}
+			env.Args = append(slices.Clone(env.Args[1:]), "-h")
 			return Run(ctx, env)
 		}
 		_, err := fmt.Fprint(env.Stdout, help())
@@ -105,7 +111,7 @@ func help() string {
 	var b strings.Builder
 	b.WriteString("usage: firmware-bridge COMMAND [flags]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.what)
+		fmt.Fprintf(&b, "  %-11s %s\n", c.name, c.what)
 	}
 	b.WriteString("\nfirmware-bridge COMMAND -h shows the flags of a command.\n")
 	return b.String()

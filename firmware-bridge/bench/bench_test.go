@@ -288,7 +288,7 @@ func TestFlagsWithoutEffect(t *testing.T) {
 
 // A mistake stays on the screen: not all flags are printed below it.
 func TestWrongFlagIsSeen(t *testing.T) {
-	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
+	for _, command := range []string{"find", "show", "draft frame", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
 		_, stderr, code := run(t, "", command, "-bogus")
 		if code != program.WrongCall || !strings.Contains(stderr, "-bogus") || !strings.Contains(stderr, command+" -h shows the flags") || strings.Count(stderr, "\n") > 3 {
 			t.Errorf("%s: code %d: %s", command, code, stderr)
@@ -349,7 +349,7 @@ func TestDocumentNamesEveryFlag(t *testing.T) {
 			rows[name] = append(rows[name], flag[1])
 		}
 	}
-	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate", "serve"} {
+	for _, command := range []string{"find", "show", "draft frame", "order", "decode", "check", "plan", "record", "replay", "simulate", "serve"} {
 		own, _, _ := run(t, "", command, "-h")
 		var has []string
 		for _, flag := range flagInHelp.FindAllStringSubmatch(own, -1) {

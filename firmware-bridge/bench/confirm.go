@@ -1,13 +1,16 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"steelyard/firmware-bridge/catalog"
+	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/serial"
 	"steelyard/internal/unit"
 )
@@ -29,14 +32,15 @@ func (s *search) confirm(ctx context.Context, candidates []candidate) error {
 		out.printf("\n")
 	}
 	chosen, err := choose(candidates, known)
-	if s.asJSON {
+	switch {
+	case s.asJSON:
 		f := found{Candidates: candidates, Confirmed: chosen}
 		if chosen != nil {
 			f.YAML = s.yaml(*chosen)
 		}
 		out.json(f)
-	} else if chosen != nil {
-		out.printf("%s reads %s, as on the display. For edge.yaml:\n\n%s", chosen.Dialect, known, s.yaml(*chosen))
+	case chosen != nil:
+		out.printf("%s reads %s, as on the display.\n%s\nFor edge.yaml:\n\n%s", chosen.Dialect, known, s.lamps(*chosen), s.yaml(*chosen))
 	}
 	return errors.Join(err, out.failed())
 }
@@ -64,6 +68,57 @@ func choose(candidates []candidate, known string) (*candidate, error) {
 	return &right[0], nil
 }
 
+// lamps asks for what a number can't prove: that the frames say of rest, kind and zero what the display says.
+func (s *search) lamps(c candidate) string {
+	var b strings.Builder
+	b.WriteString("Compare the lamps of the indicator with what the frames say, now and while the load is moved once:\n")
+	row := func(lamp, said, otherwise string) { fmt.Fprintf(&b, "  %-5s %s\n", lamp, cmp.Or(said, otherwise)) }
+	rest := c.Rest
+	if c.Rest == "moving" && len(c.Weights) == 1 {
+		rest = fmt.Sprintf("moving, in all %d frames, while the weight stood still. If the display is at rest, this indicator says it the other way round, "+
+			"and an edge would weigh the lorry while it rolls: don't use this dialect, describe the frame with firmware-bridge draft frame", c.Frames)
+	}
+	row("rest", rest, "not said: the edge waits until the weight rests for the time of window")
+	kind := c.Kind
+	if kind == string(device.Net) {
+		kind = "net: an edge weighs nothing then; clear the tare, or set the indicator to send the gross weight"
+	}
+	row("kind", kind, "not said: it is the displayed weight, so the indicator must stay in gross")
+	row("zero", map[string]string{"yes": "at zero", "no": "not at zero", "both": "both were said"}[c.Zero], "not said")
+	fmt.Fprintf(&b, "To watch them: firmware-bridge show -port %s%s\n", s.port, s.asShown(c))
+	return b.String()
+}
+
+// asShown are the flags with which show reads what was found.
+func (s *search) asShown(c candidate) string {
+	var b strings.Builder
+	if !s.at(c.Baud, c.Format).Network() {
+		fmt.Fprintf(&b, " -baud %d -format %s", c.Baud, c.Format)
+	}
+	for _, control := range [][2]string{{"dtr", c.DTR}, {"rts", c.RTS}} {
+		if control[1] != "" {
+			fmt.Fprintf(&b, " -%s %s", control[0], control[1])
+		}
+	}
+	switch {
+	case len(c.Models) == 1 && s.own != "":
+		fmt.Fprintf(&b, " -indicator %s", s.own)
+	case len(c.Models) == 1:
+		b.WriteString(" -indicator " + c.Models[0])
+		if *s.profiles != "" {
+			b.WriteString(" -profiles " + *s.profiles)
+		}
+	default:
+		b.WriteString(" -dialect " + c.Dialect)
+		for option := range strings.SplitSeq(c.Options, ", ") {
+			if key, value, ok := strings.Cut(option, ": "); ok {
+				fmt.Fprintf(&b, " -%s=%s", strings.ReplaceAll(key, "_", "-"), value)
+			}
+		}
+	}
+	return b.String()
+}
+
 func printCandidates(out *output, all []candidate) {
 	for i, c := range all {
 		options := ""
@@ -78,7 +133,11 @@ func printCandidates(out *output, all []candidate) {
 		if c.Asked {
 			asked = ", when asked"
 		}
-		out.printf("%d. %s%s at %d %s: score %d, %d.%d %% explained, %s (%s)%s\n", i+1, c.Dialect, options, c.Baud, c.Format,
+		setting := ""
+		if c.Baud != 0 {
+			setting = fmt.Sprintf(" at %d %s", c.Baud, c.Format)
+		}
+		out.printf("%d. %s%s%s: score %d, %d.%d %% explained, %s (%s)%s\n", i+1, c.Dialect, options, setting,
 			c.Score, c.Explained/10, c.Explained%10, count(c.Frames, "frame"), kind, asked)
 		out.printf("   %s\n", c.Makes)
 		weights := c.Weights[max(0, len(c.Weights)-3):]
@@ -92,18 +151,34 @@ func printCandidates(out *output, all []candidate) {
 		if len(weights) > 0 {
 			shown = strings.TrimRight(strings.Join(weights, ", ")+" "+c.Unit, " ")
 		}
-		out.printf("   reads %s\n", shown)
+		out.printf("   reads %s; %s\n", shown, c.says())
 		if len(c.Also) > 0 {
 			out.printf("   the same with {%s}\n", strings.Join(c.Also[:min(len(c.Also), 3)], "}, {"))
 		}
 	}
 }
 
-// yaml writes the weighbridge as edge.yaml has it. What only the type plate or the display says
+// says is what the frames say beside the weight.
+func (c candidate) says() string {
+	zero := map[string]string{"yes": "at zero", "no": "not at zero", "both": "at zero and not"}[c.Zero]
+	rest := c.Rest
+	if rest == "both" {
+		rest = "moving and stable"
+	}
+	return cmp.Or(rest, "rest not said") + ", " + cmp.Or(c.Kind, "kind not said") + ", " + cmp.Or(zero, "zero not said")
+}
+
+// yaml writes the weighbridge as edge.yaml has it, and the folder of own models where it needs one. What only the type plate or the display says
 // stands there as a comment when it was not given.
 func (s *search) yaml(c candidate) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "weighbridges:\n  - device: %s\n    line: {port: %q, baud: %d, format: %s", s.device, s.port, c.Baud, c.Format)
+	if folder := s.ownFolder(c); folder != "" {
+		fmt.Fprintf(&b, "profiles: %q\n", folder)
+	}
+	fmt.Fprintf(&b, "weighbridges:\n  - device: %s\n    line: {port: %q", s.device, s.port)
+	if c.Baud != 0 {
+		fmt.Fprintf(&b, ", baud: %d, format: %s", c.Baud, c.Format)
+	}
 	for _, control := range [][2]string{{"dtr", c.DTR}, {"rts", c.RTS}} {
 		if control[1] != "" {
 			fmt.Fprintf(&b, ", %s: %s", control[0], control[1])
@@ -161,6 +236,25 @@ func speakers(c candidate) string {
 		write("", dialect)
 	}
 	return b.String()
+}
+
+// ownFolder is where a model that is printed comes from, when one is not built in.
+func (s *search) ownFolder(c candidate) string {
+	folder := *s.profiles
+	if s.own != "" {
+		folder = filepath.Dir(s.own)
+	}
+	builtIn, err := catalog.Open("")
+	if folder == "" || err != nil || !slices.ContainsFunc(c.Models, func(name string) bool {
+		_, unknown := builtIn.FindIndicator(name)
+		return unknown != nil
+	}) {
+		return ""
+	}
+	if whole, err := filepath.Abs(folder); err == nil {
+		folder = whole
+	}
+	return folder
 }
 
 // theModel is the one that is printed, nil when there is none or a choice.

@@ -59,19 +59,22 @@ func decode(ctx context.Context, c call) error {
 type taker struct {
 	take   func(n int, b []byte)
 	unread func(n int, why string) // one that holds no bytes to decode
-	end    func()
+	end    func() error            // says why there was nothing
 }
 
 // all takes all lines. One that can't be read does not take the others with it.
 func (t taker) all(ctx context.Context, in *lines, recording bool, out *output) error {
-	unread, first := 0, ""
+	unread, taken, first := 0, 0, ""
 	for n := 1; ; n++ {
 		text, err := in.line(ctx)
 		switch {
 		case errors.Is(err, errNoMoreLines):
-			t.end()
+			nothing := t.end()
+			if taken == 0 && unread == 0 {
+				nothing = errors.New("the input holds no bytes: write each line of hexadecimal, as in 02 2B 30, or give a recording with -recording")
+			}
 			if err := out.failed(); err != nil || unread == 0 {
-				return err
+				return errors.Join(err, nothing)
 			}
 			return fmt.Errorf("%s of %d could not be read; the first is %s", count(unread, "line"), n-1, first)
 		case err != nil && !errors.Is(err, errLongLine):
@@ -88,6 +91,7 @@ func (t taker) all(ctx context.Context, in *lines, recording bool, out *output) 
 			}
 			t.unread(n, err.Error())
 		case len(b) > 0:
+			taken++
 			t.take(n, b)
 		}
 		if out.err != nil {
@@ -109,7 +113,7 @@ func isModbus(dialect string) bool { return dialect == rtuFrames || dialect == t
 
 // taker makes the one for what is decoded.
 func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (taker, error) {
-	t := taker{end: func() {}}
+	t := taker{end: func() error { return nil }}
 	switch {
 	case profile != "":
 		p, err := c.profile(profile)
@@ -132,10 +136,20 @@ func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream
 	}
 	t.unread = func(n int, why string) { out.json(frameWords{Line: n, Why: why}) }
 	if stream {
-		decoder, line := weighbridge.NewDecoder(s.dialect, s.options), 0
+		decoder, line, began := weighbridge.NewDecoder(s.dialect, s.options), 0, []byte{}
 		emit := func(w device.Weight) { out.json(frameWords{Description: weighbridge.Describe(w), Line: line}) }
-		t.take = func(n int, b []byte) { line = n; decoder.Write(time.Now(), b, emit) }
-		t.end = func() { decoder.Flush(emit) }
+		t.take = func(n int, b []byte) {
+			line = n
+			began = append(began, b[:min(len(b), longestLine-len(began))]...)
+			decoder.Write(time.Now(), b, emit)
+		}
+		t.end = func() error {
+			decoder.Flush(emit)
+			if decoder.Stats().Frames > 0 {
+				return nil
+			}
+			return s.unexplained(decoder, began)
+		}
 		return t, nil
 	}
 	t.take = func(n int, b []byte) {
@@ -145,6 +159,21 @@ func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream
 		}
 	}
 	return t, nil
+}
+
+// unexplained says of bytes that hold no frame how many there are, which rule failed most, and which options of
+// the dialect would explain them.
+func (s spoken) unexplained(decoder *weighbridge.Decoder, b []byte) error {
+	other := ""
+	if !s.given && s.dialect.Name != "generic" {
+		for _, v := range lineVariants(s.dialect) {
+			if weights, stats := frames(s.dialect, v, time.Time{}, b); len(weights) > 0 && 2*stats.Discarded < stats.Bytes {
+				other = fmt.Sprintf("; with {%s} they hold %s", describeOptions(v), count(len(weights), "frame"))
+				break
+			}
+		}
+	}
+	return fmt.Errorf("%s and no frame of %s: %s%s", count(int(decoder.Stats().Bytes), "byte"), s.dialect.Name, decoder.Refused(), other)
 }
 
 // frameWords is a frame in words, as decode prints it.
@@ -160,8 +189,8 @@ type frameWords struct {
 // does not explain wholly is tried with the others: here, unlike on a live line, it is known where
 // the frame begins and ends, and the variant is named.
 func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []byte) []frameWords {
-	weights, stats := frames(d, o, time.Now(), b)
-	used := ""
+	weights, decoder := decoded(d, o, time.Now(), b)
+	stats, used := decoder.Stats(), ""
 	if !given && (len(weights) == 0 || stats.Discarded > 0) && d.Name != "generic" {
 		for _, v := range lineVariants(d) {
 			v.Unit = o.Unit
@@ -182,7 +211,7 @@ func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []by
 	if r, ok := requestOf(d, b); ok {
 		none.Valid, none.Request = true, string(r)
 	} else {
-		none.Why = fmt.Sprintf("no frame of %s: checksum, length, digits or unit are not right, or it is a command that this program never sends", d.Name)
+		none.Why = fmt.Sprintf("no frame of %s: %s; or it is a command that this program never sends", d.Name, decoder.Refused())
 	}
 	return []frameWords{none}
 }

@@ -324,3 +324,39 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A stream that holds no frame ended with nothing at all. Now a line says how many bytes there were, which
+// rule they fail, and with which options they would be frames.
+func TestDecodeNeverEndsWithNothing(t *testing.T) {
+	const withoutSTX = "30 33 33 30 31 42 2b 30 30 30 30 33 33 30 31 42 2b 30 30 30 30 33 33 2b 30 30 30 30 33 33 30 31 42\n"
+	const toledo = "02 33 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D 00\n"
+	for _, test := range []struct {
+		dialect, input string
+		want           []string
+	}{
+		{"yaohua-tf0", withoutSTX, []string{"33 bytes and no frame of yaohua-tf0", "no byte 02", "30 33 33 30 31 42 2B", "03301B+"}},
+		{"mt-cont", toledo, []string{"18 bytes and no frame of mt-cont", "the checksum is wrong", "02 33 30 20", "with {checksum: none} they hold 1 frame"}},
+		{"and18", "", []string{"holds no bytes"}},
+		{"and18", "# nothing\n\n", []string{"holds no bytes"}},
+	} {
+		stdout, stderr, code := run(t, test.input, "decode", "-dialect", test.dialect, "-stream")
+		if code != program.Failed || stdout != "" || strings.Count(strings.TrimSpace(stderr), "\n") != 0 {
+			t.Errorf("%s: code %d, %q, %q", test.dialect, code, stdout, stderr)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: %q does not say %q", test.dialect, stderr, want)
+			}
+		}
+	}
+	// A line that stands for itself is answered in its object, with the bytes and the rule.
+	stdout, _, code := run(t, "53 54 2C 47 53 2C 2B 30 30 31 32 33 34 30 78 67 0D 0A\n", "decode", "-dialect", "and18")
+	if code != program.Done || !strings.Contains(stdout, "the unit is not known: 53 54 2C") {
+		t.Errorf("code %d: %s", code, stdout)
+	}
+	// GEC Avery and others send OL alone above their range; it was no frame.
+	stdout, stderr, code := run(t, "4f 4c 0d 0a\n", "decode", "-dialect", "and18")
+	if code != program.Done || !strings.Contains(stdout, `"value":null`) || !strings.Contains(stdout, `"range":"over"`) {
+		t.Errorf("code %d: %s%s", code, stdout, stderr)
+	}
+}

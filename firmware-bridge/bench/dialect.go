@@ -182,7 +182,12 @@ func variants(d weighbridge.Dialect) []weighbridge.Options {
 
 // frames decodes one piece of a line as a whole and gives its weights, each with its own bytes.
 func frames(d weighbridge.Dialect, o weighbridge.Options, at time.Time, pieces ...[]byte) ([]device.Weight, weighbridge.Stats) {
-	var all []device.Weight
+	all, decoder := decoded(d, o, at, pieces...)
+	return all, decoder.Stats()
+}
+
+// decoded is frames with the decoder, which knows what it has refused.
+func decoded(d weighbridge.Dialect, o weighbridge.Options, at time.Time, pieces ...[]byte) (all []device.Weight, _ *weighbridge.Decoder) {
 	keep := func(w device.Weight) {
 		w.Raw = bytes.Clone(w.Raw)
 		all = append(all, w)
@@ -192,7 +197,7 @@ func frames(d weighbridge.Dialect, o weighbridge.Options, at time.Time, pieces .
 		decoder.Write(at, p, keep)
 	}
 	decoder.Flush(keep)
-	return all, decoder.Stats()
+	return all, decoder
 }
 
 // requestOf names the request that the bytes are, if they are one that this dialect sends.

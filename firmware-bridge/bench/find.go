@@ -35,6 +35,8 @@ type search struct {
 
 	models []*catalog.Indicator // of the catalogue
 	model  *catalog.Indicator   // nil, unless it alone is looked for
+	own    string               // its file, where it is not of the catalogue
+	best   heard                // the setting at which the bytes look most like text
 	line   serial.Config        // port and control lines; speed and format are those of the moment
 	open   openFunc
 	bar    *progress
@@ -127,6 +129,7 @@ func findOver(ctx context.Context, c call, way seams) error {
 	if s.only != "" && *indicator != "" {
 		return wrongCall(usage, "find looks for either a dialect or an indicator")
 	}
+	s.line.Port = s.port
 	if err := s.check(*bauds, *formats); err != nil {
 		return wrongCall(usage, "%w", err)
 	}
@@ -155,8 +158,11 @@ func (s *search) learn(indicator string) error {
 	if s.model, err = s.indicator(indicator); err != nil {
 		return err
 	}
+	if isFile(indicator) {
+		s.own = indicator
+	}
 	s.models = []*catalog.Indicator{s.model}
-	if !strings.HasPrefix(s.port, "tcp://") {
+	if !s.line.Network() {
 		s.bauds = foremost(s.bauds, s.model.Line.Baud)
 		s.formats = foremost(s.formats, s.model.Line.Format)
 	}
@@ -195,18 +201,8 @@ func (s *search) check(bauds, formats string) error {
 			return err
 		}
 	}
-	if err := wire.CheckSlug("device", s.device); err != nil {
+	if err := s.checkPlate(); err != nil {
 		return err
-	}
-	if s.unit != "" && !slices.Contains([]unit.Unit{unit.KG, unit.T, unit.G}, unit.Unit(s.unit)) {
-		return fmt.Errorf("unit %.20q: say kg, t or g, as on the display", s.unit)
-	}
-	for _, text := range []string{s.division, s.max} {
-		if text != "" {
-			if _, err := unit.ParseMass(text); err != nil {
-				return err
-			}
-		}
 	}
 	for text := range strings.SplitSeq(bauds, ",") {
 		baud, err := strconv.Atoi(strings.TrimSpace(text))
@@ -218,12 +214,30 @@ func (s *search) check(bauds, formats string) error {
 	for format := range strings.SplitSeq(formats, ",") {
 		s.formats = append(s.formats, strings.TrimSpace(format))
 	}
-	if strings.HasPrefix(s.port, "tcp://") {
+	if s.line.Network() {
 		s.bauds, s.formats = s.bauds[:1], s.formats[:1] // the terminal server has set the line
 	}
 	for _, baud := range s.bauds {
 		for _, format := range s.formats {
 			if err := s.at(baud, format).Check(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkPlate looks at what is only for the printed lines.
+func (s *search) checkPlate() error {
+	if err := wire.CheckSlug("device", s.device); err != nil {
+		return err
+	}
+	if s.unit != "" && !slices.Contains([]unit.Unit{unit.KG, unit.T, unit.G}, unit.Unit(s.unit)) {
+		return fmt.Errorf("unit %.20q: say kg, t or g, as on the display", s.unit)
+	}
+	for _, text := range []string{s.division, s.max} {
+		if text != "" {
+			if _, err := unit.ParseMass(text); err != nil {
 				return err
 			}
 		}
@@ -245,7 +259,12 @@ func displayed(text string) (unit.Decimal, error) {
 func (s *search) nothing(heard int) error {
 	switch {
 	case heard > 0:
-		return fmt.Errorf("%s: %d bytes came and no dialect explains them: try other -baud and -format, or record them and write a layout for the dialect generic", s.port, heard)
+		s.showLines()
+		try := "try other -baud and -format, or describe the frame"
+		if s.line.Network() {
+			try = "is the serial side of the terminal server set as the indicator? else describe the frame"
+		}
+		return fmt.Errorf("%s: %d bytes came and no dialect explains them: %s%s, with firmware-bridge draft frame", s.port, heard, s.nearest(), try)
 	case s.ask:
 		return fmt.Errorf("%s: nothing is sent and nothing answers: is the indicator on, its output enabled, the cable right?", s.port)
 	}
@@ -254,7 +273,10 @@ func (s *search) nothing(heard int) error {
 
 func setting(all []candidate, line serial.Config, asked bool) []candidate {
 	for i := range all {
-		all[i].Baud, all[i].Format, all[i].DTR, all[i].RTS, all[i].Asked = line.Baud, line.Format, line.DTR, line.RTS, asked
+		all[i].DTR, all[i].RTS, all[i].Asked = line.DTR, line.RTS, asked
+		if !line.Network() { // a terminal server sets its own
+			all[i].Baud, all[i].Format = line.Baud, line.Format
+		}
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,26 +33,41 @@ func openPort(ctx context.Context, c serial.Config) (*serial.Port, error) {
 	return nil, err
 }
 
-// portsOf names the serial adapters of a computer: by their maker's names, which stay when another
-// is plugged in, or where the system gives none by their numbers.
+// portsOf names the serial adapters of a computer: by their makers' names, which stay when another is plugged
+// in; where those don't name each one, by their sockets, which stay as long as nobody moves a plug; and where
+// the system gives neither, by their numbers. Two adapters without a serial number share a maker's name, and
+// which of them it leads to changes.
 func portsOf(root fs.FS) []string {
-	for _, patterns := range [][]string{{"dev/serial/by-id/*"}, {"dev/ttyUSB*", "dev/ttyACM*"}} {
-		var all []string
-		for _, pattern := range patterns {
-			names, err := fs.Glob(root, pattern)
-			if err != nil {
-				return nil // of a pattern only
-			}
-			for _, name := range names {
-				all = append(all, "/"+name)
-			}
-		}
-		if len(all) > 0 {
-			slices.Sort(all)
-			return all[:min(len(all), mostPorts)]
+	devices := globs(root, "dev/ttyUSB*", "dev/ttyACM*")
+	for _, names := range [][]string{globs(root, "dev/serial/by-id/*"), globs(root, "dev/serial/by-path/*"), devices} {
+		if len(names) > 0 && len(names) >= len(devices) {
+			return names[:min(len(names), mostPorts)]
 		}
 	}
 	return nil
+}
+
+// globs gives the paths that fit, sorted, each device once: systemd names one socket in two ways.
+func globs(root fs.FS, patterns ...string) (all []string) {
+	seen := map[string]bool{}
+	for _, pattern := range patterns {
+		names, err := fs.Glob(root, pattern)
+		if err != nil {
+			return nil // of a pattern only
+		}
+		for _, name := range names {
+			device := name
+			if target, err := fs.ReadLink(root, name); err == nil {
+				device = path.Base(target)
+			}
+			if !seen[device] {
+				seen[device] = true
+				all = append(all, "/"+name)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // mostPorts keeps an error on its line.

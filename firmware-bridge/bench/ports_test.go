@@ -1,6 +1,8 @@
 package bench_test
 
 import (
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,15 +27,32 @@ func TestPortsOfThisComputer(t *testing.T) {
 		root fstest.MapFS
 		want string
 	}{
-		"none":         {fstest.MapFS{"dev/ttyS0": {}, "dev/null": {}}, ""},
-		"named":        {fstest.MapFS{"dev/ttyUSB0": {}, adapter: {}}, "/" + adapter},
-		"only numbers": {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyACM1": {}}, "/dev/ttyACM1 /dev/ttyUSB0"},
-		"many":         {many, "/dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3 /dev/ttyUSB4 /dev/ttyUSB5 /dev/ttyUSB6 /dev/ttyUSB7"},
+		"none":  {fstest.MapFS{"dev/ttyS0": {}, "dev/null": {}}, ""},
+		"named": {fstest.MapFS{"dev/ttyUSB0": {}, adapter: {}}, "/" + adapter},
+		"two without a serial number": {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyUSB1": {}, "dev/serial/by-id/usb-1a86_USB_Serial-if00-port0": {}, socket(1): {}, socket(2): {}},
+			"/" + socket(1) + " /" + socket(2)},
+		"one without, one with": {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyUSB1": {}, "dev/serial/by-id/usb-1a86_USB_Serial-if00-port0": {}, adapter: {}, socket(1): {}, socket(2): {}},
+			"/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0 /" + adapter},
+		"sockets named twice": {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyUSB1": {}, "dev/serial/by-id/usb-1a86_USB_Serial-if00-port0": leads(0),
+			socket(1): leads(0), socket(2): leads(1), "dev/serial/by-path/pci-0000:00:14.0-usbv2-0:1:1.0-port0": leads(0), "dev/serial/by-path/pci-0000:00:14.0-usbv2-0:2:1.0-port0": leads(1)},
+			"/" + socket(1) + " /" + socket(2)},
+		"two and no sockets": {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyUSB1": {}, "dev/serial/by-id/usb-1a86_USB_Serial-if00-port0": {}}, "/dev/ttyUSB0 /dev/ttyUSB1"},
+		"only numbers":       {fstest.MapFS{"dev/ttyUSB0": {}, "dev/ttyACM1": {}}, "/dev/ttyACM1 /dev/ttyUSB0"},
+		"many":               {many, "/dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2 /dev/ttyUSB3 /dev/ttyUSB4 /dev/ttyUSB5 /dev/ttyUSB6 /dev/ttyUSB7"},
 	} {
 		if got := bench.PortsOf(test.root); !slices.Equal(got, strings.Fields(test.want)) {
 			t.Errorf("%s: %q, want %s", name, got, test.want)
 		}
 	}
+}
+
+func socket(n int) string {
+	return fmt.Sprintf("dev/serial/by-path/pci-0000:00:14.0-usb-0:%d:1.0-port0", n)
+}
+
+// leads is a link to an adapter.
+func leads(n int) *fstest.MapFile {
+	return &fstest.MapFile{Mode: fs.ModeSymlink, Data: fmt.Appendf(nil, "../../ttyUSB%d", n)}
 }
 
 // Two simulated machines do not take one line from each other, and none takes the link that leads to

@@ -29,6 +29,9 @@ type candidate struct {
 	Explained int      `json:"explained_permille"` // bytes that belong to frames
 	Weights   []string `json:"weights"`            // seen, the latest last
 	Unit      string   `json:"unit"`               // empty: the frames do not say
+	Kind      string   `json:"kind"`               // of the latest weight; empty: the frames do not say
+	Rest      string   `json:"rest"`               // stable, moving, or both; empty: the frames do not say
+	Zero      string   `json:"zero"`               // yes, no, or both; empty: the frames do not say
 
 	layout string // model whose file describes the frames; empty for a dialect
 	seen   []unit.Decimal
@@ -170,6 +173,11 @@ func score(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) (c can
 		if c.last = w; w.Unit != unit.Unknown {
 			c.Unit = string(w.Unit)
 		}
+		if w.HasValue {
+			c.Kind = string(w.Kind)
+		}
+		c.Rest = both(c.Rest, w.Stable, "stable", "moving")
+		c.Zero = both(c.Zero, w.Zero, "yes", "no")
 		if w.HasValue && !slices.Contains(c.seen, w.Value) && len(c.seen) < mostSeen {
 			c.seen = append(c.seen, w.Value)
 			c.Weights = append(c.Weights, w.Value.String())
@@ -181,6 +189,16 @@ func score(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) (c can
 	}
 	c.Score = each*len(weights) + strayByte*int(stats.Discarded)
 	return c, len(weights) >= leastFrames && c.Explained >= leastExplained && c.Score > 0
+}
+
+// both adds a statement to what frames have said so far.
+func both(so string, now device.Tri, yes, no string) string {
+	said := map[device.Tri]string{device.Yes: yes, device.No: no}[now]
+	switch {
+	case so == "" || said == "" || so == said:
+		return cmp.Or(said, so)
+	}
+	return "both"
 }
 
 // inside decodes the pieces and forgives the piece of a frame with which listening began, and the

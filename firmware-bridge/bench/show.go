@@ -308,7 +308,7 @@ func (w *watch) judge(now time.Time) {
 	w.quiet = true
 	switch {
 	case w.came.After(w.heard) && now.Sub(w.came) < lately:
-		w.fault(fmt.Errorf("bytes arrive but no valid frame for %s: wrong baud rate, format, checksum or dialect?", limit))
+		w.fault(errors.New(weighbridge.NoFrame(w.line, *w.dialect, limit, w.decoder.Refused())))
 	case unasked:
 		w.fault(fmt.Errorf("no frame for %s: is the indicator on, its output enabled, the cable plugged?", limit))
 	default:
@@ -340,7 +340,7 @@ func (w *watch) take(now time.Time, b []byte) {
 		w.decoder.Write(now, b, w.frame)
 		if s := w.stats(); s.Bad > w.rejected && now.Sub(w.moaned) >= time.Second {
 			w.moaned = now
-			w.fault(errors.New("frame rejected: checksum, length, digits, unit or address"))
+			w.fault(fmt.Errorf("frame rejected: %s", w.decoder.LastRefused()))
 			w.rejected = s.Bad
 		}
 		return
@@ -403,7 +403,7 @@ func (w *watch) refresh(now time.Time, last bool) {
 		name = w.dialect.Name
 	}
 	lines := []string{
-		fmt.Sprintf("%s  %d %s  %s  %s for %s", w.line.Port, w.line.Baud, w.line.Format, name, w.state, now.Sub(w.start).Truncate(time.Second)),
+		fmt.Sprintf("%s  %s  %s for %s", onLine(w.line), name, w.state, now.Sub(w.start).Truncate(time.Second)),
 		"",
 	}
 	if w.dialect != nil {
@@ -438,6 +438,14 @@ func (w *watch) refresh(now time.Time, last bool) {
 		lines = append(lines, fmt.Sprintf("%-47s  %s", spaced(row), printable(row)))
 	}
 	w.picture.draw(now, lines)
+}
+
+// onLine names a line with its setting; that of a terminal server is not known here.
+func onLine(line serial.Config) string {
+	if line.Network() {
+		return line.Port
+	}
+	return fmt.Sprintf("%s  %d %s", line.Port, line.Baud, line.Format)
 }
 
 func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"steelyard/firmware-bridge/serial"
@@ -45,7 +44,7 @@ func (s *search) walk(ctx context.Context) ([]candidate, error) {
 // raises them, which is both on, then the others. One that was given is the only one.
 func (s *search) controls() []serial.Config {
 	all := []serial.Config{s.line}
-	if s.line.DTR != "" || s.line.RTS != "" || strings.HasPrefix(s.port, "tcp://") {
+	if s.line.DTR != "" || s.line.RTS != "" || s.line.Network() {
 		return all
 	}
 	for _, level := range [][2]string{{"on", "off"}, {"off", "on"}, {"off", "off"}} {
@@ -75,11 +74,12 @@ func (s *search) listenAll(ctx context.Context) (heard int, candidates []candida
 			for _, p := range pieces {
 				here += len(p)
 			}
+			s.remember(line, pieces)
 			if heard += here; heard >= silent {
 				s.all = time.Duration(len(s.formats)) * round
 			}
 			candidates := s.rank(pieces)
-			s.say("%d %s%s: %s, %s", baud, format, raised(line), count(here, "byte"), count(len(candidates), "dialect"))
+			s.say("%s: %s, %s", s.settingOf(line), count(here, "byte"), count(len(candidates), "dialect"))
 			if s.done += s.patience(baud); len(candidates) > 0 {
 				return heard, setting(candidates, line, false), nil
 			}
@@ -89,6 +89,14 @@ func (s *search) listenAll(ctx context.Context) (heard int, candidates []candida
 		}
 	}
 	return heard, nil, nil
+}
+
+// settingOf names the speed and the format that are tried; behind a terminal server they are its own.
+func (s *search) settingOf(line serial.Config) string {
+	if line.Network() {
+		return line.Port
+	}
+	return fmt.Sprintf("%d %s%s", line.Baud, line.Format, raised(line))
 }
 
 // raised names the control lines that were set.
@@ -162,7 +170,7 @@ func (s *search) hear(ctx context.Context, line serial.Config, request []byte) (
 				}
 				end = now.Add(length)
 			}
-			s.bar.show(s.done+time.Since(began), s.all, fmt.Sprintf("%s at %d %s%s", doing, line.Baud, line.Format, raised(line)))
+			s.bar.show(s.done+time.Since(began), s.all, fmt.Sprintf("%s at %s", doing, s.settingOf(line)))
 			n, err := port.Read(buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				if still++; answered && request != nil && still >= stillFor {

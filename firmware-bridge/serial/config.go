@@ -106,6 +106,10 @@ func (c Config) Check() error {
 	return errors.Join(wrong...)
 }
 
+// Network reports whether the line is behind a terminal server, which has a speed, a format and control lines
+// of its own that are set there.
+func (c Config) Network() bool { _, is := c.tcp(); return is }
+
 func (c Config) tcp() (address string, ok bool) { return strings.CutPrefix(c.Port, tcpScheme) }
 
 func checkAddress(address string) error {

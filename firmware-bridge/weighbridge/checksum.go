@@ -76,6 +76,12 @@ func hexDigit(c byte) (byte, bool) {
 	return 0, false
 }
 
+// Holds reports whether a frame bears this checksum.
+func (c Checksum) Holds(frame []byte) bool {
+	m := machine{Layout: Layout{Checksum: c}, kind: checksumKind(c.Kind)}
+	return m.checksumHolds(frame)
+}
+
 const upperHex = "0123456789ABCDEF"
 
 // appendHex writes a checksum as two characters, the form that every reader accepts.

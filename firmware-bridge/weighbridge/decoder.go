@@ -136,9 +136,10 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 				break
 			}
 			n, v = 1, junk // no frame is that long, or the rest never came
-			d.refused.add(badEnd, d.raw[pos:d.n])
 			if final && !c.hasStart {
 				n, v = len(b), broken(badEnd)
+			} else {
+				d.refused.add(badEnd, d.raw[pos:d.n])
 			}
 		}
 		switch v {
@@ -152,6 +153,7 @@ func (d *Decoder) cut(final bool, emit func(device.Weight)) {
 				}
 				d.w.Raw = d.raw[pos : pos+n : pos+n]
 				d.stats.Frames++
+				d.refused.forget()
 				emit(d.w)
 				break
 			}

@@ -226,8 +226,8 @@ func (o Options) checkValues() []error {
 	if o.Digits < 0 || o.Digits > 9 || o.Digits > 0 && o.Digits < 4 {
 		wrong = append(wrong, fmt.Errorf("digits %d: not between 4 and 9", o.Digits))
 	}
-	if len(o.Request) > 0 && !harmless(o.Request) {
-		wrong = append(wrong, fmt.Errorf("request % X: not one of the questions that are known to read only: %s", []byte(o.Request), questionList()))
+	if len(o.Request) > 0 {
+		wrong = append(wrong, CheckRequest(o.Request))
 	}
 	if o.Address < 0 || o.Address > 99 {
 		wrong = append(wrong, fmt.Errorf("address %d: not between 1 and 99", o.Address))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"steelyard/firmware-bridge/device"
@@ -15,6 +16,7 @@ import (
 // member is an indicator in one session. It belongs to the goroutine of Run.
 type member struct {
 	Indicator
+	line      serial.Config
 	log       *slog.Logger
 	health    *health
 	decoder   *Decoder
@@ -51,7 +53,7 @@ func newListening(r Reader, port *serial.Port, healths []*health) *listening {
 	l := &listening{Reader: r, port: port}
 	now := time.Now()
 	for n, i := range r.Indicators {
-		m := &member{Indicator: i, log: r.Log.With("device", i.Device), health: healths[n],
+		m := &member{Indicator: i, line: r.Line, log: r.Log.With("device", i.Device), health: healths[n],
 			decoder: NewDecoder(i.Dialect, i.Options), lastFrame: now}
 		m.emit = func(w device.Weight) {
 			w.Raw = bytes.Clone(w.Raw) // the sink may keep it
@@ -175,14 +177,27 @@ func (m *member) judge(now time.Time, limit time.Duration) {
 	switch {
 	case m.unjudged || now.Sub(m.lastFrame) <= limit:
 	case !m.heard.IsZero() && (inItsTurn || now.Sub(m.heard) <= limit):
-		detail := "bytes arrive but no valid frame: wrong baud rate, format, checksum or dialect?"
-		if m.Dialect.address != nil {
-			detail = "bytes arrive but no valid frame of its own: wrong baud rate, format, checksum, address or dialect?"
-		}
-		m.health.change(device.Faulty, detail)
+		m.health.change(device.Faulty, NoFrame(m.line, m.Dialect, limit, m.decoder.Refused()))
 	default:
 		m.health.change(device.Silent, fmt.Sprintf("no frame for %s: is the indicator on, its output enabled, the cable plugged?", limit))
 	}
+}
+
+// NoFrame says of a line on which bytes arrive and no frame for that long what came, which rule it failed, and what may be
+// set wrong.
+func NoFrame(line serial.Config, d Dialect, limit time.Duration, refused Refused) string {
+	own, suspects := "", "checksum or dialect"
+	if d.address != nil {
+		own, suspects = " from its address", "checksum, address or dialect"
+	}
+	suspects = "wrong baud rate, format, " + suspects + "?"
+	if line.Network() {
+		suspects = strings.Replace(suspects, "baud rate, format, ", "", 1) + " or is the serial side of the terminal server set otherwise than the indicator?"
+	}
+	if refused.Times == 0 {
+		return fmt.Sprintf("bytes arrive but no valid frame for %s%s: %s", limit, own, suspects)
+	}
+	return fmt.Sprintf("bytes arrive but no valid frame for %s%s: %s; %s", limit, own, refused, suspects)
 }
 
 // health reports changes of state, never the same state twice in a row.

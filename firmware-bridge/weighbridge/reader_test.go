@@ -262,8 +262,11 @@ func TestSilenceAndWrongDialectAreToldApart(t *testing.T) {
 	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return len(saying(h, device.Faulty)) > 0 })
 	quiet()
 	_, health := s.seen()
-	if fault := saying(health, device.Faulty)[0]; !strings.Contains(fault.Detail, "wrong baud rate, format, checksum or dialect?") {
-		t.Errorf("fault %+v", fault)
+	fault := saying(health, device.Faulty)[0]
+	for _, want := range []string{"no byte 02, with which a frame begins", "53 54 2C 47 53", "ST,GS,+0012340kg", "wrong baud rate, format, checksum or dialect?"} {
+		if !strings.Contains(fault.Detail, want) {
+			t.Errorf("fault %+v does not say %q", fault, want)
+		}
 	}
 	quiet = send(machine, []byte("\x02+01234001F\x03"), 10*time.Millisecond)
 	s.until(t, "the right dialect", func(w []device.Weight, h []device.Health) bool { return len(w) > 0 && state(h) == device.Online })

@@ -42,19 +42,25 @@ func (r Refusal) String() string {
 	}[r]
 }
 
-// Refused is what a Decoder has refused, for a message to a fitter.
+// Refused is what a Decoder has refused by one rule, for a message to a fitter.
 type Refused struct {
-	Rule  Refusal // that failed most often
-	Times uint64  // how often; 0: nothing was refused
-	Raw   []byte  // the latest piece that failed it, from its beginning
+	Rule   Refusal
+	Times  uint64 // how often; 0: never
+	Raw    []byte // the latest piece that failed it, from its beginning
+	begins string // what each frame begins with; empty where nothing is said of it
 }
 
-// String is a line: how often, why, and the bytes.
+// String says why and shows the bytes.
 func (r Refused) String() string {
-	if r.Times == 1 {
-		return fmt.Sprintf("%s: %s", r.Rule, Shown(r.Raw))
+	why := r.Rule.String()
+	if r.Rule == badStart && r.begins != "" {
+		why = "no byte " + r.begins + ", with which a frame begins"
 	}
-	return fmt.Sprintf("%s, %d times, the last: %s", r.Rule, r.Times, Shown(r.Raw))
+	times := ""
+	if r.Times > 1 && r.Rule != badStart {
+		times = fmt.Sprintf(" (%d times)", r.Times)
+	}
+	return fmt.Sprintf("%s%s: %s", why, times, Shown(r.Raw))
 }
 
 // mostShown bytes are enough to see a frame and few enough for a line of text.
@@ -75,27 +81,57 @@ func Shown(b []byte) string {
 	return fmt.Sprintf("% X%s (%s%s)", b, more, text, more)
 }
 
-// refusedPieces counts what a decoder has refused by rule and keeps the latest piece of each.
+// refusedPieces counts by rule what a decoder has refused since its latest frame, and keeps the latest piece
+// of each rule.
 type refusedPieces struct {
 	times [refusals]uint64
+	ever  [refusals]uint64 // since the decoder was made
 	raw   [refusals][mostShown + 1]byte
 	n     [refusals]uint8
+	last  Refusal
+	any   bool
 }
 
 func (p *refusedPieces) add(r Refusal, b []byte) {
 	p.times[r]++
+	p.ever[r]++
 	p.n[r] = uint8(copy(p.raw[r][:], b))
+	if p.any = true; r != badStart {
+		p.last = r
+	}
 }
 
-// Refused gives the rule that failed most since the Decoder was made. Bytes of which none begins a frame
-// count only where nothing else failed.
-func (d *Decoder) Refused() Refused {
+// forget begins anew behind a frame.
+func (p *refusedPieces) forget() {
+	if p.any {
+		p.times, p.any = [refusals]uint64{}, false
+	}
+}
+
+// Refused gives the rule that failed most since the latest frame. Bytes of which none begins a frame count
+// only where nothing else failed.
+func (d *Decoder) Refused() Refused { return d.refusedBy(worst(&d.refused.times), &d.refused.times) }
+
+// EverRefused is Refused since the Decoder was made.
+func (d *Decoder) EverRefused() Refused { return d.refusedBy(worst(&d.refused.ever), &d.refused.ever) }
+
+func worst(times *[refusals]uint64) Refusal {
 	worst := badStart
 	for r := badStart + 1; r < refusals; r++ {
-		if d.refused.times[r] > d.refused.times[worst] || worst == badStart && d.refused.times[r] > 0 {
+		if times[r] > times[worst] || worst == badStart && times[r] > 0 {
 			worst = r
 		}
 	}
-	n := d.refused.n[worst]
-	return Refused{Rule: worst, Times: d.refused.times[worst], Raw: bytes.Clone(d.refused.raw[worst][:n])}
+	return worst
+}
+
+// LastRefused gives the latest frame that was refused.
+func (d *Decoder) LastRefused() Refused { return d.refusedBy(d.refused.last, &d.refused.times) }
+
+func (d *Decoder) refusedBy(r Refusal, times *[refusals]uint64) Refused {
+	is := Refused{Rule: r, Times: times[r], Raw: bytes.Clone(d.refused.raw[r][:d.refused.n[r]])}
+	if d.codec.hasStart {
+		is.begins = fmt.Sprintf("%02X", d.codec.start)
+	}
+	return is
 }

@@ -141,8 +141,12 @@ func questions() []question {
 // actingLetters make some indicator tare, zero, clear or print, whatever they stand for elsewhere.
 const actingLetters = "TtZzCcPp"
 
-func harmless(request []byte) bool {
-	return slices.ContainsFunc(questions(), func(q question) bool { return q.bytes == string(request) })
+// CheckRequest refuses bytes that are not one of the closed list of questions.
+func CheckRequest(request []byte) error {
+	if slices.ContainsFunc(questions(), func(q question) bool { return q.bytes == string(request) }) {
+		return nil
+	}
+	return fmt.Errorf("request % X: not one of the questions that are known to read only: %s", request, questionList())
 }
 
 // questionList names them for a message; those that differ by their address alone are named once.

@@ -157,7 +157,7 @@ func TestTheJudgementOfATurnStands(t *testing.T) {
 	}{{"bytes in its turn", 50 * time.Millisecond, device.Faulty}, {"bytes before its turn alone", -3 * time.Second, device.Silent}} {
 		got := states{}
 		m := &member{asked: begin, heard: begin.Add(test.heard), lastFrame: begin.Add(-time.Minute),
-			health: &health{sink: &got, log: slog.New(slog.DiscardHandler)}}
+			health: &health{sink: &got, log: slog.New(slog.DiscardHandler)}, decoder: new(Decoder)}
 		for at := time.Duration(0); at < 30*time.Second; at += 50 * time.Millisecond {
 			m.judge(begin.Add(time.Second+at), limit)
 		}
