@@ -158,44 +158,39 @@ const (
 // ledger.ErrUnknown.
 func (i *Ingest) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	// While one set is committed the next is checked.
-	ready := make(chan []checked, 1)
-	g.Go(func() error {
-		for {
-			items, err := i.records.take(ctx, batchesAtOnce, bytesAtOnce)
-			if err != nil {
-				return err
-			}
-			select {
-			case ready <- i.checkAll(items, wire.Records):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	})
-	g.Go(func() error {
-		for {
-			select {
-			case set := <-ready:
-				if err := i.post(ctx, set); err != nil {
+	for _, way := range []struct {
+		queue  *queue
+		stream wire.Stream
+		take   func(context.Context, []checked) error
+	}{{i.records, wire.Records, i.post}, {i.samples, wire.Samples, i.pass}} {
+		// While one set is committed the next is checked, and no more than that.
+		ready := make(chan []checked)
+		g.Go(func() error {
+			for {
+				items, err := way.queue.take(ctx, batchesAtOnce, bytesAtOnce)
+				if err != nil {
 					return err
 				}
-			case <-ctx.Done():
-				return ctx.Err()
+				select {
+				case ready <- i.checkAll(items, way.stream):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
-		}
-	})
-	g.Go(func() error {
-		for {
-			items, err := i.samples.take(ctx, batchesAtOnce, bytesAtOnce)
-			if err != nil {
-				return err
+		})
+		g.Go(func() error {
+			for {
+				select {
+				case set := <-ready:
+					if err := way.take(ctx, set); err != nil {
+						return err
+					}
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
-			if err := i.pass(ctx, i.checkAll(items, wire.Samples)); err != nil {
-				return err
-			}
-		}
-	})
+		})
+	}
 	for range senders {
 		g.Go(func() error { return i.send(ctx) })
 	}

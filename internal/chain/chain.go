@@ -27,11 +27,16 @@ func Of(line []byte) Hash { return sha256.Sum256(line) }
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 // ParseHash reads what String writes, and nothing else: no capitals, no other length.
-func ParseHash(text string) (h Hash, err error) {
-	if len(text) != 2*len(h) || strings.ContainsAny(text, "ABCDEF") {
+func ParseHash[Text string | []byte](text Text) (h Hash, err error) {
+	raw := []byte(text)
+	bad := len(raw) != 2*len(h)
+	for _, c := range raw {
+		bad = bad || c >= 'A' && c <= 'F'
+	}
+	if bad {
 		return h, fmt.Errorf("hash %.70q: not 64 lower-case hexadecimal digits", text)
 	}
-	_, err = hex.Decode(h[:], []byte(text))
+	_, err = hex.Decode(h[:], raw)
 	return h, err
 }
 

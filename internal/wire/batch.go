@@ -115,6 +115,9 @@ func DecodeBatch(payload []byte) (*Batch, error) {
 		return nil, err
 	}
 	last := chain.Link{Journal: b.Journal, N: b.First - 1, Hash: b.Prev}
+	before := &Entry{Site: b.Site, Journal: b.Journal}
+	promised := int(b.Last - b.First + 1) // the header's check bounds it
+	b.Entries, b.Lines = make([]Entry, 0, promised), make([][]byte, 0, promised)
 	for line := range bytes.Lines(rest) {
 		line, ended := bytes.CutSuffix(line, []byte("\n"))
 		if !ended {
@@ -123,7 +126,7 @@ func DecodeBatch(payload []byte) (*Batch, error) {
 		if len(b.Entries) == MaxEntries {
 			return nil, fmt.Errorf("batch: more than %d entries", MaxEntries)
 		}
-		e, err := ParseEntry(line)
+		e, err := parseEntry(line, before)
 		if err != nil {
 			return nil, fmt.Errorf("batch: entry %d: %w", last.N+1, err)
 		}
@@ -135,6 +138,7 @@ func DecodeBatch(payload []byte) (*Batch, error) {
 			return nil, fmt.Errorf("batch: %w", err)
 		}
 		b.Entries, b.Lines, last = append(b.Entries, e), append(b.Lines, line), link
+		before = &b.Entries[len(b.Entries)-1]
 	}
 	if last.N != b.Last || last.Hash != b.Head {
 		return nil, fmt.Errorf("batch: header promises entries %d to %d with head %.12s…, found up to %d with %.12s…", b.First, b.Last, b.Head, last.N, last.Hash)

@@ -134,7 +134,11 @@ func (e Entry) Line() ([]byte, error) {
 
 // ParseEntry reads a line that Line wrote. The envelope has one form only: fields in their order,
 // no blanks, no escapes. The body is checked for being one JSON object; Decode reads it.
-func ParseEntry(line []byte) (Entry, error) {
+func ParseEntry(line []byte) (Entry, error) { return parseEntry(line, &Entry{}) }
+
+// parseEntry takes what an entry has in common with the one before it from there, so that a batch
+// holds each such text once.
+func parseEntry(line []byte, before *Entry) (Entry, error) {
 	var e Entry
 	if len(line) > MaxLine {
 		return e, fmt.Errorf("entry of %d bytes: more than %d", len(line), MaxLine)
@@ -144,31 +148,32 @@ func ParseEntry(line []byte) (Entry, error) {
 	}
 	p := parser{rest: line}
 	p.expect(`{"v":1,"site":"`)
-	e.Site = p.text()
+	e.Site = p.text(before.Site)
 	p.expect(`,"journal":"`)
-	e.Journal = p.text()
+	e.Journal = p.text(before.Journal)
 	p.expect(`,"n":`)
 	e.N = p.number()
 	p.expect(`,"at":"`)
-	at := p.text()
+	at := p.bytes()
 	p.expect(`,"clock":"`)
-	e.Clock = Clock(p.text())
+	e.Clock = Clock(p.text(string(before.Clock)))
 	p.expect(`,"kind":"`)
-	e.Kind = record.Kind(p.text())
+	e.Kind = record.Kind(p.text(string(before.Kind)))
 	p.expect(`,"device":"`)
-	e.Device = p.text()
+	e.Device = p.text(before.Device)
 	p.expect(`,"prev":"`)
-	prev := p.text()
+	prev := p.bytes()
 	p.expect(`,"body":`)
 	if p.err != nil {
 		return e, fmt.Errorf("entry line: %w", p.err)
 	}
 	body, closed := bytes.CutSuffix(p.rest, []byte("}"))
-	if e.Body = body; !closed || len(body) < 2 || body[0] != '{' || !json.Valid(body) || bytes.ContainsAny(body, "\n\r") {
+	if e.Body = body; !closed || !isObject(body) {
 		return e, errors.New("entry line: the body is not one JSON object on one line")
 	}
 	var err error
-	if e.At, err = time.Parse(timeLayout, at); err != nil || e.At.Format(timeLayout) != at {
+	var ok bool
+	if e.At, ok = parseTime(at); !ok {
 		return e, fmt.Errorf("entry line: time %.40q is not like %s", at, timeLayout)
 	}
 	if e.Prev, err = chain.ParseHash(prev); err != nil {
@@ -247,19 +252,52 @@ func (p *parser) expect(text string) {
 	p.rest = p.rest[len(text):]
 }
 
-// text reads up to the closing quote. Escapes don't occur in an envelope.
-func (p *parser) text() string {
+// parseTime reads a time in the one form that timeLayout writes.
+func parseTime(text []byte) (at time.Time, ok bool) {
+	if len(text) != len(timeLayout) {
+		return at, false
+	}
+	n := [7]int{}
+	field := 0
+	for i, c := range text {
+		if want := timeLayout[i]; isDigit(want) {
+			if !isDigit(c) {
+				return at, false
+			}
+			n[field] = 10*n[field] + int(c-'0')
+		} else if c != want {
+			return at, false
+		} else if i < len(text)-1 {
+			field++
+		}
+	}
+	year, month, day, hour, minute, second := n[0], n[1], n[2], n[3], n[4], n[5]
+	at = time.Date(year, time.Month(month), day, hour, minute, second, n[6]*int(time.Millisecond), time.UTC)
+	// A day that a month does not have comes out as one of the next.
+	return at, month >= 1 && month <= 12 && day >= 1 && at.Day() == day && hour < 24 && minute < 60 && second < 60
+}
+
+// text reads up to the closing quote; where it is what stood there before, it is that very text.
+func (p *parser) text(before string) string {
+	if text := p.bytes(); string(text) != before {
+		return string(text)
+	}
+	return before
+}
+
+// bytes reads up to the closing quote. Escapes don't occur in an envelope.
+func (p *parser) bytes() []byte {
 	if p.err != nil {
-		return ""
+		return nil
 	}
 	end := bytes.IndexByte(p.rest, '"')
 	if end < 0 || end > 2*chainDigits || bytes.IndexByte(p.rest[:end], '\\') >= 0 {
 		p.err = fmt.Errorf("no plain text at %.40q", p.rest)
-		return ""
+		return nil
 	}
-	s := string(p.rest[:end])
+	text := p.rest[:end]
 	p.rest = p.rest[end+1:]
-	return s
+	return text
 }
 
 // chainDigits is the longest text of an envelope: a hash.
@@ -270,7 +308,7 @@ func (p *parser) number() uint64 {
 		return 0
 	}
 	end := 0
-	for end < len(p.rest) && p.rest[end] >= '0' && p.rest[end] <= '9' {
+	for end < len(p.rest) && isDigit(p.rest[end]) {
 		end++
 	}
 	n, err := strconv.ParseUint(string(p.rest[:end]), 10, 63)
