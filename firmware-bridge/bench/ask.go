@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,11 @@ func (s *search) questions() [][]byte {
 	}
 	for _, d := range weighbridge.Dialects() {
 		ask(d, weighbridge.Options{})
+	}
+	for _, m := range s.models { // those whose own files say with what they are asked
+		if d, o := m.Speaks(); len(o.Request) > 0 && !slices.ContainsFunc(all, func(b []byte) bool { return bytes.Equal(b, o.Request) }) {
+			ask(d, o)
+		}
 	}
 	return all
 }

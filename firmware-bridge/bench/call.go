@@ -98,6 +98,12 @@ func (c call) refuse(why string, names ...string) (err error) {
 	return err
 }
 
+// given says whether one of these flags was.
+func (c call) given(names ...string) (is bool) {
+	c.flags.Visit(func(given *flag.Flag) { is = is || slices.Contains(names, given.Name) })
+	return is
+}
+
 // wrongCall is a usage error with one line of help, or none.
 func wrongCall(help, format string, args ...any) error {
 	if help != "" {

@@ -43,6 +43,29 @@ func TestSimulateAndShowAnIndicator(t *testing.T) {
 	}
 }
 
+// An indicator of the catalogue takes the flags that its dialect takes: any weight on a deck, its division
+// and capacity, and its checksum.
+func TestSimulateAnIndicatorWithTheFlagsOfItsDialect(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ flags, show, want string }{
+		{"-indicator yaohua-xk3190-a9 -weight 17980 -division 20 -max 60t", "yaohua-xk3190-a9", "17980"},
+		{"-indicator mettler-toledo-continuous -weight 8420", "mettler-toledo-continuous", "8420"},
+		{"-indicator mettler-toledo-continuous-plain -weight 8420", "mettler-toledo-continuous-plain", "8420"},
+		{"-indicator mettler-toledo-continuous -weight 8420 -checksum none", "mettler-toledo-continuous-plain", "8420"},
+		{"-indicator testdata/own/acme-w200.yaml -weight 61000 -max 60t", "testdata/own/acme-w200.yaml", "no weight"},
+	} {
+		t.Run(test.flags, func(t *testing.T) {
+			t.Parallel()
+			path := link(t)
+			start(t, append([]string{"simulate", "-pty", path, "-rate", "20", "-baud", "9600"}, strings.Fields(test.flags)...)...).at()
+			stdout, stderr, code := run(t, "", "show", "-port", path, "-baud", "9600", "-indicator", test.show, "-count", "20", "-for", "30s")
+			if code != program.Done || !strings.Contains(stdout, test.want) {
+				t.Errorf("code %d: %s%s", code, stdout, stderr)
+			}
+		})
+	}
+}
+
 func TestDecodeByIndicator(t *testing.T) {
 	t.Parallel()
 	const plain = "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D\n"

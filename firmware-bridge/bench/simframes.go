@@ -34,7 +34,7 @@ const rolling = 2 * time.Second
 
 const indicatorCommands = "weight KG | wrong-checksum | wrong-baud | " + faultCommands
 
-func newIndicator(f simulateFlags, wire *sim.Wire) (*indicator, error) {
+func newIndicator(f simulateFlags, s spoken, wire *sim.Wire) (*indicator, error) {
 	i := &indicator{wire: wire, hold: f.hold, chosen: make(chan unit.Mass, 1)}
 	division, errDivision := mass(f.division)
 	most, errMax := mass(f.max)
@@ -51,12 +51,15 @@ func newIndicator(f simulateFlags, wire *sim.Wire) (*indicator, error) {
 		}
 		i.weights = append(i.weights, m)
 	}
-	if f.dialect == string(sim.Toledo) && f.checksum == "" {
+	if f.checksum == "" {
+		f.checksum = s.options.Checksum
+	}
+	if s.dialect.Name == string(sim.Toledo) && f.checksum == "" {
 		f.checksum = string(sim.MT7) // what the dialect expects when nothing is said
 	}
 	i.deck = sim.NewDeck(sim.DeckConfig{Division: division, Max: most, Seed: 1})
 	var err error
-	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(f.dialect), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, wire)
+	i.machine, err = sim.NewIndicator(sim.IndicatorConfig{Dialect: sim.Dialect(s.dialect.Name), Checksum: sim.Checksum(f.checksum), Rate: f.rate, Seed: 1}, i.deck, wire)
 	return i, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,7 +41,7 @@ func simulate(ctx context.Context, c call) error {
 	var f simulateFlags
 	c.flags.StringVar(&f.profile, "profile", "", "serve the registers of this profile")
 	c.flags.StringVar(&f.dialect, "dialect", "", "send the frames of this dialect")
-	c.flags.StringVar(&f.indicator, "indicator", "", "send the frames of this indicator's file")
+	c.flags.StringVar(&f.indicator, "indicator", "", "send the frames of this indicator's file; with a deck, where its dialect has one, any weight")
 	c.flags.StringVar(&f.pty, "pty", "", "make a pseudo-terminal and this link to it")
 	c.flags.StringVar(&f.listen, "listen", "", "tcp://host:port: Modbus TCP, or a terminal server with an indicator behind it; rtu-over-tcp://host:port: a terminal server with a profile's machine behind it")
 	c.flags.IntVar(&f.baud, "baud", 9600, "pace of a pseudo-terminal; 0: as fast as it can")
@@ -80,7 +79,11 @@ func simulate(ctx context.Context, c call) error {
 			return wrongCall(usage, "%w", err)
 		}
 	}
-	if err := c.refuseOthers(f); err != nil {
+	s, err := c.simulated(&f)
+	if err != nil {
+		return err
+	}
+	if err := c.refuseOthers(f, s); err != nil {
 		return err
 	}
 	if f.listen != "" {
@@ -91,24 +94,47 @@ func simulate(ctx context.Context, c call) error {
 	if f.profile != "" {
 		return c.simulateProfile(ctx, f)
 	}
-	return c.simulateDialect(ctx, f)
+	return c.simulateDialect(ctx, f, s)
+}
+
+// simulated is the indicator that is to be one; nothing for a profile. A model's speed is the pace of its
+// pseudo-terminal, unless another was said.
+func (c call) simulated(f *simulateFlags) (s spoken, err error) {
+	switch {
+	case f.profile != "":
+		return s, nil
+	case f.dialect == "generic":
+		return s, wrongCall("", "dialect generic: its frames are described by a file; simulate that with -indicator FILE")
+	}
+	if s, err = c.speaks(f.dialect, f.indicator, new(dialectFlags)); err != nil {
+		return s, err
+	}
+	if s.model != nil && s.model.Line.Baud != 0 && !c.given("baud") {
+		f.baud = s.model.Line.Baud
+	}
+	return s, nil
+}
+
+// onDeck says whether the indicator can be simulated with a deck, and so show any weight.
+func (s spoken) onDeck() bool {
+	return s.dialect.Name == string(sim.Yaohua) || s.dialect.Name == string(sim.Toledo) && !s.options.Short
 }
 
 // refuseOthers refuses the flags of other machines than the one that is simulated.
-func (c call) refuseOthers(f simulateFlags) error {
+func (c call) refuseOthers(f simulateFlags, s spoken) error {
 	if f.profile != "" {
 		return c.refuse("is about an indicator, and -profile is a machine with registers; leave it out", "weight", "hold", "rate", "checksum", "division", "max")
 	}
 	if err := c.refuse("is about registers, and an indicator has none; leave it out", "unit", "set", "empty", "counts"); err != nil {
 		return err
 	}
-	if f.dialect != string(sim.Toledo) {
-		if err := c.refuse("is about Toledo frames; leave it out, or name -dialect "+string(sim.Toledo), "checksum"); err != nil {
+	if s.dialect.Name != string(sim.Toledo) || !s.onDeck() {
+		if err := c.refuse(fmt.Sprintf("is about Toledo frames; leave it out, or name an indicator with dialect %s", sim.Toledo), "checksum"); err != nil {
 			return err
 		}
 	}
-	if f.dialect != string(sim.Toledo) && f.dialect != string(sim.Yaohua) {
-		return c.refuse(fmt.Sprintf("is about a simulated deck, which only -dialect %s and %s have; leave it out", sim.Toledo, sim.Yaohua), "division", "max")
+	if !s.onDeck() {
+		return c.refuse(fmt.Sprintf("is about a simulated deck, which only indicators with dialect %s and %s have; leave it out", sim.Toledo, sim.Yaohua), "division", "max")
 	}
 	return nil
 }
@@ -210,14 +236,7 @@ func mass(text string) (unit.Mass, error) {
 	return m, nil
 }
 
-func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
-	if f.dialect == "generic" {
-		return wrongCall("", "dialect generic: its frames are described by a file; simulate that with -indicator FILE")
-	}
-	s, err := c.speaks(f.dialect, f.indicator, new(dialectFlags))
-	if err != nil {
-		return err
-	}
+func (c call) simulateDialect(ctx context.Context, f simulateFlags, s spoken) error {
 	line, err := openLine(f.pty, f.listen, f.baud)
 	if err != nil {
 		return err
@@ -227,10 +246,13 @@ func (c call) simulateDialect(ctx context.Context, f simulateFlags) error {
 	what := "indicator " + s.dialect.Name
 	if s.model != nil {
 		what = "indicator " + s.model.Name
+	}
+	switch {
+	case s.onDeck() && (s.model == nil || c.given("weight", "checksum", "division", "max")):
+		p, err = newIndicator(f, s, wire)
+	case s.model != nil:
 		p, err = newReciter(f, s, framesOf(s.model), wire)
-	} else if slices.Contains([]string{string(sim.Yaohua), string(sim.Toledo)}, s.dialect.Name) {
-		p, err = newIndicator(f, wire)
-	} else {
+	default:
 		var known []knownFrame
 		if err = json.Unmarshal(knownFrames, &known); err == nil {
 			p, err = newReciter(f, s, known, wire)

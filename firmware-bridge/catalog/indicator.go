@@ -205,7 +205,11 @@ func (f Frame) check(k *config.Checker, n int, d weighbridge.Dialect, o weighbri
 		k.Fault(expect, "the frame must be refused, and is read as %s", strconv.Quote(describe(all[0])["value"]))
 	case f.Refused():
 	case len(all) != 1 || !slices.Equal(all[0].Raw, b):
-		k.Fault(config.Path("tests", n, "frame"), "is not one whole frame of dialect %s: %d found in %d bytes", d.Name, len(all), len(b))
+		why := ""
+		if refused := decoder.EverRefused(); refused.Times > 0 {
+			why = ": " + refused.String()
+		}
+		k.Fault(config.Path("tests", n, "frame"), "is not one whole frame of dialect %s: %d found in %d bytes%s", d.Name, len(all), len(b), why)
 	default:
 		for _, wrong := range f.Compare(all[0]) {
 			k.Fault(expect, "%s", wrong)

@@ -274,6 +274,68 @@ func TestSilenceAndWrongDialectAreToldApart(t *testing.T) {
 	s.until(t, "silence again", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Silent })
 }
 
+// Behind a terminal server the speed is set there, so nobody is sent to look for it here.
+func TestWordsOfANetworkLine(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			stop := send(conn, []byte("ST,NX,+0012340kg\r\n"), 10*time.Millisecond)
+			t.Cleanup(func() { conn.Close(); stop() })
+		}
+	}()
+	s := newSite()
+	stop := run(t, reader(t, "tcp://"+listener.Addr().String(), "and18", s))
+	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return len(saying(h, device.Faulty)) > 0 })
+	stop()
+	_, health := s.seen()
+	fault := saying(health, device.Faulty)[0].Detail
+	for _, want := range []string{"a status or legend is not known", "ST,NX,+0012340kg", "terminal server"} {
+		if !strings.Contains(fault, want) {
+			t.Errorf("%q does not say %q", fault, want)
+		}
+	}
+	if strings.Contains(fault, "baud") {
+		t.Errorf("%q speaks of baud", fault)
+	}
+}
+
+// An indicator with a layout of its own that must be asked is asked with the question of its file.
+func TestALayoutIsAsked(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "indicator")
+	machine := plug(t, link)
+	go func() {
+		buf := make([]byte, 64)
+		for {
+			n, err := machine.Read(buf)
+			if err != nil {
+				return
+			}
+			if string(buf[:n]) == "RW\r\n" {
+				if _, err := machine.WriteString("ST,GS,+0012340kg\r\n"); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	s := newSite()
+	r := reader(t, link, "generic", s)
+	r.Indicators[0].Options = weighbridge.Options{Layout: comma(), Request: weighbridge.Bytes("RW\r\n")}
+	r.Indicators[0].Dialect = r.Indicators[0].Dialect.For(r.Indicators[0].Options)
+	run(t, r)
+	s.until(t, "three answers", func(w []device.Weight, _ []device.Health) bool { return len(w) >= 3 })
+	if weights, _ := s.seen(); weights[0].Value.String() != "12340" || weights[0].Kind != device.Gross {
+		t.Errorf("%+v", weights[0])
+	}
+}
+
 func TestMissingAdapterIsAFaultAndHeals(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "indicator")
 	s := newSite()
