@@ -21,10 +21,11 @@ func Deaf(d Dialect) Dialect {
 	return d
 }
 
-// Questions are the bytes of the closed list.
-func Questions() (all []string) {
+// Questions are the bytes of the closed list, with the document that names them.
+func Questions() map[string]string {
+	all := map[string]string{}
 	for _, q := range questions() {
-		all = append(all, q.bytes)
+		all[q.bytes] = q.cites
 	}
 	return all
 }

@@ -281,14 +281,14 @@ func TestALayoutIsAskedByAClosedList(t *testing.T) {
 	if d.For(weighbridge.Options{Layout: comma()}).Poll != "" {
 		t.Error("a layout without a request is asked")
 	}
-	for _, request := range []string{"T", "Z", "T\r\n", "MZ\r\n", "TARE\r\n", "\x02AE04\x03", "C", "P", "RW", "rw\r\n", "RT\r\n", "\x02A071\x03", "01 06 00 00"} {
+	for _, request := range []string{"T", "Z", "T\r\n", "MZ\r\n", "TARE\r\n", "\x02AE04\x03", "C", "P", "S\r\n", "RW", "rw\r\n", "RT\r\n", "\x02A071\x03", "01 06 00 00"} {
 		if err := d.Check(weighbridge.Options{Layout: comma(), Request: weighbridge.Bytes(request)}); err == nil || !strings.Contains(err.Error(), "52 57 0D 0A") {
 			t.Errorf("%q: %v", request, err)
 		}
 	}
-	for _, q := range weighbridge.Questions() {
-		if strings.ContainsAny(q, "TtZzCcPp") {
-			t.Errorf("%q could tare, zero, clear or print", q)
+	for q, cites := range weighbridge.Questions() {
+		if strings.ContainsAny(q, "TtZzCcPp") || cites == "" {
+			t.Errorf("%q could tare, zero, clear or print, or nobody says that it does not: %q", q, cites)
 		}
 	}
 	if err := dialect(t, "and18").Check(weighbridge.Options{Request: weighbridge.Bytes("W")}); err == nil {

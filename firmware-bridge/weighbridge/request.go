@@ -112,28 +112,38 @@ func encodeLaumas(r Request, o Options) []byte {
 type question struct {
 	bytes string
 	cites string
+	again bool // it differs from one before by its address alone
 }
 
 // questions are all that an indicator with a layout of its own may be asked. Each reads the display and does
-// nothing else on the indicators of its source. None prints either: a printing is stored by some.
+// nothing else on the indicators of its source. None prints either: a printing is stored by some. Those that wait
+// for a rest, S and SU, are not here: asked again meanwhile, a scale would answer ever later.
 func questions() []question {
 	all := []question{
-		{"W", "Toledo 8217; Mettler Toledo DIVA manual p. 45"},
-		{"R", "Yaohua A12+SS: read; Selleton SL-7515 manual p. 12"},
-		{"S\r\n", "MT-SICS: the weight when it is stable; METTLER AL-IC balance manual"},
-		{"SI\r\n", "MT-SICS: the weight at once; METTLER AL-IC balance manual"},
-		{"RW\r\n", "A&D AD-4402 manual: the displayed weight"},
-		{"RG\r\n", "A&D AD-4402 manual: the gross weight"},
-		{"RN\r\n", "A&D AD-4402 manual: the net weight"},
-		{"READ\r\n", "Dini Argeo DGT4X manual pp. 11-58"},
-		{"\nW\r", "SMA SCP-0499"},
+		{"W", "Toledo 8217; Mettler Toledo DIVA manual p. 45", false},
+		{"R", "Yaohua A12+SS: read; Selleton SL-7515 manual p. 12", false},
+		{"SI\r\n", "MT-SICS: the weight at once; METTLER AL-IC balance manual", false},
+		{"RW\r\n", "A&D AD-4402 manual: the displayed weight", false},
+		{"RG\r\n", "A&D AD-4402 manual: the gross weight", false},
+		{"RN\r\n", "A&D AD-4402 manual: the net weight", false},
+		{"READ\r\n", "Dini Argeo DGT4X manual pp. 11-58", false},
+		{"\nW\r", "SMA SCP-0499", false},
+		{"Q\r\n", "A&D HV-G, HW-G manual p. 71: the current weighing data", false},
+		{"SUI\r\n", "RADWAG PUE C41H manual p. 143: the result at once in the current unit", false},
+		{"$", "Gram K3P manual p. 37: weight request, answered in format PC0", false},
+		{"W\r", "Adam Equipment MDW manual p. 15", false},
+		{"\x05", "DIGI DS-470 manual p. 18: data is sent on ENQ", false},
+		{"20050026:\r\n", "Rinstrum 003R-618-310 p. 12: the gross weight as text", false},
+	}
+	for id := 1; id <= 99; id++ {
+		all = append(all, question{fmt.Sprintf("%02dRW\r\n", id), "CAS CI-400 manual p. 106: weight data of a device by its number", id > 1})
 	}
 	for address := 1; address <= 26; address++ {
 		ask := encodeYaohua(ReadGross, Options{Address: address})
 		if strings.ContainsAny(string(ask), actingLetters) {
 			continue
 		}
-		all = append(all, question{string(ask), fmt.Sprintf("XK3190-A9+ manual p. 11: gross of address %d", address)})
+		all = append(all, question{string(ask), "XK3190-A9+ manual p. 11: gross of an address", address > 1})
 	}
 	return all
 }
@@ -153,9 +163,9 @@ func CheckRequest(request []byte) error {
 func questionList() string {
 	var all []string
 	for _, q := range questions() {
-		if !strings.HasPrefix(q.bytes, "\x02") {
+		if !q.again {
 			all = append(all, fmt.Sprintf("% X (%q)", q.bytes, q.bytes))
 		}
 	}
-	return strings.Join(all, ", ") + ", or 02 41 42 30 33 03 (XK3190, address 1; others likewise)"
+	return strings.Join(all, ", ") + "; the last two of other addresses as well"
 }
