@@ -37,6 +37,19 @@ func (d Day) Start() time.Time { return time.Unix(int64(d)*secondsADay-east, 0).
 // String is the date.
 func (d Day) String() string { return d.Start().Format(time.DateOnly) }
 
+// month is a month of business days: twelve times its year, and its place in it from 0.
+type month int64
+
+func (d Day) month() month {
+	at := d.Start()
+	return month(12*at.Year() + int(at.Month()) - 1)
+}
+
+// first is the month's first day.
+func (m month) first() Day {
+	return DayOf(time.Date(int(floor(int64(m), 12)), time.January+time.Month(int64(m)-12*floor(int64(m), 12)), 1, 0, 0, 0, 0, Shanghai()))
+}
+
 // hourOf is the beginning of an hour in microseconds. The offset is whole hours, so that hours lie
 // within days.
 func hourOf(t time.Time) int64 { return floor(t.UnixMicro(), microHour) * microHour }

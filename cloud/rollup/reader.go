@@ -1,9 +1,11 @@
 package rollup
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"steelyard/cloud/ledger"
@@ -20,7 +22,7 @@ func NewReader(l *ledger.Reader) *Reader { return &Reader{l.Derived()} }
 
 // Total is one sum.
 type Total struct {
-	Site     string
+	Site     string // or the district of Districts; empty where sites are added up
 	Category string
 	Flow     Flow
 	Mass     unit.Mass
@@ -38,16 +40,92 @@ func (r *Reader) Day(ctx context.Context, day Day, site string) ([]Total, error)
 	if site == "" {
 		return r.Totals(ctx, day, day)
 	}
-	return totals(ctx, r.db, `
-		select site, category, flow, grams, count from days where day = $1 and site = $2
-		order by site, category, flow`, int64(day), site)
+	return r.SiteTotals(ctx, day, day, site)
 }
 
 // Totals gives the sums of the business days from and to, both included, by site, category and flow.
 func (r *Reader) Totals(ctx context.Context, from, to Day) ([]Total, error) {
-	return totals(ctx, r.db, `
+	if from == to { // the pages ask for today every second
+		return totals(ctx, r.db, `
+			select site, category, flow, grams, count from days where day = $1 order by site, category, flow`, int64(from))
+	}
+	return r.long(ctx, from, to, `
 		select site, category, flow, sum(grams), sum(count) from days where day >= $1 and day <= $2
-		group by site, category, flow order by site, category, flow`, int64(from), int64(to))
+		group by site, category, flow`, `
+		select site, category, flow, sum(grams), sum(count) from months where month >= $1 and month <= $2
+		group by site, category, flow`)
+}
+
+// SiteTotals is Totals of one site.
+func (r *Reader) SiteTotals(ctx context.Context, from, to Day, site string) ([]Total, error) {
+	return r.long(ctx, from, to, `
+		select site, category, flow, sum(grams), sum(count) from days where day >= $1 and day <= $2 and site = $3
+		group by site, category, flow`, `
+		select site, category, flow, sum(grams), sum(count) from months where month >= $1 and month <= $2 and site = $3
+		group by site, category, flow`, site)
+}
+
+// CityTotals is Totals added up over all sites.
+func (r *Reader) CityTotals(ctx context.Context, from, to Day) ([]Total, error) {
+	return r.long(ctx, from, to, `
+		select '', category, flow, sum(grams), sum(count) from area_days where day >= $1 and day <= $2 and area = '*'
+		group by category, flow`, `
+		select '', category, flow, sum(grams), sum(count) from area_months where month >= $1 and month <= $2 and area = '*'
+		group by category, flow`)
+}
+
+// DistrictTotals is Totals added up by district.
+func (r *Reader) DistrictTotals(ctx context.Context, from, to Day) ([]Total, error) {
+	return r.long(ctx, from, to, `
+		select area, category, flow, sum(grams), sum(count) from area_days where day >= $1 and day <= $2 and area <> '*'
+		group by area, category, flow`, `
+		select area, category, flow, sum(grams), sum(count) from area_months where month >= $1 and month <= $2 and area <> '*'
+		group by area, category, flow`)
+}
+
+// long adds up whole months where it can and days at both ends.
+func (r *Reader) long(ctx context.Context, from, to Day, days, months string, more ...any) ([]Total, error) {
+	type part struct {
+		query    string
+		from, to int64
+	}
+	parts := []part{{days, int64(from), int64(to)}}
+	first, last := (from-1).month()+1, (to+1).month()-1 // whole months
+	if first <= last {
+		parts = []part{{days, int64(from), int64(first.first()) - 1}, {months, int64(first), int64(last)}, {days, int64((last + 1).first()), int64(to)}}
+	}
+	// One moment for all parts: what is posted between them would be there half.
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, named("totals", err)
+	}
+	defer tx.Rollback()
+	place := map[Total]int{} // by what is added up
+	var all []Total
+	for _, p := range parts {
+		if p.from > p.to {
+			continue
+		}
+		found, err := totals(ctx, tx, p.query, append([]any{p.from, p.to}, more...)...)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range found {
+			key := Total{Site: t.Site, Category: t.Category, Flow: t.Flow}
+			i, known := place[key]
+			if !known {
+				i = len(all)
+				place[key] = i
+				all = append(all, key)
+			}
+			all[i].Mass += t.Mass
+			all[i].Count += t.Count
+		}
+	}
+	slices.SortFunc(all, func(a, b Total) int {
+		return cmp.Or(cmp.Compare(a.Site, b.Site), cmp.Compare(a.Category, b.Category), cmp.Compare(a.Flow, b.Flow))
+	})
+	return all, nil
 }
 
 // LastHour gives the sums of the sixty minutes before now over all sites, for the live pages.
@@ -76,7 +154,9 @@ func ReadTotals(ctx context.Context, dsn string) (all []Total, err error) {
 		group by site, category, flow order by site, category, flow`)
 }
 
-func totals(ctx context.Context, db *sql.DB, query string, args ...any) ([]Total, error) {
+func totals(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, query string, args ...any) ([]Total, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, named("totals", err)

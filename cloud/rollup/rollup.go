@@ -34,6 +34,7 @@ type Rollup struct {
 	ledger   *ledger.Ledger
 	tables   *ledger.Tables
 	category Category
+	district map[string]string
 	log      *slog.Logger
 	reading  sync.Mutex // held while the cursor is moved: a rebuild and Run take turns
 }
@@ -128,7 +129,8 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 	}
 	return r.tables.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		s := sheet{ctx: ctx, tx: tx, find: r.ledger, tables: r.tables, category: r.category, seq: posted,
-			hours: map[cell]sum{}, days: map[cell]sum{}, ends: map[identity]end{}}
+			district: r.district, hours: map[cell]sum{}, days: map[cell]sum{}, months: map[cell]sum{},
+			areaDays: map[cell]sum{}, areaMonths: map[cell]sum{}, ends: map[identity]end{}}
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -162,6 +164,9 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 			`delete from postings`,
 			`delete from hours`,
 			`delete from days`,
+			`delete from months`,
+			`delete from area_days`,
+			`delete from area_months`,
 			`delete from uncounted`,
 			`delete from corrections`,
 			`delete from numbers`,

@@ -21,13 +21,18 @@ type sheet struct {
 	seq      int64 // of the newest posting
 	trail    int64 // of it
 	insert   *sql.Stmt
+	district map[string]string
 	hours    map[cell]sum
 	days     map[cell]sum
-	ends     map[identity]end        // of journals, without number; zero: it goes on
-	pending  map[identity]record.Ref // corrections whose target is to come
+	months   map[cell]sum
+	// The same by area in place of the site.
+	areaDays   map[cell]sum
+	areaMonths map[cell]sum
+	ends       map[identity]end        // of journals, without number; zero: it goes on
+	pending    map[identity]record.Ref // corrections whose target is to come
 }
 
-// cell is one sum: an hour's beginning in microseconds, or a day.
+// cell is one sum: an hour's beginning in microseconds, a day, or a month.
 type cell struct {
 	site     string
 	at       int64
@@ -105,7 +110,14 @@ func (s *sheet) post(postings []Posting) error {
 			one = -1
 		}
 		add(s.hours, cell{p.Site, hourOf(p.At), p.Category, p.Flow}, p.Mass, one)
-		add(s.days, cell{p.Site, int64(DayOf(p.At)), p.Category, p.Flow}, p.Mass, one)
+		day := DayOf(p.At)
+		month := int64(day.month())
+		add(s.days, cell{p.Site, int64(day), p.Category, p.Flow}, p.Mass, one)
+		add(s.months, cell{p.Site, month, p.Category, p.Flow}, p.Mass, one)
+		for _, area := range []string{wholeCity, s.district[p.Site]} {
+			add(s.areaDays, cell{area, int64(day), p.Category, p.Flow}, p.Mass, one)
+			add(s.areaMonths, cell{area, month, p.Category, p.Flow}, p.Mass, one)
+		}
 	}
 	return nil
 }
@@ -117,17 +129,36 @@ func add(sums map[cell]sum, at cell, mass unit.Mass, count int64) {
 
 func (s *sheet) finish() error {
 	defer s.insert.Close()
-	err := s.save(s.hours, `
+	for _, table := range []struct {
+		sums   map[cell]sum
+		upsert string
+	}{
+		{s.hours, `
 		insert into hours (site, hour_us, category, flow, grams, count) values ($1, $2, $3, $4, $5, $6)
 		on conflict (site, hour_us, category, flow)
-		do update set grams = hours.grams + excluded.grams, count = hours.count + excluded.count`)
-	if err != nil {
-		return err
-	}
-	return s.save(s.days, `
+		do update set grams = hours.grams + excluded.grams, count = hours.count + excluded.count`},
+		{s.days, `
 		insert into days (site, day, category, flow, grams, count) values ($1, $2, $3, $4, $5, $6)
 		on conflict (site, day, category, flow)
-		do update set grams = days.grams + excluded.grams, count = days.count + excluded.count`)
+		do update set grams = days.grams + excluded.grams, count = days.count + excluded.count`},
+		{s.months, `
+		insert into months (site, month, category, flow, grams, count) values ($1, $2, $3, $4, $5, $6)
+		on conflict (site, month, category, flow)
+		do update set grams = months.grams + excluded.grams, count = months.count + excluded.count`},
+		{s.areaDays, `
+		insert into area_days (area, day, category, flow, grams, count) values ($1, $2, $3, $4, $5, $6)
+		on conflict (day, area, category, flow)
+		do update set grams = area_days.grams + excluded.grams, count = area_days.count + excluded.count`},
+		{s.areaMonths, `
+		insert into area_months (area, month, category, flow, grams, count) values ($1, $2, $3, $4, $5, $6)
+		on conflict (month, area, category, flow)
+		do update set grams = area_months.grams + excluded.grams, count = area_months.count + excluded.count`},
+	} {
+		if err := s.save(table.sums, table.upsert); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *sheet) save(sums map[cell]sum, upsert string) error {

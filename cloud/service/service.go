@@ -138,6 +138,13 @@ func (p *parts) open(ctx context.Context) (err error) {
 	}, p.log); err != nil {
 		return err
 	}
+	districts := map[string]string{}
+	for _, s := range c.Sites {
+		districts[s.ID] = s.District
+	}
+	if err := p.rollup.InDistricts(ctx, districts); err != nil {
+		return err
+	}
 	if err := p.openTelemetry(ctx); err != nil {
 		return err
 	}

@@ -63,7 +63,8 @@ func (s *Pages) city(*http.Request) (any, error) {
 }
 
 type totalJSON struct {
-	Site     string      `json:"site"`
+	Site     string      `json:"site,omitempty"`
+	District *string     `json:"district,omitempty"` // by district; empty: of the sites without one
 	Category string      `json:"category"`
 	Flow     rollup.Flow `json:"flow"`
 	Grams    unit.Mass   `json:"grams"`
@@ -73,12 +74,13 @@ type totalJSON struct {
 func totalsOf(totals []rollup.Total, err error) ([]totalJSON, error) {
 	all := make([]totalJSON, 0, len(totals))
 	for _, t := range totals {
-		all = append(all, totalJSON{t.Site, t.Category, t.Flow, t.Mass, t.Count})
+		all = append(all, totalJSON{Site: t.Site, Category: t.Category, Flow: t.Flow, Grams: t.Mass, Count: t.Count})
 	}
 	return all, err
 }
 
-// totals sums business days: from and to, both included; today when they are left out.
+// totals sums business days: from and to, both included; today when they are left out. by says what
+// is told apart besides flows: site, category (all sites together) or district; site asks for one.
 func (s *Pages) totals(r *http.Request) (any, error) {
 	from, err := s.day(r, "from")
 	if err != nil {
@@ -91,7 +93,30 @@ func (s *Pages) totals(r *http.Request) (any, error) {
 	if to < from {
 		return nil, page.Wrong("bad-range", "to is before from")
 	}
-	totals, err := totalsOf(s.Rollup.Totals(r.Context(), from, to))
+	by := cmp.Or(r.FormValue("by"), "site")
+	var sums []rollup.Total
+	switch {
+	case by == "site" && r.FormValue("site") != "":
+		site, wrong := s.knownSite(r)
+		if wrong != nil {
+			return nil, wrong
+		}
+		sums, err = s.Rollup.SiteTotals(r.Context(), from, to, site)
+	case by == "site":
+		sums, err = s.Rollup.Totals(r.Context(), from, to)
+	case by == "category":
+		sums, err = s.Rollup.CityTotals(r.Context(), from, to)
+	case by == "district":
+		sums, err = s.Rollup.DistrictTotals(r.Context(), from, to)
+	default:
+		return nil, page.Wrong("bad-range", "by is site, category or district")
+	}
+	totals, err := totalsOf(sums, err)
+	if by == "district" {
+		for i := range totals {
+			totals[i].District, totals[i].Site = new(totals[i].Site), ""
+		}
+	}
 	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals}, err
 }
 

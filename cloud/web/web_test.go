@@ -18,6 +18,8 @@ import (
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
 	"steelyard/internal/page"
+	"steelyard/internal/record"
+	"steelyard/internal/wire"
 )
 
 // noon is a Monday in Pingdingshan, ten hours before the next business day.
@@ -117,6 +119,8 @@ func TestWrongQuestions(t *testing.T) {
 		"/api/series?site=nope":                      "unknown-site",
 		"/api/range?site=../etc":                     "unknown-site",
 		"/api/totals?from=today":                     "bad-day",
+		"/api/totals?by=hour":                        "bad-range",
+		"/api/totals?by=site&site=nope":              "unknown-site",
 		"/api/totals?to=2026-02-30":                  "bad-day",
 		"/api/totals?from=2026-11-24&to=2026-11-23":  "bad-range",
 		"/api/range?site=xinhua-1":                   "bad-tag",
@@ -153,5 +157,32 @@ func TestWrongQuestions(t *testing.T) {
 	}
 	for _, path := range []string{"/api/totals", "/api/sites", "/api/quarantine"} {
 		check(h, path, http.StatusServiceUnavailable, "unavailable")
+	}
+}
+
+// Sums of a time are told by site, by category over all sites, and by district.
+func TestTotalsBy(t *testing.T) {
+	c, account, tables := cityOn(t, filepath.Join(t.TempDir(), "ledger.db"))
+	if err := tables.InDistricts(t.Context(), map[string]string{"xinhua-1": "xinhua"}); err != nil {
+		t.Fatal(err)
+	}
+	j := scribe.New("xinhua-1", 1)
+	j.Write(noon, "", &record.Bale{Number: 1, Material: "paper/occ", Mass: 412_000, Weighed: true})
+	j.Write(noon.AddDate(0, -3, 0), "", &record.Bale{Number: 2, Material: "paper/occ", Mass: 1, Weighed: true})
+	if _, err := account.Post(t.Context(), noon, []*wire.Batch{j.Batch(1, 2)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tables.Advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h := web.New(c)
+	const year = "/api/totals?from=2026-01-01&to=2026-12-31&by="
+	const sums = `"category":"paper","flow":"sorted","grams":412001,"count":2}]}`
+	for query, want := range map[string]string{
+		"site": `[{"site":"xinhua-1",` + sums, "site&site=xinhua-1": `[{"site":"xinhua-1",` + sums, "category": `[{` + sums, "district": `[{"district":"xinhua",` + sums,
+	} {
+		if w := get(h, year+query); w.Code != http.StatusOK || !strings.HasSuffix(strings.TrimSpace(w.Body.String()), want) {
+			t.Errorf("%s: %d %s, want %s", query, w.Code, w.Body, want)
+		}
 	}
 }
