@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"steelyard/cloud/ledger"
 	"steelyard/internal/record"
@@ -68,18 +69,19 @@ func (s *sheet) apply(e ledger.Posted, c *record.Correction, target ledger.Poste
 		return err
 	}
 	postings := Reversal(original, by)
-	if c.Action == "amend" {
-		instead, err := s.replacement(e, c, target)
+	root, instead := target, []Posting(nil)
+	if c.Action != record.Void {
+		root, instead, err = s.replacement(e, c, target)
 		if notCounted := (*leftOut)(nil); errors.As(err, &notCounted) {
 			return s.leaveOut(e, notCounted.why)
 		}
 		if err != nil {
 			return err
 		}
-		for _, p := range instead {
-			p.Part = len(postings)
-			postings = append(postings, p)
-		}
+	}
+	for _, p := range instead {
+		p.Part = len(postings)
+		postings = append(postings, p)
 	}
 	if err := s.hold(e.Site, c.Target, by, false); err != nil {
 		return err
@@ -89,6 +91,11 @@ func (s *sheet) apply(e ledger.Posted, c *record.Correction, target ledger.Poste
 		target.Site, target.Journal, int64(target.N))
 	if err != nil {
 		return named("uncounted", err)
+	}
+	if c.Action != record.Amend {
+		if err := s.settle(target.Site, identityOf(root.Entry).Ref); err != nil {
+			return err
+		}
 	}
 	return s.post(postings)
 }
@@ -110,7 +117,7 @@ func (s *sheet) refuses(target ledger.Posted) (why string, err error) {
 		return "", err
 	case waits || holds != identityOf(target.Entry).Ref:
 		return fmt.Sprintf("entry %d is a correction that is not in force", target.N), nil
-	case c.Action != "amend":
+	case c.Action == record.Void:
 		return fmt.Sprintf("entry %d is a void, which can't be taken back: record the ticket again", target.N), nil
 	}
 	return "", nil
@@ -124,40 +131,53 @@ func (l *leftOut) Error() string { return l.why }
 // maxChain bounds how often a ticket is amended upon amendment.
 const maxChain = 16
 
-// replacement gives the postings of an amended body: in the name of the correction, at the time of
-// what was first recorded.
-func (s *sheet) replacement(e ledger.Posted, c *record.Correction, target ledger.Posted) ([]Posting, error) {
-	first := target
-	for range maxChain {
-		if first.Kind != record.KindCorrection {
-			break
+// replacement gives the postings of an amended body, or of the same body at another time, in the name
+// of the correction; and the entry that was recorded first, whose time an amendment keeps.
+func (s *sheet) replacement(e ledger.Posted, c *record.Correction, target ledger.Posted) (root ledger.Posted, postings []Posting, err error) {
+	var chain []record.Correction // from the newest to the oldest
+	for root = target; root.Kind == record.KindCorrection; {
+		if len(chain) == maxChain {
+			return root, nil, &leftOut{fmt.Sprintf("amendment upon more than %d amendments", maxChain)}
 		}
 		var inner record.Correction
-		if err := json.Unmarshal(first.Body, &inner); err != nil {
-			return nil, &leftOut{fmt.Sprintf("amendment of entry %d: %v", first.N, err)}
+		if err := json.Unmarshal(root.Body, &inner); err != nil {
+			return root, nil, &leftOut{fmt.Sprintf("amendment of entry %d: %v", root.N, err)}
 		}
+		chain = append(chain, inner)
 		next, there, err := s.find.Find(s.ctx, e.Site, inner.Target.Journal, inner.Target.N)
 		if err != nil {
-			return nil, err
+			return root, nil, err
 		}
 		if !there {
-			return nil, &leftOut{fmt.Sprintf("amendment of entry %d, whose own target is not in the account", first.N)}
+			return root, nil, &leftOut{fmt.Sprintf("amendment of entry %d, whose own target is not in the account", root.N)}
 		}
-		first = next
+		root = next
 	}
-	if first.Kind == record.KindCorrection {
-		return nil, &leftOut{fmt.Sprintf("amendment upon more than %d amendments", maxChain)}
+	now := wire.Entry{Site: e.Site, Journal: e.Journal, N: e.N, Kind: root.Kind, Body: root.Body}
+	if now.At, err = s.counted(root); err != nil {
+		return root, nil, err
 	}
-	amended := wire.Entry{Site: e.Site, Journal: e.Journal, N: e.N, At: first.At, Kind: first.Kind, Body: []byte(c.Replacement)}
-	body, err := amended.Decode()
+	for _, step := range slices.Backward(append([]record.Correction{*c}, chain...)) {
+		switch step.Action {
+		case record.Amend:
+			now.Body = []byte(step.Replacement)
+		case record.Date:
+			if now.At, err = wire.ParseMoment(step.Replacement); err != nil {
+				return root, nil, &leftOut{fmt.Sprintf("date: %v", err)}
+			}
+		}
+	}
+	if now.At.After(e.Received.Add(slack)) {
+		return root, nil, &leftOut{fmt.Sprintf("it is dated %s, which was yet to come", stamp(now.At))}
+	}
+	body, err := now.Decode()
+	if err == nil {
+		postings, err = Postings(now, body, s.category)
+	}
 	if err != nil {
-		return nil, &leftOut{fmt.Sprintf("amendment: %v", err)}
+		return root, nil, &leftOut{fmt.Sprintf("amendment: %v", err)}
 	}
-	postings, err := Postings(amended, body, s.category)
-	if err != nil {
-		return nil, &leftOut{fmt.Sprintf("amendment: %v", err)}
-	}
-	return postings, nil
+	return root, postings, nil
 }
 
 // holding gives the correction that holds for an entry; zero when there is none.

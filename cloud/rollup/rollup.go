@@ -6,7 +6,8 @@
 // It promises that the sums of hours, days and postings agree at every moment, that every entry is
 // read exactly once, and that a rebuild from the account gives the same tables. A correction takes
 // back exactly what it corrects, at the time of the original, whichever of the two comes first.
-// A ticket number that comes twice and a journal that goes on beside its successor are alarms.
+// An entry whose time can't be counts at the bound that it breaks, and is shown apart until two
+// persons have dated it. A ticket number that comes twice and a journal that goes on beside its successor are alarms.
 // It does not net transfers between sites, judge whether tonnes are plausible, or read a clock.
 package rollup
 
@@ -130,7 +131,7 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 	return r.tables.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		s := sheet{ctx: ctx, tx: tx, find: r.ledger, tables: r.tables, category: r.category, seq: posted,
 			district: r.district, hours: map[cell]sum{}, days: map[cell]sum{}, months: map[cell]sum{},
-			areaDays: map[cell]sum{}, areaMonths: map[cell]sum{}, ends: map[identity]end{}}
+			areaDays: map[cell]sum{}, areaMonths: map[cell]sum{}, ends: map[identity]end{}, latest: map[identity]int64{}}
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -171,6 +172,8 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 			`delete from corrections`,
 			`delete from numbers`,
 			`delete from successions`,
+			`delete from clocks`,
+			`delete from suspects`,
 			`update rollup set read_seq = 0, post_seq = 0 where id = 1`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {

@@ -61,9 +61,15 @@ func newBench(t *testing.T, sites ...string) bench {
 	return bench{t, l, r, path}
 }
 
+// post takes batches in long after they were written.
 func (b bench) post(batches ...*wire.Batch) {
 	b.Helper()
-	outcomes, err := b.Post(b.Context(), scribe.Start(), batches)
+	b.postAt(scribe.Start().AddDate(1, 0, 0), batches...)
+}
+
+func (b bench) postAt(received time.Time, batches ...*wire.Batch) {
+	b.Helper()
+	outcomes, err := b.Post(b.Context(), received, batches)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type sheet struct {
 	// The same by area in place of the site.
 	areaDays   map[cell]sum
 	areaMonths map[cell]sum
+	latest     map[identity]int64      // of journals, without number: the latest believed time; 0: none
 	ends       map[identity]end        // of journals, without number; zero: it goes on
 	pending    map[identity]record.Ref // corrections whose target is to come
 }
@@ -89,9 +90,20 @@ func (s *sheet) own(e ledger.Posted, body record.Body) error {
 	if err := s.watch(e, body); err != nil {
 		return err
 	}
-	postings, err := Postings(e.Entry, body, s.category)
+	at, why, err := s.moment(e, body)
+	if err != nil {
+		return err
+	}
+	placed := e.Entry
+	placed.At = at
+	postings, err := Postings(placed, body, s.category)
 	if err != nil {
 		return s.leaveOut(e, err.Error())
+	}
+	if why != "" && len(postings) > 0 {
+		if err := s.suspect(e, body, at, why); err != nil {
+			return err
+		}
 	}
 	return s.post(postings)
 }
@@ -129,6 +141,9 @@ func add(sums map[cell]sum, at cell, mass unit.Mass, count int64) {
 
 func (s *sheet) finish() error {
 	defer s.insert.Close()
+	if err := s.saveClocks(); err != nil {
+		return err
+	}
 	for _, table := range []struct {
 		sums   map[cell]sum
 		upsert string

@@ -210,7 +210,7 @@ func newAccount(t *testing.T, path string) account {
 func (a account) post(t *testing.T, batches ...*wire.Batch) {
 	t.Helper()
 	for _, b := range batches {
-		if _, err := a.Ledger.Post(t.Context(), start, []*wire.Batch{b}); err != nil {
+		if _, err := a.Ledger.Post(t.Context(), scribe.Start().AddDate(1, 0, 0), []*wire.Batch{b}); err != nil {
 			t.Fatal(err)
 		}
 	}

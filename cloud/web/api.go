@@ -38,6 +38,7 @@ func New(c City) *Pages {
 	mux.Handle("GET /api/range", answer(s.curve))
 	mux.Handle("GET /api/curves", answer(s.curves))
 	mux.Handle("GET /api/quarantine", answer(s.quarantine))
+	mux.Handle("GET /api/suspects", answer(s.suspects))
 	mux.Handle("GET /api/account", answer(s.account))
 	mux.Handle("GET /api/events", s.hub.feed)
 	mux.Handle("GET /", page.Files(files))
@@ -117,7 +118,32 @@ func (s *Pages) totals(r *http.Request) (any, error) {
 			totals[i].District, totals[i].Site = new(totals[i].Site), ""
 		}
 	}
-	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals}, err
+	if err != nil {
+		return nil, err
+	}
+	suspect, err := totalsOf(s.Rollup.SuspectTotals(r.Context(), from, to))
+	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals, "time_suspect": suspect}, err
+}
+
+// suspects gives the entries whose time can't be, until they are dated.
+func (s *Pages) suspects(r *http.Request) (any, error) {
+	type row struct {
+		Site      string    `json:"site"`
+		Journal   string    `json:"journal"`
+		N         uint64    `json:"n"`
+		Kind      string    `json:"kind"`
+		Number    string    `json:"number"` // of the ticket or bale
+		AtMS      int64     `json:"at_ms"`  // by the edge
+		CountedMS int64     `json:"counted_ms"`
+		Why       string    `json:"why"`
+		Grams     unit.Mass `json:"grams"`
+	}
+	rows := []row{}
+	found, err := s.Rollup.Suspects(r.Context(), 1000)
+	for _, x := range found {
+		rows = append(rows, row{x.Site, x.Ref.Journal, x.Ref.N, string(x.Kind), x.Number, x.At.UnixMilli(), x.Counted.UnixMilli(), x.Why, x.Mass})
+	}
+	return map[string]any{"suspects": rows}, err
 }
 
 func (s *Pages) day(r *http.Request, name string) (rollup.Day, error) {
@@ -146,6 +172,7 @@ type siteJSON struct {
 	Refused   int64  `json:"refused"`   // batches refused and kept in quarantine
 	Committed uint64 `json:"committed"` // number of the newest record of the present journal
 	Alarms    int64  `json:"alarms"`    // causes of alarms in quarantine
+	Suspects  int64  `json:"suspects"`  // entries whose time is to be dated
 	// UnreceiptedMS is how long it has been online with records that wait and none was receipted, in whole minutes.
 	UnreceiptedMS int64 `json:"unreceipted_ms"`
 }
@@ -177,9 +204,13 @@ func (s *Pages) accountOf(ctx context.Context) ([]siteJSON, error) {
 	if err != nil {
 		return nil, err
 	}
+	suspects, err := s.Rollup.SuspectCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]siteJSON, len(s.Sites))
 	for i, site := range s.Sites {
-		all[i].Site, all[i].Alarms = site.ID, alarms[site.ID]
+		all[i].Site, all[i].Alarms, all[i].Suspects = site.ID, alarms[site.ID], suspects[site.ID]
 		for _, n := range refusals[site.ID] {
 			all[i].Refused += n
 		}

@@ -180,7 +180,8 @@ func (h *hub) lookSites(ctx context.Context, now time.Time) error {
 	h.head, h.refused = head, now
 	for i := range h.sites {
 		s, held := &h.sites[i], all[i]
-		s.Records, s.NewestMS, s.Refused, s.Committed, s.Alarms = held.Records, held.NewestMS, held.Refused, held.Committed, held.Alarms
+		s.Records, s.NewestMS, s.Refused, s.Committed = held.Records, held.NewestMS, held.Refused, held.Committed
+		s.Alarms, s.Suspects = held.Alarms, held.Suspects
 		h.put(h.states, s, s.Site)
 	}
 	return nil

@@ -74,7 +74,8 @@ func TestEmptyDatabase(t *testing.T) {
 	h := web.New(emptyCity(t))
 	for path, want := range map[string]string{
 		"/api/city":                 `{"account":false,"categories":[],"day":"2026-11-23","name":"平顶山市","sites":[{"id":"xinhua-1","name":"新华区绿色分拣中心","english":"","district":""}]}`,
-		"/api/totals":               `{"from":"2026-11-23","to":"2026-11-23","totals":[]}`,
+		"/api/totals":               `{"from":"2026-11-23","time_suspect":[],"to":"2026-11-23","totals":[]}`,
+		"/api/suspects":             `{"suspects":[]}`,
 		"/api/live":                 `{"values":[]}`,
 		"/api/series?site=xinhua-1": `{"series":[]}`,
 		"/api/curves":               `{"caught_up":false,"alarm":false,"failing_since_ms":0,"why":"","unkept":0,"parked":0,"parked_tonnage":0,"parked_since_ms":0,"expired":0,"left_out":0}`,

@@ -108,6 +108,7 @@ func New(d Desk) *Pages {
 	mux.Handle("POST /api/weigh-in", answer(s.weighIn))
 	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
 	mux.Handle("POST /api/cancel", answer(s.cancel))
+	mux.Handle("POST /api/date", answer(s.date))
 	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
 	mux.Handle("GET /", page.Files(files))
 	s.Handler = page.Guard(mux, d.Hosts)
@@ -437,6 +438,29 @@ func (s *Pages) cancel(r *http.Request) (reply, error) {
 		return site.Cancel(s.Now(), in.Passage, in.Operator, in.Reason)
 	})
 	return reply{http.StatusOK, map[string]any{"passage": in.Passage}}, err
+}
+
+// date says when an entry was written whose time can't be. The city counts by it.
+func (s *Pages) date(r *http.Request) (reply, error) {
+	in, err := page.Read[struct {
+		Journal  string    `json:"journal"`
+		N        uint64    `json:"n"`
+		At       time.Time `json:"at"`
+		Reason   string    `json:"reason"`
+		Operator string    `json:"operator"`
+		Second   string    `json:"second"`
+	}](r)
+	if err != nil {
+		return reply{}, err
+	}
+	entries, err := s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+		return site.Date(time.Now(), record.Ref{Journal: in.Journal, N: in.N}, in.At, in.Reason, in.Operator, in.Second)
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	by := entries[0]
+	return reply{http.StatusCreated, map[string]any{"entry": entryJSON{by.Ref.Journal, by.Ref.N, by.Hash}}}, nil
 }
 
 func (s *Pages) setMaterial(r *http.Request) (reply, error) {

@@ -11,6 +11,7 @@ import (
 
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
+	"steelyard/internal/wire"
 )
 
 // Passage is a lorry on the site between its first and its second weighing.
@@ -191,6 +192,24 @@ func (s *Site) Cancel(at time.Time, passage, operator, reason string) ([]record.
 		Operator: operator, Action: record.ActCancel, Passage: passage, Vehicle: p.Vehicle, Direction: p.Direction,
 		Material: p.Material, Counterparty: p.Counterparty, Weighing: p.First.Ref, Detail: reason, Flags: []string{},
 	}}}, nil
+}
+
+// Date proposes to say when an entry was written, of which the clock said otherwise. Two persons
+// answer for it; whether there is such an entry the city finds.
+func (s *Site) Date(now time.Time, target record.Ref, at time.Time, reason, operator, second string) ([]record.Fact, error) {
+	if err := firstOf(plain("reason", reason, true), plain("operator", operator, true), plain("second", second, true)); err != nil {
+		return nil, err
+	}
+	switch {
+	case operator == second:
+		return nil, refuse("same-person", "operator and second person are both %s: another person must confirm", operator)
+	case !wire.IsJournal(target.Journal) || target.N == 0:
+		return nil, refuse("bad-entry", "%.40q, %d is no entry: give its journal and number as the city names them", target.Journal, target.N)
+	case at.After(now):
+		return nil, refuse("bad-time", "%s is yet to come: look at the date and at this controller's clock", at.In(shanghai()).Format("2006-01-02 15:04"))
+	}
+	return []record.Fact{{At: now, Body: &record.Correction{Target: target, Action: record.Date, Reason: reason, Operator: operator, Second: second,
+		Replacement: wire.FormatMoment(at)}}}, nil
 }
 
 // WeighOut proposes the ticket that ends a passage. When it was written before, it is returned

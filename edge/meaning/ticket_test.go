@@ -2,8 +2,10 @@ package meaning_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,5 +232,33 @@ func TestCancelKeepsTheWeighing(t *testing.T) {
 	s.take(facts)
 	if len(s.site.Passages()) != 0 || len(s.weighings()) != 1 {
 		t.Error("the passage is open or the weighing is gone")
+	}
+}
+
+// Two persons date an entry; one alone, or a time to come, is refused.
+func TestDate(t *testing.T) {
+	s := newShift(t)
+	ref := record.Ref{Journal: strings.Repeat("ab", 16), N: 7}
+	at := s.now.Add(-24 * time.Hour)
+	facts, err := s.site.Date(s.now, ref, at, "clock was wrong", "wang", "li")
+	if err != nil || len(facts) != 1 {
+		t.Fatal(facts, err)
+	}
+	if c := facts[0].Body.(*record.Correction); c.Check() != nil || c.Action != record.Date || c.Target != ref || c.Replacement != at.Format("2006-01-02T15:04:05.000Z") {
+		t.Errorf("%+v: %v", c, c.Check())
+	}
+	for code, refused := range map[string]func() error{
+		"same-person":    func() error { _, err := s.site.Date(s.now, ref, at, "r", "wang", "wang"); return err },
+		"missing-second": func() error { _, err := s.site.Date(s.now, ref, at, "r", "wang", ""); return err },
+		"missing-reason": func() error { _, err := s.site.Date(s.now, ref, at, "", "wang", "li"); return err },
+		"bad-entry": func() error {
+			_, err := s.site.Date(s.now, record.Ref{Journal: "x", N: 1}, at, "r", "wang", "li")
+			return err
+		},
+		"bad-time": func() error { _, err := s.site.Date(s.now, ref, s.now.Add(time.Hour), "r", "wang", "li"); return err },
+	} {
+		if r, ok := errors.AsType[*meaning.Refusal](refused()); !ok || r.Code != code {
+			t.Errorf("got %v, want %s", r, code)
+		}
 	}
 }

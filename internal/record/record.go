@@ -231,14 +231,21 @@ type Stock struct {
 	Operator string    `json:"operator"`
 }
 
-// Correction voids or amends an entry; the original stays.
+// What a correction does.
+const (
+	Void  = "void"  // takes back what the entry brought
+	Amend = "amend" // puts another body in its place
+	Date  = "date"  // says when it was
+)
+
+// Correction voids, amends or dates an entry; the original stays.
 type Correction struct {
 	Target      Ref    `json:"target"`
-	Action      string `json:"action"` // "void" or "amend"
+	Action      string `json:"action"` // Void, Amend or Date
 	Reason      string `json:"reason"`
 	Operator    string `json:"operator"`
 	Second      string `json:"second"`      // the second person; never the same as Operator
-	Replacement string `json:"replacement"` // the amended body as JSON; empty for a void
+	Replacement string `json:"replacement"` // the amended body as JSON, or the time as in an entry; empty for a void
 }
 
 // Device is a change in the state of a machine or of the line to it. With the state "counter" it
@@ -417,7 +424,7 @@ func (s *Stock) Check() error {
 
 // Check of Correction: two different persons, and something to correct.
 func (c *Correction) Check() error {
-	err := errors.Join(oneOf("action", c.Action, "void", "amend"), given("reason", c.Reason),
+	err := errors.Join(oneOf("action", c.Action, Void, Amend, Date), given("reason", c.Reason),
 		given("operator", c.Operator), given("second person", c.Second))
 	if c.Operator == c.Second && c.Second != "" {
 		err = errors.Join(err, errors.New("the second person is the first"))

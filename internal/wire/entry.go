@@ -68,6 +68,18 @@ type Entry struct {
 // Moment is a time as the wire carries it: UTC, milliseconds.
 func Moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
+// FormatMoment writes a time as it stands in an entry.
+func FormatMoment(t time.Time) string { return Moment(t).Format(timeLayout) }
+
+// ParseMoment reads a time in the one form in which it stands in an entry.
+func ParseMoment(text string) (time.Time, error) {
+	t, ok := parseTime([]byte(text))
+	if !ok {
+		return t, fmt.Errorf("time %.40q is not like %s", text, timeLayout)
+	}
+	return t, nil
+}
+
 // EncodeBody writes a body in its one canonical form.
 func EncodeBody(b record.Body) ([]byte, error) {
 	var buf bytes.Buffer

@@ -94,6 +94,7 @@ function showState(article, s, {link, now, sites}, language) {
   const refused = article.querySelector('.refused');
   const trouble = [];
   if (s?.alarms > 0) trouble.push(language.t('alarms', {n: n(s.alarms)}));
+  if (s?.suspects > 0) trouble.push(language.t('suspects', {n: n(s.suspects)}));
   if (s?.refused > 0) trouble.push(language.t('refused', {n: n(s.refused)}));
   refused.hidden = trouble.length === 0;
   put(refused, trouble.join(' · '));

@@ -214,8 +214,8 @@ func liveValues(rate string) []object {
 func siteStates() []object {
 	ms := time.Now().UnixMilli()
 	return []object{
-		{"site": "xinhua-1", "known": true, "online": true, "silent_ms": 180, "version": "1.4.2", "backlog": 0, "oldest_ms": 0, "records": 18420, "newest_ms": ms - 4000, "refused": 0, "committed": 18420, "alarms": 0, "unreceipted_ms": 0},
-		{"site": "weidong-1", "known": true, "online": false, "silent_ms": 94_000, "version": "1.4.2", "backlog": 17, "oldest_ms": ms - 130_000, "records": 9077, "newest_ms": ms - 96_000, "refused": 0, "committed": 9077, "alarms": 0, "unreceipted_ms": 0},
+		{"site": "xinhua-1", "known": true, "online": true, "silent_ms": 180, "version": "1.4.2", "backlog": 0, "oldest_ms": 0, "records": 18420, "newest_ms": ms - 4000, "refused": 0, "committed": 18420, "alarms": 0, "suspects": 0, "unreceipted_ms": 0},
+		{"site": "weidong-1", "known": true, "online": false, "silent_ms": 94_000, "version": "1.4.2", "backlog": 17, "oldest_ms": ms - 130_000, "records": 9077, "newest_ms": ms - 96_000, "refused": 0, "committed": 9077, "alarms": 0, "suspects": 0, "unreceipted_ms": 0},
 	}
 }
 
