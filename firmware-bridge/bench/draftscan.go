@@ -242,6 +242,7 @@ func (s *scan) read(ctx context.Context, q modbus.Question) (*run, bool, error) 
 
 // lost says whether the machine is gone, or only silent about an address.
 func (s *scan) lost(ctx context.Context, q modbus.Question, why error) error {
+	why = s.master.Look(ctx, q, why)
 	if s.first.Count == 0 || s.first == q {
 		return why
 	}

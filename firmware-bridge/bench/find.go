@@ -103,7 +103,7 @@ func findOver(ctx context.Context, c call, way seams) error {
 	bauds := s.flags.String("baud", "9600,4800,2400,1200,19200,600", "speeds to try; with -modbus "+modbusBauds+" unless said")
 	formats := s.flags.String("format", "8N1,7E1,7O1,8E1,7E2", "formats to try; with -modbus "+modbusFormats+" unless said")
 	s.flags.DurationVar(&s.listen, "listen", 1500*time.Millisecond, "how long to listen at each setting, twice as long at 1200 baud and below; answers are waited for 500ms at most")
-	s.flags.BoolVar(&s.ask, "ask", false, "ask where nothing is heard: read commands only, and none with a letter that makes some device tare or zero")
+	s.flags.BoolVar(&s.ask, "ask", false, "ask where nothing is heard: read commands only, and none with a letter that makes some device tare or zero; with -modbus: where nobody answers, ask as DL/T 645 and Modbus ASCII do")
 	s.flags.StringVar(&s.only, "dialect", "", "look for this dialect only")
 	indicator := s.flags.String("indicator", "", "look for this indicator only: a name of the catalogue or a file; its own speed and format are tried first")
 	s.flags.StringVar(&s.line.DTR, "dtr", "", "control line DTR, on or off; empty: both are tried where nothing is heard")

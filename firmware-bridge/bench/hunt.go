@@ -74,7 +74,7 @@ const (
 
 // checkKind refuses the flags of one kind of device beside those of the other.
 func (f huntFlags) checkKind(flags *flag.FlagSet) (err error) {
-	indicators := []string{"ask", "dialect", "indicator", "dtr", "rts", "known", "division", "max", "unit", "device"}
+	indicators := []string{"dialect", "indicator", "dtr", "rts", "known", "division", "max", "unit", "device"}
 	machines := []string{"link", "units", "timeout"}
 	flags.Visit(func(given *flag.Flag) {
 		switch {
@@ -121,7 +121,7 @@ func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats s
 	}
 	if len(h.living) == 0 {
 		if err == nil {
-			err = h.nobody()
+			err = h.nobody(ctx)
 		}
 		return err
 	}
@@ -306,16 +306,12 @@ func linkText(l modbus.Link) string {
 	if l.RTS != "" {
 		query = append(query, "rts="+l.RTS)
 	}
+	if l.AnyTransaction {
+		query = append(query, "transaction=any")
+	}
+	if l.Trailing {
+		query = append(query, "trailing=1")
+	}
 	u.RawQuery = strings.Join(query, "&")
 	return u.String()
-}
-
-func (h *hunt) nobody() error {
-	if len(h.once) > 0 {
-		return fmt.Errorf("%s: unit %d answered once and not again: is it slow, or the line disturbed? run again with -timeout %s", h.target, h.once[0], min(4*h.timeout, 15*time.Second))
-	}
-	if h.serial() {
-		return fmt.Errorf("%s: nobody answers: is the machine on, its Modbus enabled, A and B the right way round? other ids are asked with -units 1-247, a slow machine is waited for with -timeout 2s", h.target)
-	}
-	return fmt.Errorf("%s: somebody takes connections, and no unit answers: is it Modbus TCP (try -link rtu-over-tcp://…)? other ids are asked with -units 0-255", h.target)
 }

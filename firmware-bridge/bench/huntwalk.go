@@ -316,6 +316,9 @@ const mostStrayed = 4
 
 // recognised says who sends unasked, as far as the bytes tell.
 func (h *hunt) recognised(line modbus.Link, came []byte) error {
+	if other := modbus.OtherProtocol(came); other != "" {
+		return fmt.Errorf("%s: %s came unasked at %s: %s", h.target, count(len(came), "byte"), at(line), other)
+	}
 	switch candidates := h.rank([][]byte{came}); {
 	case len(requests(came)) > 1:
 		return fmt.Errorf("%s: another master asks on this line at %s, and a line has only one: stop it, or share the line with firmware-bridge serve", h.target, at(line))

@@ -114,6 +114,7 @@ func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
 		b.cache.forget(q.Unit)
 		if !b.failing[q.Unit] {
 			b.failing[q.Unit] = true
+			err = b.master.Look(ctx, q, err)
 			b.log.Warn("unit does not answer", "link", b.Link, "unit", q.Unit, "err", err)
 		}
 	}

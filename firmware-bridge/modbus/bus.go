@@ -263,6 +263,13 @@ func (b *Bus) connect(ctx context.Context) bool {
 
 // openLine opens what a link names. timeout is that of every request on a TCP connection.
 func openLine(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (line, error) {
+	if l.own() {
+		opened, err := openSeen(ctx, l, stale)
+		if err != nil {
+			return nil, err // and not a nil *seenTCP in an interface
+		}
+		return opened, nil
+	}
 	if l.Scheme == TCP {
 		return openTCP(l.Address, timeout)
 	}

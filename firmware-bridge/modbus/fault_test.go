@@ -89,50 +89,55 @@ func crooked() map[string]act {
 
 func TestFaultsOnTCP(t *testing.T) {
 	for name, fault := range crooked() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var mu sync.Mutex
-			asked, done := 0, 0
-			address := listen(t, func(conn net.Conn) {
-				conn.Write([]byte{0x77, 0x78, 0, 0, 0, 5, 1, 3, 2, 0, 0}) // a reply to nobody
-				request := make([]byte, 12)
-				for {
-					if _, err := io.ReadFull(conn, request); err != nil {
-						return
-					}
-					if request[7] != 3 && request[7] != 4 {
-						t.Errorf("function %d was sent", request[7])
-					}
-					answer := mbap(request, respond(request[6:]))
-					mu.Lock()
-					asked++
-					bad := asked%4 == 3
-					if bad {
-						done++
-					}
-					mu.Unlock()
-					if bad {
-						if !fault(conn, request, answer) {
-							return
-						}
-					} else if _, err := conn.Write(answer); err != nil {
-						return
-					}
-				}
-			})
-			book := newBook(map[string]uint8{"plc": 1})
-			bus := newBus(t, modbus.Config{Link: "tcp://" + address, Units: []modbus.Unit{
-				{Device: "plc", ID: 1, Profile: blocks(t, 2, 50*time.Millisecond, 60*time.Millisecond), Every: time.Millisecond}}}, book)
-			stop := run(t, bus)
-			book.until(t, "scans between faults", func() bool {
-				mu.Lock()
-				defer mu.Unlock()
-				return done >= 3 && book.scans["plc"] >= 3
-			})
-			stop()
-			book.check(t)
-		})
+		// The link that takes answers by other rules stands the same.
+		for _, query := range []string{"", "?trailing=1", "?transaction=any&trailing=1"} {
+			t.Run(name+query, func(t *testing.T) { standsFault(t, fault, query) })
+		}
 	}
+}
+
+func standsFault(t *testing.T, fault act, query string) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked, done := 0, 0
+	address := listen(t, func(conn net.Conn) {
+		conn.Write([]byte{0x77, 0x78, 0, 0, 0, 5, 1, 3, 2, 0, 0}) // a reply to nobody
+		request := make([]byte, 12)
+		for {
+			if _, err := io.ReadFull(conn, request); err != nil {
+				return
+			}
+			if request[7] != 3 && request[7] != 4 {
+				t.Errorf("function %d was sent", request[7])
+			}
+			answer := mbap(request, respond(request[6:]))
+			mu.Lock()
+			asked++
+			bad := asked%4 == 3
+			if bad {
+				done++
+			}
+			mu.Unlock()
+			if bad {
+				if !fault(conn, request, answer) {
+					return
+				}
+			} else if _, err := conn.Write(answer); err != nil {
+				return
+			}
+		}
+	})
+	book := newBook(map[string]uint8{"plc": 1})
+	bus := newBus(t, modbus.Config{Link: "tcp://" + address + query, Units: []modbus.Unit{
+		{Device: "plc", ID: 1, Profile: blocks(t, 2, 50*time.Millisecond, 60*time.Millisecond), Every: time.Millisecond}}}, book)
+	stop := run(t, bus)
+	book.until(t, "scans between faults", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return done >= 3 && book.scans["plc"] >= 3
+	})
+	stop()
+	book.check(t)
 }
 
 // A serial line has no transactions: everything rests on unit, function, length and CRC.

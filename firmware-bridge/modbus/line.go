@@ -96,5 +96,9 @@ func (e Exception) Error() string {
 	return fmt.Sprintf("exception %02X: %s", e.Code, word)
 }
 
-// errNoReply says that nothing usable came in time.
-var errNoReply = errors.New("no reply in time; check power, cable, unit id, baud and format")
+// What is said when nothing came: what there is to check depends on the line.
+var (
+	errNoReply   = errors.New("no reply in time; check power, cable, unit id, baud and format")
+	errFarSilent = errors.New("no reply in time; check power, cable, unit id, and speed and format as the terminal server has them; is it Modbus TCP (a link that begins with tcp://)?")
+	errSilentTCP = errors.New("no reply in time; check that the machine is on and its Modbus enabled, and the unit id; is it Modbus RTU (a link that begins with rtu-over-tcp://)?")
+)

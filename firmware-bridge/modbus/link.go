@@ -20,7 +20,9 @@ import (
 // A serial line may end with echo=1, for an RS-485 adapter that hears itself: each request must then
 // come back before its reply. A port of this machine may have its control lines set with dtr=on,
 // dtr=off, rts=on or rts=off, for adapters that are powered from them or switch direction by them;
-// what is not said is left as the driver raises it.
+// what is not said is left as the driver raises it. A TCP link may end with transaction=any, for a gateway
+// that answers under transactions of its own and has no other client on this connection, and with trailing=1,
+// for one whose header counts a byte or two behind the answer.
 type Link struct {
 	Scheme  string
 	Address string // host:port or the path of the port
@@ -29,6 +31,9 @@ type Link struct {
 	Echo    bool   // what is sent on the serial line comes back
 	DTR     string // control line of the port: on or off; empty: as the driver raises it
 	RTS     string // likewise
+
+	AnyTransaction bool // over TCP: an answer may come under another transaction than its question
+	Trailing       bool // over TCP: the header of an answer may count one or two bytes more than it has
 }
 
 // The schemes of a Link.
@@ -59,7 +64,11 @@ func ParseLink(text string) (Link, error) {
 	l := Link{Scheme: u.Scheme, Address: u.Host, Baud: 9600, Format: "8N1"}
 	query := u.Query()
 	for key, values := range query {
-		if u.Scheme == TCP || !slices.Contains([]string{"baud", "format", "echo", "dtr", "rts"}, key) || len(values) != 1 {
+		known := []string{"baud", "format", "echo", "dtr", "rts"}
+		if u.Scheme == TCP {
+			known = []string{"transaction", "trailing"}
+		}
+		if !slices.Contains(known, key) || len(values) != 1 {
 			return Link{}, fmt.Errorf("link %.120q: %.40q cannot be set here", text, key)
 		}
 		if values[0] == "" {
@@ -77,6 +86,16 @@ func ParseLink(text string) (Link, error) {
 	if query.Has("echo") {
 		if l.Echo = query.Get("echo") == "1"; !l.Echo && query.Get("echo") != "0" {
 			return Link{}, fmt.Errorf("link %.120q: echo %.20q is neither 1 nor 0", text, query.Get("echo"))
+		}
+	}
+	if query.Has("transaction") {
+		if l.AnyTransaction = query.Get("transaction") == "any"; !l.AnyTransaction {
+			return Link{}, fmt.Errorf("link %.120q: transaction %.20q is not any; leave it out where answers come under the transaction of their question", text, query.Get("transaction"))
+		}
+	}
+	if query.Has("trailing") {
+		if l.Trailing = query.Get("trailing") == "1"; !l.Trailing && query.Get("trailing") != "0" {
+			return Link{}, fmt.Errorf("link %.120q: trailing %.20q is neither 1 nor 0", text, query.Get("trailing"))
 		}
 	}
 	l.DTR, l.RTS = query.Get("dtr"), query.Get("rts")
@@ -117,6 +136,9 @@ func (l Link) port() serial.Config {
 // serial says whether a serial line is at the far end, on which one late reply can meet another
 // request.
 func (l Link) serial() bool { return l.Scheme != TCP }
+
+// own says whether answers are taken by other rules than the library's.
+func (l Link) own() bool { return l.AnyTransaction || l.Trailing }
 
 func (l Link) String() string {
 	switch l.Scheme {

@@ -123,7 +123,7 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 	if now := time.Now(); now.Before(u.pause.until) || now.Before(u.settle) {
 		return nil, now, fmt.Errorf("unit %d is left alone for a while: %w", q.Unit, u.why)
 	}
-	r := request{unit: q.Unit, fc: q.FC, from: q.From, count: q.Count, timeout: m.config.Timeout}
+	r := q.request(m.config.Timeout)
 	data, at, err := m.settled(ctx, u, r)
 	refusal, refused := errors.AsType[Exception](err)
 	_, closed := errors.AsType[*OpenError](err)
@@ -140,6 +140,13 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 		}
 	}
 	return data, at, err
+}
+
+// Look asks once more over TCP, on a connection of its own, and says which bytes came and what is wrong with
+// them. It gives why, the error of a Read, where there is nothing to add.
+func (m *Master) Look(ctx context.Context, q Question, why error) error {
+	m.Close() // some machines take one connection only
+	return look(ctx, m.link, m.config.ConnectPause, q.request(m.config.Timeout), why)
 }
 
 // settled asks once nothing older can be mistaken for the answer.

@@ -15,6 +15,7 @@ type member struct {
 	timeout time.Duration
 	latency time.Duration
 
+	asked  request   // last
 	settle time.Time // before this nobody asks it: a reply may still be under way
 	fence  bool      // a reply may still be under way after that: ask something else first
 

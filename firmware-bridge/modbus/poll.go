@@ -20,7 +20,7 @@ func (b *Bus) poll(ctx context.Context, t turn) {
 		return
 	}
 	if err != nil {
-		b.failed(t, err)
+		b.failed(ctx, t, err)
 		return
 	}
 	b.took(t, begun)
@@ -119,6 +119,7 @@ func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time,
 			return nil, time.Now(), err
 		}
 		b.counter.requests.Add(1)
+		m.asked = r
 		sent := time.Now()
 		data, at, err := b.line.read(ctx, r)
 		b.free = at.Add(max(b.config.Gap, time.Duration(m.Profile.Limits.GapMS)*time.Millisecond))
@@ -169,7 +170,7 @@ func (b *Bus) mend(m *member, sent time.Time, lost bool) {
 }
 
 // failed deals with a poll that brought nothing.
-func (b *Bus) failed(t turn, err error) {
+func (b *Bus) failed(ctx context.Context, t turn, err error) {
 	now := time.Now()
 	m, j := t.member, t.job
 	lead := j == &m.jobs[0]
@@ -200,6 +201,9 @@ func (b *Bus) failed(t turn, err error) {
 		j.due = j.pause.until
 	}
 	if lead {
+		if state == device.Silent && m.state != state && !b.trusting {
+			err = look(ctx, b.link, b.config.ConnectPause, m.asked, err)
+		}
 		b.health(m, state, err.Error())
 		for i := range m.jobs {
 			// Whoever answers next may be another machine.

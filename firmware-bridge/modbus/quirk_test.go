@@ -349,7 +349,7 @@ func TestEcho(t *testing.T) {
 				return len(states) > 0 && states[0] == device.Silent
 			})
 			stop()
-			if _, why := book.states("plc"); !c.scans && !strings.Contains(why, "not the echo of the request; leave echo=1 out") {
+			if _, why := book.states("plc"); !c.scans && !strings.Contains(why, "the echo of the request is not among them; leave echo=1 out") {
 				t.Errorf("health says %q", why)
 			}
 			if scans, wrong := book.scans["plc"] > 0, len(book.wrong) > 0; scans != c.scans || wrong != c.wrong {

@@ -30,6 +30,7 @@ type rtuLine struct {
 	done    chan struct{}
 	baud    int
 	echo    bool      // the adapter hears itself
+	far     bool      // the line is behind a terminal server
 	last    time.Time // last byte in either direction
 	pending []byte    // bytes of the reply under way
 	stale   *atomic.Uint64
@@ -47,7 +48,7 @@ func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (line, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := &rtuLine{port: port, baud: l.Baud, echo: l.Echo, stale: stale, last: time.Now(),
+	opened := &rtuLine{port: port, baud: l.Baud, echo: l.Echo, far: l.Scheme == RTUOverTCP, stale: stale, last: time.Now(),
 		chunks: make(chan chunk, 64), failed: make(chan error, 1), done: make(chan struct{})}
 	go opened.listen()
 	return opened, nil
@@ -108,7 +109,7 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 				return bytes.Clone(data), c.at, err // the next reply takes the place of this one
 			}
 			if len(l.pending) > 4*maxFrame {
-				return nil, c.at, fmt.Errorf("%d bytes and no reply among them; is another master on the line?", len(l.pending))
+				return nil, c.at, unanswered(l.pending, "so many, and no answer among them: is another master on the line?")
 			}
 		case err := <-l.failed:
 			l.failed <- err
@@ -119,13 +120,16 @@ func (l *rtuLine) read(ctx context.Context, r request) ([]byte, time.Time, error
 			now := time.Now()
 			if awaited && len(l.pending) > 0 {
 				l.stale.Add(1)
-				return nil, now, fmt.Errorf("%d bytes came, but not the echo of the request; leave echo=1 out of the link, or look for another master on the line", len(l.pending))
+				return nil, now, unanswered(l.pending, "the echo of the request is not among them; leave echo=1 out of the link, or look for another master on the line")
 			}
-			if len(l.pending) == 0 {
-				return nil, now, errNoReply
+			if len(l.pending) > 0 {
+				l.stale.Add(1)
+				return nil, now, unanswered(l.pending, explainSerial(l.pending, r))
 			}
-			l.stale.Add(1)
-			return nil, now, fmt.Errorf("%w: %d bytes came, none of them this reply", errNoReply, len(l.pending))
+			if l.far {
+				return nil, now, errFarSilent
+			}
+			return nil, now, errNoReply
 		}
 	}
 }

@@ -96,16 +96,16 @@ func classify(err error) error {
 			return Exception{code}
 		}
 		if word == library.ErrRequestTimedOut {
-			return errNoReply
+			return errSilentTCP
 		}
-		return fmt.Errorf("reply is no answer to the request: %w", err)
+		return fmt.Errorf("what came is no answer to this question: %w", err)
 	}
 	var code uint8
 	if n, _ := fmt.Sscanf(err.Error(), "unknown exception code (%d)", &code); n == 1 {
 		return Exception{code}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errNoReply
+		return errSilentTCP
 	}
 	return fmt.Errorf("%w: %w", ErrLost, err)
 }
