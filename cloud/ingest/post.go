@@ -112,7 +112,7 @@ func (i *Ingest) answer(outcomes []ledger.Outcome, batches []*wire.Batch) {
 			i.receipt(receiptOf(o.Position))
 		case ledger.Hole:
 			if i.holes.allow(b.Site+" "+string(b.Stream), now) {
-				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: "hole"})
+				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: wire.WhyHole})
 			}
 		case ledger.Conflict, ledger.Refused:
 			if i.telling.allow(b.Site+" "+string(b.Stream), now) {

@@ -90,7 +90,9 @@ func (p *parts) delivered(topic string, payload []byte, retained bool) {
 
 func (p *parts) show(topic string, payload []byte) {
 	if err := p.live.Message(topic, payload); err != nil {
-		p.log.Debug("live message refused", "topic", topic, "err", err)
+		if more, say := p.unshown.note(topic, time.Now()); say {
+			p.log.Warn("live message or status refused: it is not shown", "topic", topic, "bytes", len(payload), "err", err, "more", more)
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ type parts struct {
 	influx   *telemetry.Influx  // the store, when it is not
 	tonnes   *telemetry.Tonnes
 	live     *telemetry.Live
+	unshown  unshown
 	ingest   *ingest.Ingest
 	session  atomic.Pointer[mqtt.Session]
 }

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,11 +12,8 @@ import (
 	"steelyard/internal/wire"
 )
 
-// Limits of what is held in memory for the eye.
-const (
-	maxLiveValues = 2000 // of one site
-	maxSessions   = 16   // past sessions of one site that are still recognised
-)
+// Limits of what is held in memory for the eye, beside wire.MaxLive.
+const maxSessions = 16 // past sessions of one site that are still recognised
 
 // watchEvery is how often a site is told again that somebody looks; wire.WatchFor is three times that.
 const watchEvery = wire.WatchFor / 3
@@ -48,13 +44,15 @@ type liveSite struct {
 	heard   time.Time // the newest message of any kind
 	atMS    int64     // of the newest live message, by the edge
 	past    []string  // sessions before the present one
-	values  map[seriesName]liveValue
-	refused int64
+	values  map[seriesName]*liveValue
+	picture picture
+	refused int64     // messages that could not be read, values beyond the limit
 	changed uint64    // the newest change of anything of the site
 	whole   uint64    // the newest change of all its values at once
 	turns   time.Time // no value of it grows stale before; zero when none is fresh
 	asked   time.Time // when it was last told that somebody looks
 	stands  time.Time // since when records wait at the site and none was receipted; zero: none waits
+	missed  time.Time // when it was last asked for a picture
 }
 
 type liveValue struct {
@@ -62,6 +60,7 @@ type liveValue struct {
 	born    time.Time // by this machine's clock
 	changed uint64    // the newest change of what it says
 	stale   bool      // as it was told by Since
+	seen    uint64    // the picture that it was in last
 }
 
 // SiteNow is the state of one site at the moment of the snapshot.
@@ -76,7 +75,7 @@ type SiteNow struct {
 	Unreceipted time.Duration
 	Values      []ValueNow // by device and tag; from Since, in no order
 	Whole       bool       // Values are all that the site has
-	Refused     int64      // values beyond the limit
+	Refused     int64      // messages that could not be read, values beyond the limit
 }
 
 // ValueNow is one value with its age.
@@ -96,7 +95,7 @@ func NewLive(c LiveConfig) *Live {
 	}
 	l := &Live{config: c, sites: map[string]*liveSite{}, changes: 1, subscribers: map[chan struct{}]struct{}{}}
 	for _, site := range c.Sites {
-		l.sites[site] = &liveSite{values: map[seriesName]liveValue{}}
+		l.sites[site] = &liveSite{values: map[seriesName]*liveValue{}}
 	}
 	return l
 }
@@ -112,7 +111,7 @@ func (l *Live) Message(topic string, payload []byte) error {
 	case "live":
 		values, err := wire.DecodeLive(payload)
 		if err != nil {
-			return fmt.Errorf("site %s: %w", site, err)
+			return l.refuse(site, err)
 		}
 		if said = values.Site; said == site {
 			return l.Values(values)
@@ -120,7 +119,7 @@ func (l *Live) Message(topic string, payload []byte) error {
 	case "status":
 		status, err := wire.DecodeStatus(payload)
 		if err != nil {
-			return fmt.Errorf("site %s: %w", site, err)
+			return l.refuse(site, err)
 		}
 		if said = status.Site; said == site {
 			return l.Status(status)
@@ -128,7 +127,17 @@ func (l *Live) Message(topic string, payload []byte) error {
 	default:
 		return fmt.Errorf("topic %.80q carries neither live values nor a status", topic)
 	}
-	return fmt.Errorf("site %s: the message says that it is of site %.40q", site, said)
+	return l.refuse(site, fmt.Errorf("the message says that it is of site %.40q", said))
+}
+
+// refuse counts a message that is not taken.
+func (l *Live) refuse(site string, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.sites[site]; s != nil {
+		s.refused++
+	}
+	return fmt.Errorf("site %s: %w", site, err)
 }
 
 // Values takes the newest values of a site.
@@ -140,6 +149,11 @@ func (l *Live) Values(m wire.Live) error {
 	if err != nil {
 		return err
 	}
+	if m.Session != "" {
+		l.follow(s, m, now)
+		return nil
+	}
+	// An older edge says every value in each message.
 	// A message a little older than the newest was overtaken. One much older means that the edge's
 	// clock was set back: its values are as young as it says.
 	const overtaken = 10_000
@@ -149,17 +163,7 @@ func (l *Live) Values(m wire.Live) error {
 	s.atMS, s.heard = m.AtMS, now
 	l.change(s)
 	for _, v := range m.Values {
-		bad := errors.Join(CheckName(m.Site, v.Device, v.Tag), checkWord("text", v.Text, maxText), checkWord("unit", v.Unit, maxUnit))
-		if bad != nil || v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag {
-			s.refused++
-			continue
-		}
-		name := seriesName{v.Device, v.Tag}
-		if _, known := s.values[name]; !known && len(s.values) >= maxLiveValues && !l.forget(s, now) {
-			s.refused++
-			continue
-		}
-		l.take(s, name, v, now)
+		l.take(s, v, now)
 	}
 	l.notify()
 	return nil

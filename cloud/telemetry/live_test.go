@@ -126,7 +126,7 @@ func TestLiveSessions(t *testing.T) {
 func TestLiveBounds(t *testing.T) {
 	l, clock := liveOf(t)
 	fill := func(prefix string) {
-		for part := range 4 {
+		for part := range wire.MaxLive / 500 {
 			var list []wire.LiveValue
 			for i := range 500 {
 				v := amps("1", 0)
@@ -138,21 +138,21 @@ func TestLiveBounds(t *testing.T) {
 	}
 	fill("a")
 	fill("b")
-	if s := l.Snapshot()[0]; len(s.Values) != 2000 || s.Refused != 2000 || s.Values[0].Tag[0] != 'a' {
-		t.Errorf("%d values, %d refused, want 2000 and 2000", len(s.Values), s.Refused)
+	if s := l.Snapshot()[0]; len(s.Values) != wire.MaxLive || s.Refused != wire.MaxLive || s.Values[0].Tag[0] != 'a' {
+		t.Errorf("%d values, %d refused, want %d of both", len(s.Values), s.Refused, wire.MaxLive)
 	}
 	clock.pass(time.Minute) // what is stale makes room
 	fill("b")
-	if s := l.Snapshot()[0]; len(s.Values) != 2000 || s.Values[0].Tag[0] != 'b' {
-		t.Errorf("%d values of %s, want 2000 new ones", len(s.Values), s.Values[0].Tag)
+	if s := l.Snapshot()[0]; len(s.Values) != wire.MaxLive || s.Values[0].Tag[0] != 'b' {
+		t.Errorf("%d values of %s, want %d new ones", len(s.Values), s.Values[0].Tag, wire.MaxLive)
 	}
 	bad := amps("1", 0)
 	for _, text := range injections {
 		bad.Device = text
 		values(t, l, clock.now.UnixMilli(), bad)
 	}
-	if s := l.Snapshot()[0]; len(s.Values) != 2000 {
-		t.Errorf("%d values, want 2000", len(s.Values))
+	if s := l.Snapshot()[0]; len(s.Values) != wire.MaxLive {
+		t.Errorf("%d values, want %d", len(s.Values), wire.MaxLive)
 	}
 }
 

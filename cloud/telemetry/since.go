@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"time"
 
 	"steelyard/internal/wire"
@@ -46,7 +47,7 @@ func (s *liveSite) now(name string, now time.Time) SiteNow {
 	return n
 }
 
-func (s *liveSite) value(v liveValue, now time.Time, stale time.Duration) ValueNow {
+func (s *liveSite) value(v *liveValue, now time.Time, stale time.Duration) ValueNow {
 	age := now.Sub(v.born)
 	// A site of which no status has been heard is judged by its values alone.
 	online := s.status.Online || !s.heardStatus()
@@ -59,17 +60,37 @@ func (l *Live) change(s *liveSite) {
 	s.changed = l.changes
 }
 
-// take keeps a value that has come with the newest change.
-func (l *Live) take(s *liveSite, name seriesName, v wire.LiveValue, now time.Time) {
-	next := liveValue{LiveValue: v, born: now.Add(-time.Duration(v.AgeMS) * time.Millisecond), changed: s.changed}
-	next.stale = now.Sub(next.born) > l.config.Stale
-	if before, known := s.values[name]; known && before.stale == next.stale && same(before.LiveValue, v) {
-		next.changed = before.changed
+// take keeps a value that has come with the newest change; nil when it is senseless or too many.
+func (l *Live) take(s *liveSite, v wire.LiveValue, now time.Time) *liveValue {
+	bad := errors.Join(CheckName("site", v.Device, v.Tag), checkWord("text", v.Text, maxText), checkWord("unit", v.Unit, maxUnit))
+	name := seriesName{v.Device, v.Tag}
+	held := s.values[name]
+	if bad != nil || v.AgeMS < 0 || v.AgeMS > maxMS || len(v.Value) > maxTag ||
+		held == nil && len(s.values) >= wire.MaxLive && !l.forget(s, now) {
+		s.refused++
+		return nil
 	}
-	if turn := next.born.Add(l.config.Stale); !next.stale && (s.turns.IsZero() || turn.Before(s.turns)) {
+	if held == nil {
+		held = &liveValue{changed: s.changed}
+		s.values[name] = held
+	}
+	if !same(held.LiveValue, v) {
+		held.changed = s.changed
+	}
+	held.LiveValue = v
+	l.age(s, held, now.Add(-time.Duration(v.AgeMS)*time.Millisecond), now)
+	return held
+}
+
+// age takes note of when a value was so.
+func (l *Live) age(s *liveSite, v *liveValue, born, now time.Time) {
+	v.born = born
+	if stale := now.Sub(born) > l.config.Stale; stale != v.stale {
+		v.stale, v.changed = stale, s.changed
+	}
+	if turn := born.Add(l.config.Stale); !v.stale && (s.turns.IsZero() || turn.Before(s.turns)) {
 		s.turns = turn
 	}
-	s.values[name] = next
 }
 
 func same(a, b wire.LiveValue) bool {
@@ -81,7 +102,7 @@ func same(a, b wire.LiveValue) bool {
 func (l *Live) grow(s *liveSite, now time.Time) {
 	s.turns = time.Time{}
 	counted := false
-	for name, v := range s.values {
+	for _, v := range s.values {
 		if v.stale {
 			continue
 		}
@@ -96,6 +117,5 @@ func (l *Live) grow(s *liveSite, now time.Time) {
 			counted = true
 		}
 		v.stale, v.changed = true, s.changed
-		s.values[name] = v
 	}
 }

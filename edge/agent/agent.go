@@ -83,6 +83,7 @@ type parts struct {
 	samples     *journal.Journal
 	clock       *clock
 	sampler     *sampler
+	viewings    chan wire.Request // about the live values
 	desk        *desk
 	uplinks     [2]*uplink.Stream
 	link        linkState
@@ -93,7 +94,7 @@ func Start(ctx context.Context, c Config, w Weakness, log *slog.Logger) (err err
 	if err := program.CheckClock(time.Now()); err != nil {
 		return err
 	}
-	p := &parts{config: c, log: log.With("site", c.Site), clock: newClock()}
+	p := &parts{config: c, viewings: make(chan wire.Request, 8), log: log.With("site", c.Site), clock: newClock()}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(w); err != nil {
 		return err

@@ -25,10 +25,7 @@ func (l *linkState) word() string {
 	return "offline"
 }
 
-const (
-	liveEvery   = time.Second
-	statusEvery = 15 * time.Second
-)
+const statusEvery = 15 * time.Second
 
 // uplink keeps the connection to the cloud and sends on it, until ctx ends or a journal must not
 // be continued.
@@ -63,6 +60,12 @@ func (p *parts) subscribe(ctx context.Context, s *mqtt.Session) error {
 		for _, u := range p.uplinks {
 			u.Request(r)
 		}
+		if r.Stream == wire.LiveValues {
+			select {
+			case p.viewings <- r:
+			default: // said again as long as somebody looks
+			}
+		}
 	})
 }
 
@@ -78,13 +81,13 @@ func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
 		g.Go(func() error { return u.Run(ctx, s.Start) })
 	}
 	g.Go(func() error { return p.tell(ctx, s) })
+	g.Go(func() error { return p.look(ctx, s) })
 	return g.Wait()
 }
 
-// tell keeps the cloud informed of the site's state and newest values.
+// tell keeps the cloud informed of the site's state.
 func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
-	live, status := time.NewTicker(liveEvery), time.NewTicker(statusEvery)
-	defer live.Stop()
+	status := time.NewTicker(statusEvery)
 	defer status.Stop()
 	version, _ := program.Version()
 	sayStatus := func(ctx context.Context, online bool) error {
@@ -108,11 +111,6 @@ func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
 			return errors.Join(context.Cause(ctx), sayStatus(bye, false))
 		case <-status.C:
 			if err := sayStatus(ctx, true); err != nil {
-				return err
-			}
-		case <-live.C:
-			l := p.sampler.live(p.config.Site, time.Now())
-			if err := s.Publish(ctx, mqtt.Message{Topic: wire.LiveTopic(p.config.Site), Payload: l.Encode()}); err != nil {
 				return err
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"steelyard/firmware-bridge/device"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
-	"steelyard/internal/wire"
 )
 
 // Samples are written down once a second, and a tag only when it changed: a standing plant costs
@@ -31,21 +30,32 @@ type sampler struct {
 	kinds   map[string]string // of the machines, by device
 
 	mu      sync.Mutex // guards the fields below
-	tags    map[string]map[string]*tag
+	devices map[string]*shown
 	pending []record.Fact
 	dropped int // facts, since the journal last took any
+	live    follower
+}
+
+// shown is what a device shows. Its tags stand in the order in which it brought them first, which is
+// nearly always that of the next poll too.
+type shown struct {
+	at    time.Time // when it was last heard
+	scale bool      // an indicator, whose only tag is its weight
+	tags  []*tag
 }
 
 // tag is the newest value of one tag of one device.
 type tag struct {
+	of      *shown
 	now     record.SampleValue
-	at      time.Time
 	written record.SampleValue // as the journal has it
 	since   time.Time          // when it was written
+	place   int                // in the picture that was sent last; -1: it is not in it
+	dirty   bool               // changed since the live values were last sent
 }
 
 func newSampler(j *journal.Journal, c *clock, log *slog.Logger) *sampler {
-	return &sampler{journal: j, clock: c, log: log, tags: map[string]map[string]*tag{}}
+	return &sampler{journal: j, clock: c, log: log, devices: map[string]*shown{}, live: newFollower()}
 }
 
 // scan takes one poll of a machine.
@@ -68,8 +78,9 @@ func (s *sampler) weight(w device.Weight, u unit.Unit) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tag(w.Device, v.Tag)
-	t.now, t.at = v, w.At
+	d := s.device(w.Device)
+	d.at, d.scale = w.At, true
+	s.see(d.tag(0, v.Tag), v)
 }
 
 func sampleOf(v device.Value) record.SampleValue {
@@ -80,23 +91,47 @@ func sampleOf(v device.Value) record.SampleValue {
 	return out
 }
 
-func (s *sampler) tag(dev, name string) *tag {
-	if s.tags[dev] == nil {
-		s.tags[dev] = map[string]*tag{}
+func (s *sampler) device(name string) *shown {
+	d := s.devices[name]
+	if d == nil {
+		d = new(shown)
+		s.devices[name] = d
 	}
-	if s.tags[dev][name] == nil {
-		s.tags[dev][name] = new(tag)
+	return d
+}
+
+// tag finds a tag; at is where it stood in the poll.
+func (d *shown) tag(at int, name string) *tag {
+	if at < len(d.tags) && d.tags[at].now.Tag == name {
+		return d.tags[at]
 	}
-	return s.tags[dev][name]
+	for _, t := range d.tags {
+		if t.now.Tag == name {
+			return t
+		}
+	}
+	t := &tag{of: d, now: record.SampleValue{Tag: name}, place: -1}
+	d.tags = append(d.tags, t)
+	return t
+}
+
+// see takes the newest value of a tag. The caller holds mu.
+func (s *sampler) see(t *tag, v record.SampleValue) {
+	if t.now != v || t.place < 0 {
+		t.now = v
+		s.live.changed(t)
+	}
 }
 
 func (s *sampler) take(dev string, at time.Time, values []record.SampleValue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	d := s.device(dev)
+	d.at = at
 	var changed []record.SampleValue
-	for _, v := range values {
-		t := s.tag(dev, v.Tag)
-		t.now, t.at = v, at
+	for i, v := range values {
+		t := d.tag(i, v.Tag)
+		s.see(t, v)
 		if t.due(at) {
 			t.written, t.since = v, at
 			changed = append(changed, v)
@@ -121,24 +156,17 @@ func (t *tag) due(at time.Time) bool { return t.now != t.written || at.Sub(t.sin
 func (s *sampler) silence(dev string, at time.Time) {
 	s.mu.Lock()
 	var gone []record.SampleValue
-	for _, t := range s.tags[dev] {
-		v := t.now
-		v.OK, v.Value, v.Text = false, "", ""
-		gone = append(gone, v)
+	if d := s.devices[dev]; d != nil {
+		for _, t := range d.tags {
+			v := t.now
+			v.OK, v.Value, v.Text = false, "", ""
+			gone = append(gone, v)
+		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(gone, func(a, b record.SampleValue) int { return cmpString(a.Tag, b.Tag) })
-	s.take(dev, at, gone)
-}
-
-func cmpString(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	if len(gone) > 0 {
+		s.take(dev, at, gone)
 	}
-	return 0
 }
 
 // run writes the samples down once a second until ctx ends.
@@ -176,10 +204,14 @@ func (s *sampler) took() int {
 // flush writes down what waits, as much at a time as the journal takes.
 func (s *sampler) flush() error {
 	s.mu.Lock()
-	for _, dev := range slices.Sorted(maps.Keys(s.tags)) {
-		if t := s.tags[dev]["weight"]; t != nil && t.due(t.at) {
-			t.written, t.since = t.now, t.at
-			s.pending = append(s.pending, record.Fact{At: t.at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: []record.SampleValue{t.now}}})
+	for _, dev := range slices.Sorted(maps.Keys(s.devices)) {
+		d := s.devices[dev]
+		if !d.scale {
+			continue
+		}
+		if t := d.tags[0]; t.due(d.at) {
+			t.written, t.since = t.now, d.at
+			s.pending = append(s.pending, record.Fact{At: d.at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: []record.SampleValue{t.now}}})
 		}
 	}
 	facts := s.pending
@@ -197,19 +229,4 @@ func (s *sampler) flush() error {
 		facts = facts[n:]
 	}
 	return nil
-}
-
-// live is the newest of everything.
-func (s *sampler) live(site string, now time.Time) wire.Live {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := wire.Live{Site: site, AtMS: now.UnixMilli(), Values: []wire.LiveValue{}}
-	for _, dev := range slices.Sorted(maps.Keys(s.tags)) {
-		for _, name := range slices.Sorted(maps.Keys(s.tags[dev])) {
-			t := s.tags[dev][name]
-			l.Values = append(l.Values, wire.LiveValue{Device: dev, Tag: name, Value: t.now.Value, Text: t.now.Text,
-				Unit: t.now.Unit, OK: t.now.OK, AgeMS: max(0, now.Sub(t.at).Milliseconds())})
-		}
-	}
-	return l
 }

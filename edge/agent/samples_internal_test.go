@@ -112,8 +112,7 @@ func TestSilenceMakesValuesUnknown(t *testing.T) {
 	s.silence("belt-1", noon.Add(6*time.Second)) // and says so once
 	s.silence("belt-9", noon.Add(6*time.Second)) // of which nothing was ever known
 	s.mustFlush(t)
-	live := s.live("xinhua-1", noon.Add(7*time.Second))
-	for _, v := range live.Values {
+	for _, v := range s.picture(noon.Add(7*time.Second), false) {
 		if v.OK || v.Value != "" || v.Text != "" || v.AgeMS != 1000 {
 			t.Errorf("live shows %+v", v)
 		}

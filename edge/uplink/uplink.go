@@ -523,7 +523,7 @@ func (f *flight) request(r wire.Request) {
 	if r.Journal != f.log.ID() || f.config.TrustPuback {
 		return
 	}
-	if r.Why != "hole" {
+	if r.Why != wire.WhyHole {
 		if f.current && f.acked < f.log.Last().N { // otherwise nothing can have been refused: nobody has signed a request
 			f.setRefused(r.Why)
 		}

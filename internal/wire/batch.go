@@ -71,14 +71,36 @@ func EncodeBatch(site, journal string, stream Stream, first uint64, prev chain.H
 	if len(plain) > MaxBatch {
 		return nil, fmt.Errorf("batch of %d bytes: more than %d", len(plain), MaxBatch)
 	}
+	return pack(plain), nil
+}
+
+// pack compresses what is large enough to gain by it.
+func pack(plain []byte) []byte {
 	if len(plain) <= CompressAt {
-		return plain, nil
+		return plain
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+	return packer.EncodeAll(plain, nil)
+}
+
+// packer and unpacker are made once: each takes longer to make than to use. Both serve many goroutines
+// at a time and keep nothing of one payload for the next.
+var packer, unpacker = newPacker(), newUnpacker()
+
+func newPacker() *zstd.Encoder {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+	if err != nil { // constants only
+		panic(err)
+	}
+	w.EncodeAll(nil, nil) // what it makes at its first use belongs to no test's bubble
+	return w
+}
+
+func newUnpacker() *zstd.Decoder {
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxBatch), zstd.WithDecoderMaxWindow(1<<20))
 	if err != nil {
-		return nil, err
+		panic(err)
 	}
-	return w.EncodeAll(plain, nil), nil
+	return r
 }
 
 // ErrNewer says that a batch is of a version that only newer software reads.
@@ -93,7 +115,7 @@ const MaxHeader = 1 << 10
 func DecodeBatch(payload []byte) (*Batch, error) {
 	plain, err := unpack(payload)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("batch: %w", err)
 	}
 	headLine, rest, ok := bytes.Cut(plain, []byte("\n"))
 	if !ok || len(headLine) > MaxHeader {
@@ -179,26 +201,21 @@ func versionOf(headLine []byte) int {
 
 var zstdMagic = string([]byte{0x28, 0xB5, 0x2F, 0xFD})
 
-// unpack returns the plain batch. The limit holds for what comes out, whatever a compressed
+// unpack returns what pack was given. The limit holds for what comes out, whatever a compressed
 // payload claims of itself.
 func unpack(payload []byte) ([]byte, error) {
 	if len(payload) > MaxBatch {
-		return nil, fmt.Errorf("batch of %d bytes: more than %d", len(payload), MaxBatch)
+		return nil, fmt.Errorf("%d bytes: more than %d", len(payload), MaxBatch)
 	}
 	if len(payload) == 0 {
-		return nil, errors.New("batch: empty")
+		return nil, errors.New("empty")
 	}
 	if !strings.HasPrefix(string(payload[:min(4, len(payload))]), zstdMagic) {
 		return bytes.Clone(payload), nil
 	}
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxBatch), zstd.WithDecoderMaxWindow(1<<20))
+	plain, err := unpacker.DecodeAll(payload, nil)
 	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	plain, err := r.DecodeAll(payload, nil)
-	if err != nil {
-		return nil, fmt.Errorf("batch: compressed payload: %w", err)
+		return nil, fmt.Errorf("compressed payload: %w", err)
 	}
 	return plain, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"steelyard/internal/chain"
 )
@@ -57,15 +56,6 @@ type Request struct {
 	Why     string `json:"why"` // for the edge's log: "hole", or why batches are refused
 }
 
-// LiveValues stands in the place of a stream in a request about the live values.
-const LiveValues Stream = "live"
-
-// WhyWatch asks for every change of the live values at once, for WatchFor: somebody looks at them.
-const (
-	WhyWatch = "watch"
-	WatchFor = 30 * time.Second
-)
-
 // Status is retained on its topic; the last will puts Online false. Session tells the will of an
 // older connection from the state of a newer one.
 type Status struct {
@@ -80,39 +70,14 @@ type Status struct {
 	Oldest  int64  `json:"oldest"`  // time of the oldest of them, Unix ms; 0 when there is none
 }
 
-// Live carries the newest values of a site, for the eye only.
-type Live struct {
-	V      int         `json:"v"`
-	Site   string      `json:"site"`
-	AtMS   int64       `json:"at_ms"`
-	Values []LiveValue `json:"values"`
-}
-
-// LiveValue is one tag of one device. Value is an exact decimal as text, empty when OK is false.
-type LiveValue struct {
-	Device string `json:"device"`
-	Tag    string `json:"tag"`
-	Value  string `json:"value"`
-	Text   string `json:"text"`
-	Unit   string `json:"unit"`
-	OK     bool   `json:"ok"`
-	AgeMS  int64  `json:"age_ms"`
-}
-
-// Limits of the small messages.
-const (
-	maxSmall = 64 << 10
-	maxLive  = 2000
-)
+// MaxSmall bounds every message but a batch: its bytes before compression.
+const MaxSmall = 64 << 10
 
 // Encode writes the message; V is set.
 func (r Request) Encode() []byte { r.V = Version; return mustEncode(r) }
 
 // Encode writes the message; V is set.
 func (s Status) Encode() []byte { s.V = Version; return mustEncode(s) }
-
-// Encode writes the message; V is set.
-func (l Live) Encode() []byte { l.V = Version; return mustEncode(l) }
 
 // DecodeRequest reads a request.
 func DecodeRequest(payload []byte) (r Request, err error) {
@@ -124,17 +89,6 @@ func DecodeStatus(payload []byte) (s Status, err error) {
 	return s, decode("status", payload, &s)
 }
 
-// DecodeLive reads live values.
-func DecodeLive(payload []byte) (l Live, err error) {
-	if err := decode("live", payload, &l); err != nil {
-		return l, err
-	}
-	if len(l.Values) > maxLive {
-		return l, fmt.Errorf("live: %d values, more than %d", len(l.Values), maxLive)
-	}
-	return l, nil
-}
-
 func mustEncode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil { // plain structs of strings and numbers
@@ -144,8 +98,8 @@ func mustEncode(v any) []byte {
 }
 
 func decode(what string, payload []byte, into any) error {
-	if len(payload) > maxSmall {
-		return fmt.Errorf("%s of %d bytes: more than %d", what, len(payload), maxSmall)
+	if len(payload) > MaxSmall {
+		return fmt.Errorf("%s of %d bytes: more than %d", what, len(payload), MaxSmall)
 	}
 	dec := json.NewDecoder(bytes.NewReader(payload))
 	dec.DisallowUnknownFields()

@@ -94,7 +94,10 @@ func TestGolden(t *testing.T) {
 	golden["receipt.v1.json"] = wire.Receipt{Site: "xinhua-1", Journal: journal, Stream: wire.Records, N: 13, Hash: chain.Of(all[12]), AtMS: 1_795_000_000_000}.Encode(key(t))
 	golden["request.v1.json"] = wire.Request{Journal: journal, Stream: wire.Records, From: 5, Why: "hole"}.Encode()
 	golden["status.v1.json"] = wire.Status{Site: "xinhua-1", Online: true, Session: "s", AtMS: 1, Version: "v", Last: 3, Backlog: 1, Oldest: 2}.Encode()
-	golden["live.v1.json"] = wire.Live{Site: "xinhua-1", AtMS: 1, Values: []wire.LiveValue{{Device: "belt-1", Tag: "rate", Value: "1.5", Unit: "t/h", OK: true, AgeMS: 7}}}.Encode()
+	head := wire.Live{Site: "xinhua-1", AtMS: 1, Session: "s", N: 8}
+	golden["live-picture.v1.json"] = wire.EncodePicture(head, []wire.LiveValue{{Device: "belt-1", Tag: "rate", Value: "1.5", Unit: "t/h", OK: true, AgeMS: 7}})[0]
+	head.N, head.Picture, head.AgeMS, head.Ages = 9, 8, 5, []int64{5}
+	golden["live-changes.v1.json"] = wire.EncodeChanges(head, []wire.LiveChange{{I: 0, Value: "1.6", OK: true}})[0]
 	for name, got := range golden {
 		path := filepath.Join("testdata", name)
 		if *update {
