@@ -480,12 +480,18 @@ func (x *Influx) resting() error {
 	return &UnavailableError{rest, x.cause}
 }
 
+// mendPauses bounds the pause while it is somebody's turn to mend: who has done it should see it.
+const mendPauses = 8
+
 // failed notes a failure and says how long the server is left alone.
 func (x *Influx) failed(asked time.Duration, cause error) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	pause := x.config.Pause << min(x.fails, 5)
 	pause = min(pause, 30*x.config.Pause)
+	if _, wrong := errors.AsType[*MisconfiguredError](cause); wrong {
+		pause = min(pause, mendPauses*x.config.Pause)
+	}
 	pause = max(asked, pause/2+rand.N(pause/2+1))
 	if x.fails++; x.fails == 1 {
 		x.config.Log.Error("telemetry store refused or silent: samples wait at the sites, tonnage in the ledger", "err", cause)

@@ -257,6 +257,9 @@ func testWrongConfiguration(t *testing.T, server *influxtest.Server) {
 	}
 }
 
+// TestWithoutUsers: InfluxDB 1.8 as it comes asks nobody who he is.
+func TestWithoutUsers(t *testing.T) { testStore(t, influxAt(t, influxtest.StartOpen(t), nil)) }
+
 func TestSenselessConfiguration(t *testing.T) {
 	for _, bad := range []telemetry.InfluxConfig{{}, {URL: "ftp://x", Bucket: "b"}, {URL: "http://x"}, {URL: "::", Bucket: "b"}} {
 		if _, err := telemetry.NewInflux(bad); err == nil {

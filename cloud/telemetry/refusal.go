@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func refusalOf(err error, size int) refusal {
 	if !ok || answer.StatusCode == 0 {
 		return r
 	}
-	r.err = fmt.Errorf("status %d: %.300s", answer.StatusCode, strings.TrimSpace(answer.Error()))
+	r.err = fmt.Errorf("status %d: %.300s", answer.StatusCode, strings.TrimSpace(cmp.Or(answer.Message, answer.Error())))
 	r.after = min(time.Duration(answer.RetryAfter)*time.Second, maxPause)
 	switch code := answer.StatusCode; {
 	case missing(r.err):

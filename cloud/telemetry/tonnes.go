@@ -180,6 +180,9 @@ func (t *Tonnes) page(ctx context.Context, place rollup.Place) (next rollup.Plac
 // never less than the store asked for.
 func (t *Tonnes) failed(fails int, err error) time.Duration {
 	pause := min(t.config.First<<min(fails, 6), 60*t.config.First)
+	if _, wrong := errors.AsType[*MisconfiguredError](err); wrong {
+		pause = min(pause, mendPauses*t.config.First)
+	}
 	pause = max(RetryAfter(err), pause/2+rand.N(pause/2+1))
 	t.mu.Lock()
 	defer t.mu.Unlock()

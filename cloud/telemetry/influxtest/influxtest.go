@@ -51,8 +51,13 @@ type Server struct {
 	pid    *os.Process
 }
 
-// Start runs a server until the test ends.
-func Start(t testing.TB) *Server {
+// Start runs a server with a user until the test ends.
+func Start(t testing.TB) *Server { return start(t, true) }
+
+// StartOpen runs a server as it comes, without users, until the test ends.
+func StartOpen(t testing.TB) *Server { return start(t, false) }
+
+func start(t testing.TB, users bool) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &Server{t: t, Token: user + ":" + password, Bucket: database + "/autogen",
@@ -68,18 +73,22 @@ func Start(t testing.TB) *Server {
 	})
 	t.Cleanup(s.Stop)
 	s.URL = "http://" + at.Address()
-	if err := os.WriteFile(s.config, configuration(dir, at.Number()), 0o600); err != nil {
+	if err := os.WriteFile(s.config, configuration(dir, at.Number(), users), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
-	s.Query("CREATE USER " + user + " WITH PASSWORD '" + password + "' WITH ALL PRIVILEGES")
+	if users {
+		s.Query("CREATE USER " + user + " WITH PASSWORD '" + password + "' WITH ALL PRIVILEGES")
+	} else {
+		s.Token = ""
+	}
 	s.Query("CREATE DATABASE " + database)
 	return s
 }
 
-func configuration(dir string, port int) []byte {
+func configuration(dir string, port int, users bool) []byte {
 	return fmt.Appendf(nil, `reporting-disabled = true
 bind-address = "127.0.0.1:0"
 [meta]
@@ -93,14 +102,14 @@ bind-address = "127.0.0.1:0"
 [http]
   enabled = true
   bind-address = "127.0.0.1:%d"
-  auth-enabled = true
+  auth-enabled = %t
   flux-enabled = true
   log-enabled = false
 [monitor]
   store-enabled = false
 [continuous_queries]
   enabled = false
-`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), port)
+`, filepath.Join(dir, "meta"), filepath.Join(dir, "data"), filepath.Join(dir, "wal"), port, users)
 }
 
 // start runs the process and waits until it answers.
@@ -208,6 +217,12 @@ func (s *Server) Query(statement string) string {
 	s.t.Helper()
 	return s.post("/query?"+url.Values{"db": {database}, "epoch": {"ns"}}.Encode(), "application/x-www-form-urlencoded",
 		strings.NewReader(url.Values{"q": {statement}}.Encode()))
+}
+
+// Flux puts a Flux query and returns the answer's CSV.
+func (s *Server) Flux(query string) string {
+	s.t.Helper()
+	return s.post("/api/v2/query", "application/vnd.flux", strings.NewReader(query))
 }
 
 // Write puts lines of the line protocol past the product.
