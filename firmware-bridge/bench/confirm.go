@@ -32,6 +32,9 @@ func (s *search) confirm(ctx context.Context, candidates []candidate) error {
 		out.printf("\n")
 	}
 	chosen, err := choose(candidates, known)
+	if chosen == nil && known != "" {
+		s.showLines()
+	}
 	switch {
 	case s.asJSON:
 		f := found{Candidates: candidates, Confirmed: chosen}
@@ -56,7 +59,7 @@ func choose(candidates []candidate, known string) (*candidate, error) {
 	}
 	right := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return !c.reads(n) })
 	if len(right) == 0 {
-		return nil, fmt.Errorf("no candidate reads %s: is the load at rest? run again, and if it stays so, record the line and write a layout", n)
+		return nil, fmt.Errorf("no candidate reads %s: is the load at rest? run again, and if it stays so, describe the frame with firmware-bridge draft frame", n)
 	}
 	// The best one is right, unless another that is as credible would read something else on
 	// another day. Zero proves nothing: it reads the same from either end.

@@ -79,3 +79,16 @@ func Wait(ctx context.Context, d time.Duration) error { return wait(ctx, d) }
 
 // WithCRC ends a frame, for machines that tests make themselves.
 func WithCRC(frame []byte) []byte { return withCRC(frame) }
+
+// Draft makes the file of what came while a display showed a weight.
+func Draft(came []byte, known string) (string, error) {
+	n, err := displayed(known)
+	if err != nil {
+		return "", err
+	}
+	d, err := guess([]sample{{from: "line", known: n, bytes: came}})
+	if err != nil {
+		return "", err
+	}
+	return d.file("own-indicator", "", nil), nil
+}

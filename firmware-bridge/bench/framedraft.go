@@ -109,6 +109,12 @@ func (s *search) present(d *drafted, samples []sample, path, name, text string, 
 	if n := len(d.frames) - len(weights); n > 0 {
 		refused = fmt.Sprintf("; %s refused, most often because %s", plural(n, "is", "are"), decoder.EverRefused())
 	}
+	var known []string // dialects that read it as well
+	for _, c := range new(search).rank([][]byte{all}) {
+		if !slices.ContainsFunc(samples, func(one sample) bool { return !c.reads(one.known) }) {
+			known = append(known, c.Dialect)
+		}
+	}
 	site := ""
 	if path != "" && s.port != "" {
 		c := candidate{Dialect: "generic", layout: name, Models: []string{name}, Baud: s.line.Baud, Format: s.line.Format, DTR: s.line.DTR, RTS: s.line.RTS}
@@ -132,7 +138,7 @@ func (s *search) present(d *drafted, samples []sample, path, name, text string, 
 	out := s.output()
 	if asJSON {
 		out.json(map[string]any{"length": d.shape.length, "frames": len(d.frames), "read": len(weights), "weight": [2]int{d.layout.Digits.From, d.layout.Digits.To},
-			"also": d.same, "unexplained": append([]int{}, d.free...), "indicator": text, "file": path, "yaml": site})
+			"also": d.same, "unexplained": append([]int{}, d.free...), "dialects": append([]string{}, known...), "indicator": text, "file": path, "yaml": site})
 		return out.failed()
 	}
 	note := func(format string, args ...any) { fmt.Fprintf(s.env.Stderr, format+"\n", args...) }
@@ -144,6 +150,9 @@ func (s *search) present(d *drafted, samples []sample, path, name, text string, 
 		if at != [2]int{d.layout.Twin.From, d.layout.Twin.To} {
 			note("the same number can be read from bytes %d to %d as well: draft it with another weight too, and with a tare on", at[0], at[1])
 		}
+	}
+	if len(known) > 0 {
+		note("no draft is needed where a dialect fits: %s reads this weight too, as firmware-bridge find shows, unless it contradicts the lamps", strings.Join(known, ", "))
 	}
 	if d.few {
 		note("the frames differ too little to find a checksum, and whatever is the same in all is held fast: move the load a little while it listens")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"steelyard/firmware-bridge/bench"
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/weighbridge"
@@ -219,4 +220,20 @@ func TestDraftAsks(t *testing.T) {
 	if code != program.Done || !strings.Contains(stdout, "123.456 g  gross  stable") {
 		t.Errorf("show: code %d\n%s%s", code, stdout, stderr)
 	}
+}
+
+// Bytes of a line are anything: a draft may fail, and never in another way than by an error.
+func FuzzDraftFrame(f *testing.F) {
+	f.Add([]byte(strings.Repeat("ST,GS,+0012340kg\r\n", 12)), "12340")
+	f.Add([]byte(strings.Repeat("\x02+01234001F\x03", 12)), "12340")
+	f.Add([]byte(strings.Repeat("=0432100", 12)), "1234.0")
+	f.Add([]byte(strings.Repeat("\xFF\x44\x34\x12\x00", 12)), "1.234")
+	f.Fuzz(func(t *testing.T, came []byte, known string) {
+		if len(came) > 4096 || len(known) > 20 {
+			return
+		}
+		if text, err := bench.Draft(came, known); err == nil {
+			reads(t, text)
+		}
+	})
 }

@@ -371,11 +371,13 @@ func (d *drafted) number(i int, taken []bool) int {
 	return n
 }
 
-// texts are what stands there in the frames, sorted.
+// texts are what stands there in the frames, sorted; of more than a status has, as many as prove it.
 func (d *drafted) texts(i, n int) (all []string) {
 	for _, f := range d.frames {
 		if s := string(f[i : i+n]); !slices.Contains(all, s) {
-			all = append(all, s)
+			if all = append(all, s); len(all) > fewTexts {
+				break
+			}
 		}
 	}
 	slices.Sort(all)
