@@ -326,6 +326,7 @@ func (s *Pages) lines(r *http.Request) (reply, error) {
 // noteJSON is what a belt or a baler has shown and was not counted.
 type noteJSON struct {
 	Device string `json:"device"`
+	Name
 	Code   string `json:"code"` // of meaning.Note
 	AtMS   int64  `json:"at_ms"`
 	Shown  int64  `json:"shown"`
@@ -340,7 +341,7 @@ func (s *Pages) noteList(ctx context.Context) ([]noteJSON, error) {
 	list := []noteJSON{}
 	err := s.Look(ctx, func(site *meaning.Site) {
 		for _, n := range site.Notes() {
-			j := noteJSON{n.Device, n.Code, n.At.UnixMilli(), n.Shown, n.Known, 0}
+			j := noteJSON{n.Device, s.Names[n.Device], n.Code, n.At.UnixMilli(), n.Shown, n.Known, 0}
 			if !n.Over.IsZero() {
 				if time.Since(n.Over) > noteDays {
 					continue

@@ -3,11 +3,12 @@
 
 import {$, choices, fill, h, put} from './dom.js';
 import {keep, recall} from './language.js';
-import {hourMinute, massText, unknown} from './measure.js';
+import {hourMinute, kilograms, unknown} from './measure.js';
 
 const patience = 20_000; // ms for an answer
 const unansweredKey = 'steelyard.unanswered';
-const operatorKey = 'steelyard.operator';
+const dutyKey = 'steelyard.duty';
+const longestShift = 12 * 3_600_000; // ms after which the weighmaster on duty is asked for again
 const recentKey = 'steelyard.counterparties';
 const mostRecent = 30;
 
@@ -39,6 +40,18 @@ function store(act) {
 
 const direction = () => document.querySelector('[name=direction]:checked')?.value ?? '';
 const destination = () => document.querySelector('[name=destination]:checked')?.value ?? '';
+const kg = (grams, language) => kilograms(grams, language.locale) + ' kg';
+
+// onDuty gives the weighmaster of this shift, {name, since}, or null when one is to be asked for.
+function onDuty() {
+  try {
+    const duty = JSON.parse(recall(dutyKey));
+    return duty?.name && Date.now() - duty.since < longestShift ? duty : null;
+  } catch {
+    return null;
+  }
+}
+
 const setRadio = (name, value) => document.querySelectorAll(`[name=${name}]`).forEach((r) => r.checked = r.value === value);
 
 export class Act {
@@ -51,11 +64,12 @@ export class Act {
     this.language = language;
     this.look = look; // gives {deck, code, passages, tickets, materials, up}
     this.recent = JSON.parse(recall(recentKey) ?? '[]');
-    $('operator').value = recall(operatorKey) ?? '';
+    this.duty = onDuty();
     const before = stored();
     this.passage = before?.passage ?? newPassage();
     if (before) {
-      for (const name of ['vehicle', 'counterparty', 'operator']) $(name).value = before[name];
+      for (const name of ['vehicle', 'counterparty']) $(name).value = before[name];
+      if (!this.duty) $('operator').value = before.operator;
       this.material = before.material;
       setRadio('direction', before.direction);
       this.said = saying('warn', ['unanswered']);
@@ -66,12 +80,16 @@ export class Act {
     $('unchoose').addEventListener('click', () => this.choose(null));
     $('form').addEventListener('submit', (e) => e.preventDefault());
     $('form').addEventListener('input', () => this.show());
+    $('vehicle').addEventListener('input', () => this.typed());
     $('vehicle').addEventListener('change', () => {
       $('vehicle').value = plate($('vehicle').value);
       this.show();
     });
-    $('operator').addEventListener('change', () => keep(operatorKey, $('operator').value.trim()));
+    $('operator').addEventListener('input', () => this.show());
+    $('operator').addEventListener('change', () => this.begin($('operator').value.trim()));
+    $('relieve').addEventListener('click', () => this.begin(''));
     $('material').addEventListener('change', () => this.material = $('material').value);
+    $(this.duty ? 'vehicle' : 'operator').focus();
     addEventListener('keydown', (e) => {
       if ($('ticket').open) return;
       const does = {F2: 'in', F4: 'out'}[e.key];
@@ -83,8 +101,32 @@ export class Act {
     });
   }
 
+  // begin puts a weighmaster on duty, or asks for one when the name is empty.
+  begin(name) {
+    this.duty = name === '' ? null : {name, since: Date.now()};
+    keep(dutyKey, JSON.stringify(this.duty));
+    $('operator').value = '';
+    this.show();
+    $(this.duty ? 'vehicle' : 'operator').focus();
+  }
+
+  // typed chooses the lorry on the site whose plate stands in the field, and none when it is another's.
+  typed() {
+    const text = plate($('vehicle').value);
+    const found = this.look().passages.find((p) => p.vehicle === text);
+    if ((found?.passage ?? null) === this.chosen) return;
+    if (found || this.chosen) this.take(found?.passage ?? null);
+  }
+
+  // choose takes a lorry of the list, whose plate then stands in the field, or lets it go again.
   choose(id) {
-    this.chosen = this.chosen === id ? null : id;
+    const taken = this.chosen === id ? null : id;
+    $('vehicle').value = this.look().passages.find((p) => p.passage === taken)?.vehicle ?? '';
+    this.take(taken);
+  }
+
+  take(id) {
+    this.chosen = id;
     setRadio('destination', '');
     $('reason').value = '';
     $('cancelling').open = false;
@@ -94,7 +136,7 @@ export class Act {
   // entered is what the form holds now, as it would be sent.
   entered() {
     const text = (id) => $(id).value.trim();
-    return {vehicle: plate(text('vehicle')), direction: direction(), material: $('material').value, counterparty: text('counterparty'), operator: text('operator')};
+    return {vehicle: plate(text('vehicle')), direction: direction(), material: $('material').value, counterparty: text('counterparty'), operator: this.duty?.name ?? text('operator')};
   }
 
   // ruleIn and ruleOut name the rule that forbids the act, or give ''.
@@ -125,8 +167,10 @@ export class Act {
     const now = this.look(), {language} = this;
     const {passages, materials, deck} = now;
     this.settle(passages);
-    if (this.chosen && !passages.some((p) => p.passage === this.chosen)) this.chosen = null;
+    if (this.chosen && !passages.some((p) => p.passage === this.chosen)) this.letGo();
+    this.duty = this.duty && onDuty();
     this.menus(passages, materials);
+    this.showFields();
     for (const [id, rule] of [['in', this.ruleIn(now)], ['out', this.ruleOut(now)]]) {
       $(id).disabled = rule !== '';
       put($(id + '-rule'), language.t(rule === '' ? 'allowed' : 'rule-' + rule));
@@ -134,6 +178,23 @@ export class Act {
     }
     this.showChosen(passages.find((p) => p.passage === this.chosen), deck, materials);
     this.showResult();
+  }
+
+  // letGo forgets a lorry that is no longer on the site, and its plate.
+  letGo() {
+    this.chosen = null;
+    $('vehicle').value = '';
+  }
+
+  // showFields marks what must be entered and is not, and asks for the weighmaster once a shift.
+  showFields() {
+    const {language} = this;
+    $('on-duty').hidden = !this.duty;
+    put($('duty-name'), this.duty?.name ?? '');
+    $('ask-duty').hidden = Boolean(this.duty);
+    for (const label of document.querySelectorAll('[data-must]')) label.dataset.must = label.querySelector('input, select').value.trim() === '' ? 'open' : 'done';
+    for (const e of document.querySelectorAll('.entry')) e.hidden = Boolean(this.chosen);
+    put($('counterparty-is'), language.t(direction() === 'outbound' ? 'customer' : 'supplier'));
   }
 
   // settle ends an act without an answer by what the site shows: the lorry is there, or gone.
@@ -169,10 +230,13 @@ export class Act {
     $('chosen').hidden = !p;
     if (!p) return;
     put($('chosen-vehicle'), p.vehicle);
-    put($('chosen-what'), language.t('chosen-what', {direction: language.t('direction-' + p.direction), material: materialName(materials, p.material, language), time: hourMinute(p.at_ms, language.locale)}));
-    put($('chosen-first'), p.weighing ? p.weighing.text + ' ' + p.weighing.unit : unknown);
+    put($('chosen-what'), language.t('chosen-what', {direction: language.t('direction-' + p.direction), material: materialName(materials, p.material, language), time: hourMinute(p.at_ms, language.locale)}) + (p.counterparty ? ' · ' + p.counterparty : ''));
     const net = netOf(p, deck);
-    put($('chosen-net'), net === null ? unknown : massText(net, language.locale));
+    const first = p.weighing ? kg(p.weighing.mass, language) : unknown, second = net === null ? unknown : kg(deck.weighing.mass, language);
+    const outbound = p.direction === 'outbound';
+    put($('chosen-gross'), outbound ? second : first);
+    put($('chosen-tare'), outbound ? first : second);
+    put($('chosen-net'), net === null ? unknown : kg(net, language));
     $('chosen-net').classList.toggle('bad', net !== null && net <= 0n);
     $('destinations').hidden = p.direction !== 'outbound';
   }
@@ -203,10 +267,10 @@ export class Act {
     if (!answer.ok) return;
     this.recent = [body.counterparty, ...this.recent.filter((c) => c !== body.counterparty)].filter(Boolean).slice(0, mostRecent);
     keep(recentKey, JSON.stringify(this.recent));
-    keep(operatorKey, body.operator);
+    if (!this.duty) this.begin(body.operator);
     $('vehicle').value = $('counterparty').value = '';
-    const {entry, text, unit, weighing} = answer.body;
-    this.say('good', ['done-in', () => ({vehicle: body.vehicle, mass: text + ' ' + unit, n: entry.n})], weighing?.alibi && ['done-alibi', () => ({alibi: weighing.alibi})], answer.status === 200 && ['done-again']);
+    const {entry, mass, weighing} = answer.body;
+    this.say('good', ['done-in', () => ({vehicle: body.vehicle, mass: kg(mass, this.language), n: entry.n})], weighing?.alibi && ['done-alibi', () => ({alibi: weighing.alibi})], answer.status === 200 && ['done-again']);
     $('vehicle').focus();
   }
 
@@ -219,9 +283,9 @@ export class Act {
     const answer = await this.send('/api/weigh-out', body);
     if (answer) this.leaving = null;
     if (!answer?.ok) return;
-    this.chosen = null;
+    this.letGo();
     const t = answer.body, alibi = (p.direction === 'outbound' ? t.gross_by : t.tare_by)?.alibi;
-    this.say('good', ['done-out', (l) => ({number: t.number, vehicle: t.vehicle, net: massText(t.net, l.locale), n: t.entry.n})], alibi && ['done-alibi', () => ({alibi})], answer.status === 200 && ['done-again']);
+    this.say('good', ['done-out', (l) => ({number: t.number, vehicle: t.vehicle, net: kg(t.net, l), n: t.entry.n})], alibi && ['done-alibi', () => ({alibi})], answer.status === 200 && ['done-again']);
     $('vehicle').focus();
   }
 
@@ -238,7 +302,7 @@ export class Act {
     }
     const answer = await this.send('/api/cancel', body);
     if (!answer?.ok) return;
-    this.chosen = null;
+    this.letGo();
     this.say('good', ['done-cancel', () => ({vehicle: p.vehicle})]);
   }
 

@@ -1,7 +1,7 @@
 // Deck: what the indicator shows now, digit for digit, with its lamps and the last thirty seconds.
 
 import {$, h, put, fill} from './dom.js';
-import {age, clock, massText, unknown} from './measure.js';
+import {age, clock, kilograms, unknown} from './measure.js';
 
 const staleAfter = 2000; // ms: an older weight is not shown as one
 const span = 30_000; // ms of the curve
@@ -14,9 +14,9 @@ export function ageOf(deck, elapsed) {
   return deck.age_ms + elapsed;
 }
 
-// isFresh says whether a deck's weight is of now.
+// isFresh says whether what a deck shows is of now. It may be no load: of a net weight, say, the mass is null.
 export function isFresh(deck, elapsed, up) {
-  return Boolean(up && deck && deck.mass !== null && ageOf(deck, elapsed) <= staleAfter);
+  return Boolean(up && deck && deck.text !== '' && ageOf(deck, elapsed) <= staleAfter);
 }
 
 // codeOf is the rule that stands for a deck: the server's code, or what the page knows better.
@@ -28,14 +28,21 @@ export function codeOf(deck, elapsed, up) {
 }
 
 export class Deck {
-  curves = new Map(); // device → [{at, mass}]
+  curves = new Map(); // device → [{at, mass}], oldest first; a mass of null is a hole
+
+  // recall puts what the server has seen before in place of what the page has: it was opened just now,
+  // or has not heard the server for a while.
+  recall(curves) {
+    const now = performance.now();
+    for (const [device, points] of Object.entries(curves)) this.curves.set(device, points.map((p) => ({at: now - p.age_ms, mass: p.mass})));
+  }
 
   take(decks, up) {
     const at = performance.now();
     for (const d of decks) {
       const points = this.curves.get(d.device) ?? [];
       points.push({at, mass: isFresh(d, 0, up) ? d.mass : null});
-      while (points[0].at < at - span) points.shift();
+      while (points[0].at < at - span - hole) points.shift(); // one beyond the edge: the line comes from there
       this.curves.set(d.device, points);
     }
   }
@@ -47,7 +54,9 @@ export class Deck {
     put($('unit'), deck?.text ? deck.unit : '');
     $('weight').classList.toggle('stale', !fresh);
     $('weight').style.setProperty('--digits', Math.max(5, text.length));
-    put($('plate'), deck ? language.t('capacity', {max: massText(deck.max, language.locale), e: massText(deck.division, language.locale)}) : '');
+    put($('deck-title'), deck ? language.named(deck, language.t('weight')) : language.t('weight'));
+    put($('deck-id'), deck?.device ?? '');
+    put($('plate'), deck ? language.t('capacity', {max: kilograms(deck.max, language.locale), e: kilograms(deck.division, language.locale)}) : '');
     const old = deck ? ageOf(deck, elapsed) : 0;
     // A device that has never spoken has the age 0 and no text.
     const never = !deck || (deck.state === 'silent' && deck.age_ms === 0);
@@ -103,8 +112,8 @@ export class Deck {
     close();
     $('curve').querySelector('.line').setAttribute('d', line);
     $('curve').querySelector('.area').setAttribute('d', area);
-    put($('curve-top'), known.length > 0 ? massText(top, language.locale) : '');
-    put($('curve-bottom'), known.length > 0 ? massText(low, language.locale) : '');
+    put($('curve-top'), known.length > 0 ? kilograms(top, language.locale) + ' kg' : '');
+    put($('curve-bottom'), known.length > 0 ? kilograms(low, language.locale) + ' kg' : '');
   }
 }
 

@@ -1,7 +1,7 @@
 // Lists: the lorries on the site, the latest tickets, and the state of the recording below them.
 
 import {$, h, put, fill} from './dom.js';
-import {age, count, dateTime, hourMinute, massText, unknown} from './measure.js';
+import {age, aligned, count, dateTime, hourMinute, kilograms, unknown} from './measure.js';
 import {materialName} from './act.js';
 
 export function showPassages({passages, materials, now, up}, chosen, choose, language) {
@@ -10,10 +10,11 @@ export function showPassages({passages, materials, now, up}, chosen, choose, lan
   $('open-empty').hidden = !passages || list.length > 0;
   $('open').classList.toggle('stale', !up);
   const key = JSON.stringify([language.name, materials.length, list.map((p) => p.passage)]);
-  fill($('open'), key, () => list.map((p) => {
-    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('choose-lorry', {vehicle: p.vehicle}), 'data-passage': p.passage},
+  const masses = aligned(list.map((p) => p.weighing ? kilograms(p.weighing.mass, language.locale) : unknown));
+  fill($('open'), key, () => list.map((p, i) => {
+    const button = h('button', {type: 'button', class: 'row', 'data-passage': p.passage},
       h('b', {class: 'plate'}, p.vehicle),
-      h('span', {class: 'mass num'}, p.weighing ? p.weighing.text + ' ' + p.weighing.unit : unknown),
+      mass(language.t(p.direction === 'outbound' ? 'tare' : 'gross'), masses[i]),
       h('span', {class: 'what'}, language.t('direction-' + p.direction) + ' · ' + materialName(materials, p.material, language)),
       h('span', {class: 'since'}),
       stored(p.weighing?.alibi ? [p.weighing.alibi] : [], language));
@@ -27,16 +28,21 @@ export function showPassages({passages, materials, now, up}, chosen, choose, lan
   });
 }
 
+// mass is a number of kilograms with what it is.
+const mass = (what, number) => h('span', {class: 'mass num'}, h('small', {}, what), ' ', number, ' ', h('small', {}, 'kg'));
+
 export function showTickets({tickets, materials, up}, language) {
   const list = (tickets ?? []).slice(0, 30);
   $('tickets-empty').hidden = !tickets || list.length > 0;
   $('tickets').classList.toggle('stale', !up);
-  fill($('tickets'), JSON.stringify([language.name, materials.length, list.map((t) => t.number)]), () => list.map((t) => {
-    const button = h('button', {type: 'button', class: 'row', 'aria-label': language.t('ticket-open', {number: t.number}), 'data-ticket': t.number},
+  const kg = (grams) => kilograms(grams, language.locale);
+  const nets = aligned(list.map((t) => kg(t.net)));
+  fill($('tickets'), JSON.stringify([language.name, materials.length, list.map((t) => t.number)]), () => list.map((t, i) => {
+    const button = h('button', {type: 'button', class: 'row', 'data-ticket': t.number},
       h('b', {class: 'plate'}, t.vehicle),
-      h('span', {class: 'mass num'}, massText(t.net, language.locale)),
+      mass(language.t('net'), nets[i]),
       h('span', {class: 'what num'}, t.number),
-      h('span', {class: 'since num'}, massText(t.gross, language.locale) + ' − ' + massText(t.tare, language.locale)),
+      h('span', {class: 'since num'}, language.t('gross-tare', {gross: kg(t.gross), tare: kg(t.tare)})),
       stored(numbers(t), language));
     button.addEventListener('click', () => openTicket(t, materials, language));
     return h('li', {}, button);
@@ -51,7 +57,7 @@ export function showNotes({notes, up}, language) {
   fill($('notes'), JSON.stringify([language.name, list]), () => list.map((n) => {
     const time = (ms) => dateTime(ms, language.locale), number = (v) => count(v, language.locale);
     return h('li', {'data-note': n.code, 'data-tone': n.over_ms ? 'calm' : 'warn'},
-      h('b', {}, n.device), ' ',
+      h('b', {}, language.named(n, n.device)), ' ',
       h('span', {}, language.t('note-' + n.code, {shown: number(n.shown), known: number(n.known)})), ' ',
       h('small', {class: 'num'}, n.over_ms ? language.t('note-over', {time: time(n.at_ms), over: time(n.over_ms)}) : language.t('note-since', {time: time(n.at_ms)})));
   }));
@@ -65,7 +71,7 @@ function numbers(t) {
 const stored = (numbers, language) => numbers.length > 0 ? h('span', {class: 'alibi num'}, language.t('alibi') + ' ' + numbers.join(' · ')) : null;
 
 function openTicket(t, materials, language) {
-  const mass = (grams) => massText(grams, language.locale);
+  const mass = (grams) => kilograms(grams, language.locale) + ' kg';
   put($('ticket-title'), language.t('ticket', {number: t.number}));
   // A weight that its indicator has stored stands with its number and its time, digit for digit.
   const storedAs = (w) => w?.alibi ? '\n' + language.t('alibi') + ' ' + w.alibi + '\n' + w.text + ' ' + w.unit + ' · ' + dateTime(w.at_ms, language.locale) : '';

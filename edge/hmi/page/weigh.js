@@ -39,10 +39,18 @@ async function loadMaterials() {
   } catch { /* the link says so, and this is asked again when it is back */ }
 }
 
+// loadCurves brings what the decks showed before this page listened.
+async function loadCurves() {
+  try {
+    const answer = await fetch('/api/recent', {cache: 'no-store'});
+    if (answer.ok) deck.recall((await answer.json()).curves ?? {});
+  } catch { /* the link says so, and this is asked again when it is back */ }
+}
+
 function showHead() {
   const up = state.link.up;
   put($('clock'), clock(now(), language.locale));
-  put($('name'), state.journal?.name ?? '');
+  put($('name'), state.journal ? language.named(state.journal) : '');
   $('page-link').dataset.state = up === null ? 'unknown' : up ? 'good' : 'bad';
   put($('page-link-text'), language.t(up === null ? 'link-opening' : up ? 'link-up' : 'link-lost'));
   $('band').hidden = up !== false;
@@ -50,14 +58,14 @@ function showHead() {
   const other = $('language');
   put(other, language.t('other-language'));
   other.lang = language.name === 'zh' ? 'en' : 'zh-CN';
-  other.setAttribute('aria-label', language.t('other-language-label'));
 }
 
 function showTabs() {
   const decks = state.decks ?? [], chosen = here()?.device;
   $('tabs').hidden = decks.length < 2;
-  fill($('tabs'), decks.map((d) => d.device).join(), () => decks.map((d) => {
-    const tab = h('button', {type: 'button', role: 'tab', class: 'tab', 'data-device': d.device}, d.device);
+  const names = decks.map((d) => language.named(d, d.device));
+  fill($('tabs'), JSON.stringify(names), () => decks.map((d, i) => {
+    const tab = h('button', {type: 'button', role: 'tab', class: 'tab', 'data-device': d.device}, names[i]);
     tab.addEventListener('click', () => {
       state.device = d.device;
       show();
@@ -133,7 +141,10 @@ state.link = new Link('/api/events', '/api/journal', {
     showLists();
   }),
 }, (up) => {
-  if (up) loadMaterials();
+  if (up) {
+    loadMaterials();
+    loadCurves();
+  }
   show();
 });
 

@@ -1,6 +1,7 @@
 package browser_test
 
 import (
+	_ "embed"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -126,6 +127,22 @@ func pale(p *browser.Page) []string {
 	return [...bad];`)
 }
 
+// breaches gives what axe-core finds against WCAG 2.2 up to level AA and its good practice, and where a
+// control's name is not what it shows.
+func breaches(p *browser.Page) []string {
+	if !browser.Eval[bool](p, "'axe' in window") {
+		browser.Eval[bool](p, axe+"\n;'axe' in window")
+	}
+	return browser.Eval[[]string](p, `axe.run(document, {
+		runOnly: {type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']},
+		rules: {'label-content-name-mismatch': {enabled: true}},
+		resultTypes: ['violations'],
+	}).then((found) => found.violations.flatMap((v) => v.nodes.map((n) => v.id + ': ' + v.help + ': ' + n.html.slice(0, 200) + ' ' + n.failureSummary.replace(/\s+/g, ' ').slice(0, 200))))`)
+}
+
+//go:embed testdata/axe-core/axe.min.js
+var axe string
+
 // looks audits a page in both languages, all sizes and both colour schemes, or only at the ends of
 // that range when brief, and keeps a picture of each. The page is left in the language it began with.
 func looks(t *testing.T, p *browser.Page, name string, brief bool, data ...string) {
@@ -146,7 +163,8 @@ func looks(t *testing.T, p *browser.Page, name string, brief bool, data ...strin
 			p.View(c.width, c.height, c.dark)
 			at := name + "-" + language + "-" + c.size
 			p.ShotAll(filepath.Join(t.ArtifactDir(), at+".png"))
-			for fault, found := range map[string][]string{"overflows": overflowing(p), "too pale": pale(p), "without a name": nameless(p), "not translated": untranslated(p, data...)} {
+			for fault, found := range map[string][]string{"overflows": overflowing(p), "too pale": pale(p), "without a name": nameless(p), "not translated": untranslated(p, data...),
+				"axe-core": breaches(p)} {
 				for _, f := range found {
 					t.Errorf("%s: %s: %s", at, fault, f)
 				}
@@ -165,13 +183,13 @@ func TestAuditsFindFaults(t *testing.T) {
 	p.WaitText("#sentence", "收不到仪表数据")
 	browser.Eval[bool](p, `(() => {
 		const e = document.createElement('div');
-		e.innerHTML = '<button></button><b>Waiting here</b><p id=pale>很淡</p><p id=wide>很宽</p>';
+		e.innerHTML = '<button></button><b>Waiting here</b><p id=pale>很淡</p><p id=wide>很宽</p><button aria-label="重来">放大</button>';
 		document.querySelector('main').after(e);
 		document.querySelector('#pale').style.color = '#ddd';
 		document.querySelector('#wide').style.width = '3000px';
 		return true;
 	})()`)
-	for fault, found := range map[string][]string{"<button": nameless(p), "Waiting here": untranslated(p), "很淡": pale(p), "很宽": overflowing(p)} {
+	for fault, found := range map[string][]string{"<button": nameless(p), "Waiting here": untranslated(p), "很淡": pale(p), "很宽": overflowing(p), "label-content-name-mismatch": breaches(p)} {
 		if !strings.Contains(strings.Join(found, "\n"), fault) {
 			t.Errorf("%s was not found: %q", fault, found)
 		}

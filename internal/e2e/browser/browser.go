@@ -47,9 +47,15 @@ type Page struct {
 	expected []string
 }
 
-// Open starts a browser with empty data at 1366×768 in light colours and goes to an address. At the
-// end of the test the faults of the page fail it.
+// Open starts a browser with empty data at 1366×768 in light colours, whose reader speaks Chinese,
+// and goes to an address. At the end of the test the faults of the page fail it.
 func Open(t testing.TB, address string) *Page {
+	t.Helper()
+	return OpenFor(t, "zh-CN", address)
+}
+
+// OpenFor is Open for a reader of other languages, written like "de,en-GB".
+func OpenFor(t testing.TB, languages, address string) *Page {
 	t.Helper()
 	at, err := url.Parse(address)
 	if err != nil {
@@ -62,7 +68,7 @@ func Open(t testing.TB, address string) *Page {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(filepath.Join(t.TempDir(), "profile")),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-domain-reliability", true),
-		chromedp.Flag("no-pings", true), chromedp.Flag("lang", "zh-CN"), chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1"), // any name of .example is this machine
+		chromedp.Flag("no-pings", true), chromedp.Flag("lang", "zh-CN"), chromedp.Flag("accept-lang", languages), chromedp.Flag("host-resolver-rules", "MAP *.example 127.0.0.1"), // any name of .example is this machine
 		chromedp.WSURLReadTimeout(stepLimit))
 	limited, stop := context.WithTimeout(context.Background(), browserLimit)
 	allocator, free := chromedp.NewExecAllocator(limited, options...)

@@ -100,7 +100,7 @@ func TestStoredNumberOnPageAndTicket(t *testing.T) {
 	arrive(y, p)
 	p.WaitText("#stored", "存储编号 00126-000001 36440 kg · ")
 	p.Type(keyIn)
-	p.WaitText("#result", "进场已记录")
+	p.WaitText("#result", "一次过磅已记录")
 	p.WaitText("#result", "仪表存储编号 00126-000001")
 	p.WaitText("#open", "存储编号 00126-000001")
 	y.show(bridge, 0, device.Yes)
@@ -112,7 +112,7 @@ func TestStoredNumberOnPageAndTicket(t *testing.T) {
 	p.Click("#open .row")
 	p.Wait(enabled("out"))
 	p.Type(keyOut)
-	p.WaitText("#result", "净重 22.220 t")
+	p.WaitText("#result", "净重 22,220 kg")
 	p.WaitText("#result", "仪表存储编号 00126-000001")
 	p.WaitText("#tickets", "存储编号 00126-000001 · 00126-000001")
 	browser.Eval[bool](p, "(() => { document.querySelector('#tickets .row').focus(); return true })()")
@@ -140,7 +140,7 @@ func TestNoNumberWhereNothingIsStored(t *testing.T) {
 	p.WaitText("#tickets", "豫D71203")
 	browser.Eval[bool](p, "(() => { document.querySelector('#tickets .row').focus(); return true })()")
 	p.Type(kb.Enter)
-	p.WaitText("#ticket-facts", "38.640 t")
+	p.WaitText("#ticket-facts", "38,640 kg")
 	if text := browser.Eval[string](p, "document.body.innerText"); strings.Contains(text, "存储") || strings.Contains(text, "undefined") || strings.Contains(text, "false") {
 		t.Errorf("the page shows: %s", text)
 	}

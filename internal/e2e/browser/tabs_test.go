@@ -115,7 +115,7 @@ func TestAnyNumberOfTabs(t *testing.T) {
 			if page.name == "city" {
 				s.send("totals", totals(total("xinhua-1", "steel", "collected", 999_999, 1)))
 				for _, tab := range all {
-					tab.WaitText(page.shows, "999.999")
+					tab.WaitText(page.shows, "0.999999")
 				}
 			}
 			// Nobody sees them: no stream is open. One that is seen again knows at once what is.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp/kb"
 
@@ -35,14 +36,15 @@ func TestWeighingByKeyboard(t *testing.T) {
 	y.show(bridge, 0, device.Yes)
 	p := browser.Open(t, url)
 	p.WaitText("#sentence", "等待车辆上磅")
-	p.Wait("document.activeElement?.id === 'vehicle'")
+	p.Wait("document.activeElement?.id === 'operator'") // nobody is on duty yet
 	p.Wait("document.querySelectorAll('#material option').length > 10")
+	p.Type("王芳" + kb.Enter)
+	p.WaitText("#on-duty", "王芳")
+	p.Wait("document.activeElement?.id === 'vehicle'")
 	p.Type("豫d·12345" + kb.Tab)
 	p.Type("废铜" + kb.Tab) // a list is chosen from by typing
 	p.Type("收集点-07" + kb.Tab)
-	p.Type(kb.Tab) // the direction is inbound as it is
-	p.Type("王芳")
-	p.Wait("document.activeElement?.id === 'operator'")
+	// The direction is inbound as it is.
 	if got := browser.Eval[string](p, "document.querySelector('#material').value"); got != "copper" {
 		choose(p, "copper") // some systems have no typing of Chinese into a list
 	}
@@ -58,8 +60,8 @@ func TestWeighingByKeyboard(t *testing.T) {
 	p.Wait(enabled("in"))
 	p.WaitText("#digits", "36440")
 	p.Type(keyIn)
-	p.WaitText("#result", "进场已记录")
-	p.WaitText("#result", "36440 kg")
+	p.WaitText("#result", "一次过磅已记录")
+	p.WaitText("#result", "36,440 kg")
 	passages := y.passages()
 	if len(passages) != 1 || passages[0].Vehicle != "豫D12345" || passages[0].First.Mass != 36_440*unit.Kilogram || passages[0].Material != "copper" ||
 		passages[0].Direction != record.Inbound || passages[0].Counterparty != "收集点-07" {
@@ -73,13 +75,13 @@ func TestWeighingByKeyboard(t *testing.T) {
 	p.WaitText("#sentence", "等待车辆上磅")
 	y.show(bridge, 14220, device.Yes)
 	p.WaitText("#sentence", "可以称重")
-	p.WaitText("#out-rule", "请在右侧选择")
+	p.WaitText("#out-rule", "请输入车牌或在右侧选择")
 	browser.Eval[bool](p, "(() => { document.querySelector('#open .row').focus(); return true })()")
 	p.Type(kb.Enter)
-	p.WaitText("#chosen-net", "22.220 t")
+	p.WaitText("#chosen-net", "22,220 kg")
 	p.Wait(enabled("out"))
 	p.Type(keyOut)
-	p.WaitText("#result", "净重 22.220 t")
+	p.WaitText("#result", "净重 22,220 kg")
 	tickets := y.tickets()
 	if len(tickets) != 1 || tickets[0].Ticket.Net != 22_220*unit.Kilogram {
 		t.Fatalf("tickets: %+v", tickets)
@@ -89,13 +91,15 @@ func TestWeighingByKeyboard(t *testing.T) {
 
 	browser.Eval[bool](p, "(() => { document.querySelector('#tickets .row').focus(); return true })()")
 	p.Type(kb.Enter)
-	p.WaitText("#ticket-facts", "36.440 t")
-	p.WaitText("#ticket-facts", "废铜 22.220 t")
+	p.WaitText("#ticket-facts", "36,440 kg")
+	p.WaitText("#ticket-facts", "废铜 22,220 kg")
 	p.Type(kb.Escape)
 	p.Wait("!document.querySelector('#ticket').open")
-	if got := browser.Eval[string](p, "document.querySelector('#operator').value"); got != "王芳" {
-		t.Errorf("the operator was forgotten: %q", got)
-	}
+	p.Reload() // who is on duty is asked once a shift
+	p.WaitText("#on-duty", "王芳")
+	p.Wait("document.activeElement?.id === 'vehicle'")
+	p.Click("#relieve")
+	p.Wait("document.activeElement?.id === 'operator' && !document.querySelector('#on-duty').checkVisibility()")
 }
 
 // A list that changes under the operator's hands leaves the keyboard on the same lorry and ticket.
@@ -132,14 +136,14 @@ func TestOutboundNeedsADestination(t *testing.T) {
 	p.Type("王芳")
 	p.Click("#open .row")
 	p.WaitText("#out-rule", "请选择去向")
-	p.WaitText("#chosen-net", "16.580 t")
+	p.WaitText("#chosen-net", "16,580 kg")
 	p.Type(kb.Escape)
 	p.Wait("document.querySelector('#chosen').hidden")
 	p.Click("#open .row")
 	p.Click("[name=destination][value=centre]")
 	p.Wait(enabled("out"))
 	p.Click("#out")
-	p.WaitText("#result", "16.580 t")
+	p.WaitText("#result", "16,580 kg")
 	if got := y.tickets(); len(got) != 1 || got[0].Ticket.Destination != record.ToCentre {
 		t.Errorf("tickets: %+v", got)
 	}
@@ -199,7 +203,7 @@ func TestAnAnswerIsLost(t *testing.T) {
 	p.Expect("net::ERR_")
 	y.set(func(y *yard) { y.swallow = 1 })
 	p.Click("#in")
-	p.WaitText("#result", "进场已记录")
+	p.WaitText("#result", "一次过磅已记录")
 	if got := y.passages(); len(got) != 1 {
 		t.Errorf("passages: %+v", got)
 	}
@@ -226,7 +230,7 @@ func TestAnActThatDidNotArriveIsRepeated(t *testing.T) {
 	y.set(func(y *yard) { y.refuse = nil })
 	p.Wait(enabled("in"))
 	p.Click("#in")
-	p.WaitText("#result", "进场已记录")
+	p.WaitText("#result", "一次过磅已记录")
 	if got := y.passages(); len(got) != 1 || got[0].ID != first {
 		t.Errorf("passages: %+v, the first try was %s", got, first)
 	}
@@ -380,11 +384,135 @@ func TestWeighingLooks(t *testing.T) {
 	p.Type("王芳")
 	choose(p, "paper/occ")
 	p.Click("[data-passage='passage-豫D90021']")
-	p.WaitText("#chosen-net", "22.960 t")
-	data := []string{"豫D", "豫A"}
+	p.WaitText("#chosen-net", "22,960 kg")
+	data := []string{"豫D", "豫A", "王芳", "收集点-07"}
 	looks(t, p, "weigh", false, data...)
+	p.Click("#tickets .row")
+	p.WaitText("#ticket-facts", "30,060 kg")
+	for _, b := range breaches(p) {
+		t.Errorf("an open ticket: axe-core: %s", b)
+	}
+	p.Type(kb.Escape)
 	y.display(bridge, device.Weight{Value: unit.Decimal{Coef: -1820}, HasValue: true, Unit: unit.KG, Stable: device.Yes})
 	y.set(func(y *yard) { y.problem = errDisk })
 	p.WaitText("#problem", "未记录")
 	looks(t, p, "weigh-bad", true, append(data, errDisk.Error())...)
+}
+
+// A page that was just opened, on a site of two weighbridges whose indicators say nothing yet.
+func TestFreshPageLooks(t *testing.T) {
+	t.Parallel()
+	_, url := openYard(t, "weighbridge-1", "weighbridge-2")
+	p := browser.Open(t, url)
+	p.WaitText("#sentence", "收不到仪表数据")
+	p.WaitText("#tabs", "2号地磅")
+	p.Wait("document.querySelectorAll('#material option').length > 10")
+	looks(t, p, "weigh-fresh", false)
+}
+
+// A plate that is typed and is on the site chooses its passage, wherever the list stands, and lets it
+// go when it becomes another one.
+func TestTypedPlateChoosesItsPassage(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, bridge)
+	y.weighed(bridge, "豫D33107", record.Inbound, "paper/occ", 22480, 0)
+	y.weighed(bridge, "豫D90021", record.Outbound, "aluminium", 13480, 0)
+	y.show(bridge, 9060, device.Yes)
+	p := browser.Open(t, url)
+	p.WaitText("#sentence", "可以称重")
+	p.WaitText("#open", "豫D33107")
+	p.Click("#operator")
+	p.Type("王芳" + kb.Enter)
+	p.Type("豫d 3310")
+	p.WaitText("#in-rule", "请选择物料")
+	if p.Shown("#chosen") {
+		t.Error("half a plate chose a lorry")
+	}
+	p.Type("7")
+	p.WaitText("#chosen-vehicle", "豫D33107")
+	p.WaitText("#chosen-gross", "22,480 kg")
+	p.WaitText("#chosen-tare", "9,060 kg")
+	p.WaitText("#chosen-net", "13,420 kg")
+	p.WaitText("#in-rule", "已在场内")
+	p.Type("8")
+	p.Wait("!document.querySelector('#chosen').checkVisibility()")
+	p.Type(kb.Backspace)
+	p.WaitText("#chosen-net", "13,420 kg")
+	p.Type(keyOut)
+	p.WaitText("#result", "净重 13,420 kg")
+	p.Wait("document.querySelector('#vehicle').value === ''")
+	if got := y.tickets(); len(got) != 1 || got[0].Ticket.Vehicle != "豫D33107" {
+		t.Errorf("tickets: %+v", got)
+	}
+	// An outbound lorry's first weight is its tare; what is not weighed yet is a dash.
+	y.show(bridge, 0, device.Yes)
+	p.Type("豫D90021")
+	p.WaitText("#chosen-tare", "13,480 kg")
+	p.WaitText("#chosen-gross", "—")
+	p.WaitText("#chosen-net", "—")
+}
+
+// What must be entered is marked before a lorry comes, and no longer when it is entered.
+func TestMustBeEnteredIsMarked(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, bridge)
+	y.show(bridge, 0, device.Yes)
+	p := browser.Open(t, url)
+	p.WaitText("#sentence", "等待车辆上磅")
+	marked := func() string {
+		return browser.Eval[string](p, `[...document.querySelectorAll('[data-must]')].filter((l) => getComputedStyle(l.querySelector('em')).visibility === 'visible' && l.checkVisibility())
+			.map((l) => l.querySelector('input, select').id).join()`)
+	}
+	p.Wait("document.querySelectorAll('#material option').length > 10")
+	if got := marked(); got != "operator,vehicle,material" {
+		t.Errorf("marked: %s", got)
+	}
+	p.Type("王芳" + kb.Enter + "豫D12345")
+	choose(p, "steel")
+	if got := marked(); got != "" {
+		t.Errorf("marked: %s", got)
+	}
+	p.WaitText("#counterparty-is", "送货单位")
+	p.Click("[name=direction][value=outbound]")
+	p.WaitText("#counterparty-is", "客户")
+}
+
+// A page that is opened while a lorry stands on the deck shows how it came there.
+func TestCurveIsThereAtLoad(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, bridge)
+	y.drive(bridge, 36440, func(time.Time) ([]record.Fact, error) { return nil, nil }) // two seconds, ahead of the clock
+	y.show(bridge, 14220, device.Yes)
+	time.Sleep(2500 * time.Millisecond)
+	p := browser.Open(t, url)
+	p.WaitText("#digits", "14220")
+	p.WaitText("#curve-top", "40,000 kg") // of the load that was there before the page was
+}
+
+// The page's first language is the reader's, if it has it, and Chinese otherwise; the reader's choice
+// is remembered.
+func TestLanguageOfTheBrowser(t *testing.T) {
+	t.Parallel()
+	for languages, want := range map[string]string{"en-US": "en-GB", "fr-FR,en": "en-GB", "zh-TW,en": "zh-CN", "de-DE": "zh-CN"} {
+		t.Run(languages, func(t *testing.T) {
+			t.Parallel()
+			y, url := openYard(t, bridge)
+			y.show(bridge, 0, device.Yes)
+			p := browser.OpenFor(t, languages, url)
+			title, id := "1号地磅", "weighbridge-1"
+			site := "新华区绿色分拣中心"
+			if want == "en-GB" {
+				title, site = "Weighbridge 1", "Xinhua sorting centre"
+			}
+			p.WaitText("#deck-title", title)
+			p.WaitText("#deck-id", id)
+			p.WaitText("#name", site)
+			if got := browser.Eval[string](p, "document.documentElement.lang"); got != want {
+				t.Errorf("the page speaks %s", got)
+			}
+			p.Click("#language")
+			p.Reload()
+			p.Wait("document.documentElement.lang !== '" + want + "'")
+		})
+	}
 }

@@ -52,8 +52,12 @@ func openYard(t *testing.T, decks ...string) (*yard, string) {
 	for _, name := range decks {
 		c.Decks = append(c.Decks, meaning.Deck{Device: name, Division: 20 * unit.Kilogram, Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne, Unit: unit.KG, Window: time.Second})
 	}
+	names := map[string]hmi.Name{}
+	for i, name := range decks {
+		names[name] = hmi.Name{ZH: fmt.Sprintf("%d号地磅", i+1), EN: fmt.Sprintf("Weighbridge %d", i+1)}
+	}
 	y := &yard{t: t, menu: menu, site: meaning.New(c), on: map[string]device.Weight{}}
-	handler := hmi.New(hmi.Desk{Site: "xinhua-1", Name: "新华区绿色分拣中心", Hosts: []string{"weigh.example"}, Look: y.look, Act: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
+	handler := hmi.New(hmi.Desk{Site: "xinhua-1", Name: "新华区绿色分拣中心", Names: names, Hosts: []string{"weigh.example"}, Look: y.look, Act: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
 	url := serve(t, y.gate(handler), nil)
 	ctx, stop := context.WithCancel(context.Background())
 	var sending sync.WaitGroup
@@ -202,7 +206,7 @@ func (y *yard) act(_ context.Context, act func(*meaning.Site) ([]record.Fact, er
 func (y *yard) journal() hmi.JournalState {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	state := hmi.JournalState{Journal: journalID, Last: y.n, Receipted: y.n - min(y.n, 2), Backlog: min(y.n, 2), Bytes: 48 << 20, Budget: 2 << 30,
+	state := hmi.JournalState{Name: "新华区绿色分拣中心", English: "Xinhua sorting centre", Journal: journalID, Last: y.n, Receipted: y.n - min(y.n, 2), Backlog: min(y.n, 2), Bytes: 48 << 20, Budget: 2 << 30,
 		OldestMS: time.Now().Add(-4 * time.Second).Truncate(10 * time.Second).UnixMilli(), Link: "online", Clock: "synced", Version: "1.4.2"}
 	if y.problem != nil {
 		state.Problem, state.ProblemCode = y.problem.Error(), string(journal.CauseOf(y.problem))

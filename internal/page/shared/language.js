@@ -19,10 +19,16 @@ export function keep(key, value) {
   } catch { /* forbidden or full: the page works without */ }
 }
 
+// spoken is the first of the reader's languages, in the browser's own order, that the pages have.
+function spoken() {
+  return (navigator.languages ?? []).map((l) => l.slice(0, 2).toLowerCase()).find((l) => l in locales);
+}
+
 export class Language {
   constructor(words) {
     this.words = words;
-    this.name = recall(remembered) === 'en' ? 'en' : 'zh';
+    this.name = recall(remembered) ?? spoken();
+    if (!(this.name in locales)) this.name = 'zh';
   }
 
   get locale() {
@@ -41,6 +47,11 @@ export class Language {
       return key;
     }
     return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  }
+
+  // named gives what people call a machine or a site in this language; otherwise, where it has no name.
+  named({name, english}, otherwise = '') {
+    return (this.name === 'en' && english) || name || otherwise;
   }
 
   // version names a build: a release by its own name, what was built from a working tree in words and

@@ -38,18 +38,22 @@ function places({coef, scale}, least) {
   return {coef, scale};
 }
 
-// mass writes grams in t or, below a tonne, in kg: the number and its unit apart. Tonnes show
-// kilograms; a gram that is there is never dropped.
-export function mass(grams, locale) {
-  const g = BigInt(grams);
-  const heavy = g >= 1_000_000n || g <= -1_000_000n;
-  const number = heavy ? places({coef: g, scale: 6}, 3) : places({coef: g, scale: 3}, 0);
-  return {number: digits(number, locale), unit: heavy ? 't' : 'kg'};
+// kilograms and tonnes write grams in the one unit of a page. Tonnes show kilograms; a gram that is
+// there is never dropped.
+export function kilograms(grams, locale) {
+  return digits(places({coef: BigInt(grams), scale: 3}, 0), locale);
 }
 
-export function massText(grams, locale) {
-  const m = mass(grams, locale);
-  return m.number + ' ' + m.unit;
+export function tonnes(grams, locale) {
+  return digits(places({coef: BigInt(grams), scale: 6}, 3), locale);
+}
+
+// aligned pads numbers on the right so that, each set from the right in figures of one width, their
+// points stand below each other.
+export function aligned(numbers) {
+  const decimals = (n) => n.includes('.') ? n.length - n.indexOf('.') - 1 : 0;
+  const most = Math.max(0, ...numbers.map(decimals));
+  return numbers.map((n) => n + (decimals(n) === 0 && most > 0 ? '\u2008' : '') + '\u2007'.repeat(most - decimals(n)));
 }
 
 // grams reads a decimal number of kilograms as grams; null when it is none.
