@@ -1,7 +1,7 @@
 // Account: the comparison of what really happened with what the city's ledger holds.
 
 import {$, h, put, fill} from './dom.js';
-import {count, digits, gramsOf, massText, unknown, clock} from './measure.js';
+import {aligned, clock, count, gramsOf, tonnes as inTonnes, unknown} from './measure.js';
 import {category, flows, siteName} from './tonnage.js';
 
 const columns = ['emitted', 'journaled', 'in_ledger', 'lost', 'duplicated', 'altered', 'invented', 'pending'];
@@ -61,13 +61,12 @@ function className(column, n) {
 function tonnes(rows, city, language) {
   const order = (r) => flows.indexOf(r.flow);
   const place = (r) => city?.categories.findIndex((c) => c.code === r.category) ?? 0;
-  return [...rows].sort((a, b) => order(a) - order(b) || place(a) - place(b)).map((r) => {
+  const sorted = [...rows].sort((a, b) => order(a) - order(b) || place(a) - place(b)).map((r) => {
     const truth = gramsOf(r.truth_kg), ledger = gramsOf(r.ledger_kg);
-    const known = truth !== null && ledger !== null;
-    const off = known ? ledger - truth : 0n;
-    const text = (g) => g === null ? unknown : massText(g, language.locale);
-    return h('tr', {}, h('th', {scope: 'row'}, language.t('flow-' + r.flow)), h('td', {class: 'text'}, category(city, r.category, language)),
-      h('td', {class: 'num'}, text(truth)), h('td', {class: 'num'}, text(ledger)),
-      h('td', {class: 'num ' + (off === 0n ? 'good' : 'warn')}, !known ? unknown : off === 0n ? digits({coef: 0n, scale: 0}, language.locale) + ' kg' : text(off)));
+    return {...r, truth, ledger, off: truth === null || ledger === null ? null : ledger - truth};
   });
+  const column = (of) => aligned(sorted.map((r) => r[of] === null ? unknown : inTonnes(r[of], language.locale)));
+  const truths = column('truth'), ledgers = column('ledger'), offs = column('off');
+  return sorted.map((r, i) => h('tr', {}, h('th', {scope: 'row'}, language.t('flow-' + r.flow)), h('td', {class: 'text'}, category(city, r.category, language)),
+    h('td', {class: 'num'}, truths[i]), h('td', {class: 'num'}, ledgers[i]), h('td', {class: 'num ' + (r.off === 0n ? 'good' : 'warn')}, offs[i])));
 }

@@ -15,7 +15,7 @@ const lateAfter = 60_000; // ms: a record that waits longer at its site makes to
 
 const language = new Language(words);
 const spark = new Spark();
-const state = {city: null, totals: null, hour: null, sites: null, values: null, account: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
+const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
 let ahead = 0; // ms by which the server's clock is before ours
 let valuesAt = 0, heardAt = 0; // performance.now() of the newest live event, and of any
 
@@ -51,7 +51,6 @@ function showHead() {
   const other = $('language');
   put(other, language.t('other-language'));
   other.lang = language.name === 'zh' ? 'en' : 'zh-CN';
-  other.setAttribute('aria-label', language.t('other-language-label'));
 }
 
 function showProvisional() {
@@ -103,6 +102,10 @@ state.link = new Link('/api/events', '/api/city', {
   hour: heard((hour) => {
     state.hour = hour;
     showLoads(state, language);
+  }),
+  machines: heard((names) => {
+    state.names = names;
+    showLive();
   }),
   account: heard((account) => {
     state.account = account;

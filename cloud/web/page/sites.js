@@ -1,7 +1,7 @@
 // Sites: what each sorting centre says of itself and what its machines show now.
 
 import {$, h, put, fill} from './dom.js';
-import {age, count, decimal, digits, unknown} from './measure.js';
+import {age, count, decimal, digits, gramsIn, tonnes, unknown} from './measure.js';
 import {siteName} from './tonnage.js';
 
 const masses = new Set(['g', 'kg', 't']);
@@ -23,17 +23,18 @@ function machines(values, site) {
   return list.sort((a, b) => a.order - b.order || a.device.localeCompare(b.device));
 }
 
-// valueText writes a value with its unit: a weight digit for digit as its display shows it, a rate
-// grouped by locale, a state by its word.
+// valueText writes a value with its unit: a weight in tonnes as the whole page, a rate grouped by
+// locale, a state by its word.
 function valueText(v, kind, language) {
   if (v.text) return language.has('state-' + v.text) ? language.t('state-' + v.text) : v.text;
   if (v.value === '') return language.t('no-value');
-  const d = kind === 'weighbridge' ? null : decimal(v.value);
+  const d = decimal(v.value), grams = kind === 'weighbridge' ? gramsIn(v.value, v.unit) : null;
+  if (grams !== null) return tonnes(grams, language.locale) + ' t';
   return (d ? digits(d, language.locale) : v.value) + (v.unit ? ' ' + v.unit : '');
 }
 
 export function showSites(state, language) {
-  const {city, sites, values, link, elapsed, now} = state;
+  const {city, sites, values, names, link, elapsed, now} = state;
   const box = $('sites');
   if (!city) return;
   if (city.sites.length === 0) {
@@ -47,7 +48,7 @@ export function showSites(state, language) {
     const id = article.dataset.site;
     showState(article, known.find((s) => s.site === id), {link, now, sites}, language);
     put(article.querySelector('h3'), siteName(city, id, language));
-    showMachines(article, machines(values ?? [], id), {link, elapsed}, language);
+    showMachines(article, machines(values ?? [], id), {link, elapsed, names: names?.[id] ?? []}, language);
   }
 }
 
@@ -100,7 +101,7 @@ function showState(article, s, {link, now, sites}, language) {
   put(refused, trouble.join(' · '));
 }
 
-function showMachines(article, list, {link, elapsed}, language) {
+function showMachines(article, list, {link, elapsed, names}, language) {
   const ul = article.querySelector('.machines'), empty = article.querySelector('.empty');
   empty.hidden = list.length > 0;
   put(empty, list.length > 0 ? '' : language.t('lines-empty'));
@@ -111,7 +112,7 @@ function showMachines(article, list, {link, elapsed}, language) {
     const live = link.up && shown.live;
     li.classList.toggle('stale', !live);
     li.dataset.state = live && m.state?.live ? m.state.text : '';
-    put(li.querySelector('.kind'), language.t('device-' + m.kind));
+    put(li.querySelector('.kind'), language.named(names.find((n) => n.device === m.device) ?? {}, language.t('device-' + m.kind)));
     put(li.querySelector('.value'), valueText(shown, m.kind, language));
     const note = live ? (m.value && m.state?.live ? valueText(m.state, m.kind, language) : '')
       : language.t('as-of', {age: age(shown.age_ms + elapsed, language.locale)});

@@ -1,7 +1,7 @@
 // Tonnage: today's masses per category and flow, and the four cards above them.
 
 import {$, h, put, fill, choices} from './dom.js';
-import {mass, count, unknown} from './measure.js';
+import {aligned, count, tonnes, unknown} from './measure.js';
 
 export const flows = ['collected', 'sorted', 'recycled', 'residue', 'transfer'];
 
@@ -13,7 +13,7 @@ export function category(city, code, language) {
 
 export function siteName(city, id, language) {
   const known = city?.sites.find((s) => s.id === id);
-  return known ? (language.name === 'en' && known.english) || known.name || id : id;
+  return known ? language.named(known, id) : id;
 }
 
 // summed adds masses of one flow; masses of different flows never meet.
@@ -34,9 +34,8 @@ export function showCards({totals, link, provisional}, language) {
       continue;
     }
     const {grams, count: n} = summed(totals.totals, card.dataset.flow);
-    const shown = mass(grams, language.locale);
-    put(number, shown.number);
-    put(unit, shown.unit);
+    put(number, n === 0 ? unknown : tonnes(grams, language.locale));
+    put(unit, n === 0 ? '' : 't');
     put(sub, n === 0 ? language.t('entries-none') : language.t('entries', {n: count(n, language.locale)}));
   }
 }
@@ -65,19 +64,22 @@ export function showTable({city, totals: newest, link, flow, site}, language) {
     const {grams} = summed(rows.filter((r) => r.category === c), f);
     return grams > m ? grams : m;
   }, 0n)]));
-  fill(table.tBodies[0], key, () => codes.map((code) => h('tr', {'data-category': code},
-    h('th', {scope: 'row'}, category(city, code, language)),
-    ...flows.map((f) => cell(totals && summed(rows.filter((r) => r.category === code), f).grams, most[f], f, language)))));
-  fill(table.tFoot, key, () => [h('tr', {}, h('th', {scope: 'row'}, language.t('total')),
-    ...flows.map((f) => cell(totals && summed(rows, f).grams, 0n, f, language)))]);
+  // Columns are made one by one: the points of a column stand below each other.
+  const columns = flows.map((f) => {
+    const sums = [...codes.map((c) => summed(rows.filter((r) => r.category === c), f)), summed(rows, f)];
+    const texts = aligned(sums.map(({grams, count: n}) => n === 0 ? '' : tonnes(grams, language.locale)));
+    return sums.map((s, i) => () => cell(s, texts[i], i < codes.length ? most[f] : 0n, f, language));
+  });
+  fill(table.tBodies[0], key, () => codes.map((code, i) => h('tr', {'data-category': code},
+    h('th', {scope: 'row'}, category(city, code, language)), ...columns.map((c) => c[i]()))));
+  fill(table.tFoot, key, () => [h('tr', {}, h('th', {scope: 'row'}, language.t('total')), ...columns.map((c) => c[codes.length]()))]);
 }
 
-// cell shows one mass with a bar against the largest of its column.
-function cell(grams, most, flow, language) {
-  if (grams === null || grams === undefined) return h('td', {'data-flow': flow, class: 'none'}, unknown);
-  const shown = mass(grams, language.locale);
-  const td = h('td', {'data-flow': flow, class: grams === 0n ? 'none' : null},
-    h('span', {class: 'num'}, shown.number), ' ', h('span', {class: 'unit'}, shown.unit));
+// cell shows one sum of tonnes with a bar against the largest of its column, or a dash where nothing
+// was posted.
+function cell({grams, count: n}, text, most, flow, language) {
+  if (n === 0) return h('td', {'data-flow': flow, class: 'none'}, unknown);
+  const td = h('td', {'data-flow': flow, class: 'num'}, text);
   if (most > 0n && grams > 0n) {
     const bar = h('i', {class: 'bar', 'aria-hidden': 'true'});
     bar.style.width = Math.max(1, Number(grams * 1000n / most) / 10) + '%';

@@ -56,12 +56,16 @@ export function aligned(numbers) {
   return numbers.map((n) => n + (decimals(n) === 0 && most > 0 ? '\u2008' : '') + '\u2007'.repeat(most - decimals(n)));
 }
 
-// grams reads a decimal number of kilograms as grams; null when it is none.
+// gramsIn reads a decimal number of g, kg or t as grams, and gramsOf one of kilograms; null when it is none.
+export function gramsIn(text, unit) {
+  const d = decimal(text), scale = {g: 0, kg: 3, t: 6}[unit];
+  if (!d || scale === undefined) return null;
+  const fine = places(d, scale);
+  return fine.scale === scale ? fine.coef : null;
+}
+
 export function gramsOf(kilograms) {
-  const d = decimal(kilograms);
-  if (!d) return null;
-  const fine = places(d, 3);
-  return fine.scale === 3 ? fine.coef : null;
+  return gramsIn(kilograms, 'kg');
 }
 
 export function count(n, locale) {

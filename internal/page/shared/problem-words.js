@@ -4,7 +4,6 @@ export const words = {
   zh: {
     'title': '打不开',
     'other-language': 'English',
-    'other-language-label': '切换到英文',
     'home': '返回首页',
     'what-not-found': '没有这个页面',
     'remedy-not-found': '网址可能写错了，或者页面已经移走。请从首页进入。',
@@ -22,7 +21,6 @@ export const words = {
   en: {
     'title': 'Can’t be opened',
     'other-language': '中文',
-    'other-language-label': 'Switch to Chinese',
     'home': 'To the first page',
     'what-not-found': 'There is no such page',
     'remedy-not-found': 'The address may be misspelt, or the page has moved. Begin at the first page.',

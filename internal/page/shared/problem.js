@@ -22,7 +22,6 @@ function show() {
   const other = $('language');
   put(other, language.t('other-language'));
   other.lang = language.name === 'zh' ? 'en' : 'zh-CN';
-  other.setAttribute('aria-label', language.t('other-language-label'));
 }
 
 $('language').addEventListener('click', () => {
