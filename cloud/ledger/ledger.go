@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,31 +97,45 @@ func (l *Ledger) Close() error {
 
 // Enrol pins a site's key at its first enrolment and accepts the same key ever after.
 func (l *Ledger) Enrol(ctx context.Context, site string, key chain.PublicKey, at time.Time) error {
+	return l.EnrolAll(ctx, map[string]chain.PublicKey{site: key}, at)
+}
+
+// EnrolAll is Enrol of many sites in one transaction: all of them, or none.
+func (l *Ledger) EnrolAll(ctx context.Context, keys map[string]chain.PublicKey, at time.Time) error {
+	return l.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, site := range slices.Sorted(maps.Keys(keys)) {
+			if err := enrol(ctx, tx, site, keys[site], at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func enrol(ctx context.Context, tx *sql.Tx, site string, key chain.PublicKey, at time.Time) error {
 	if err := wire.CheckSlug("site", site); err != nil {
 		return err
 	}
 	if key.IsZero() {
 		return fmt.Errorf("site %s: no public key given", site)
 	}
-	return l.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `
-			insert into sites (id, key, since_us) values ($1, $2, $3)
-			on conflict (id) do nothing`, site, key.String(), at.UnixMicro())
-		if err != nil {
-			return fmt.Errorf("enrol site %s: %w", site, err)
-		}
-		var pinned string
-		var since int64
-		err = tx.QueryRowContext(ctx, `select key, since_us from sites where id = $1`, site).Scan(&pinned, &since)
-		if err != nil {
-			return fmt.Errorf("enrol site %s: %w", site, err)
-		}
-		if pinned != key.String() {
-			return fmt.Errorf("site id %s is taken since %s by the key %s, not %s: give the new edge another site id, or put the first key back into the configuration",
-				site, moment(since).Format(time.DateOnly), pinned, key)
-		}
-		return nil
-	})
+	_, err := tx.ExecContext(ctx, `
+		insert into sites (id, key, since_us) values ($1, $2, $3)
+		on conflict (id) do nothing`, site, key.String(), at.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("enrol site %s: %w", site, err)
+	}
+	var pinned string
+	var since int64
+	err = tx.QueryRowContext(ctx, `select key, since_us from sites where id = $1`, site).Scan(&pinned, &since)
+	if err != nil {
+		return fmt.Errorf("enrol site %s: %w", site, err)
+	}
+	if pinned != key.String() {
+		return fmt.Errorf("site id %s is taken since %s by the key %s, not %s: give the new edge another site id, or put the first key back into the configuration",
+			site, moment(since).Format(time.DateOnly), pinned, key)
+	}
+	return nil
 }
 
 // write runs do in one transaction. An error of do rolls back and leaves nothing behind, so the

@@ -115,6 +115,8 @@ func (c *Config) check(k *config.Checker) {
 		}
 		if c.Broker.MaxClients < 1 {
 			k.Fault("broker.max_clients", "at least 1, or no site can connect")
+		} else if c.Broker.MaxClients < len(c.Sites) {
+			k.Fault("broker.max_clients", "%d clients and %d sites: raise it, or some sites can't connect", c.Broker.MaxClients, len(c.Sites))
 		}
 	default:
 		k.Faults("broker.url", mqtt.Check(mqtt.Options{URL: c.Broker.URL, Client: "cloud", Username: c.Broker.Username}))

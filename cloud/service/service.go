@@ -128,10 +128,10 @@ func (p *parts) open(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("site %s: %w", s.ID, err)
 		}
-		if err := p.ledger.Enrol(ctx, s.ID, key, time.Now()); err != nil {
-			return err
-		}
 		keys[s.ID] = key
+	}
+	if err := p.ledger.EnrolAll(ctx, keys, time.Now()); err != nil {
+		return err
 	}
 	if p.rollup, err = rollup.Open(ctx, p.ledger, func(name string, at time.Time) (string, error) {
 		category, err := p.menu.Category(name, at)

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"database/sql"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -342,6 +343,33 @@ func TestStartFailures(t *testing.T) {
 				t.Errorf("the message tells a secret: %q", errs)
 			}
 		})
+	}
+}
+
+// TestManySites: a city of 5,000 sites starts, and its page names all of them; with too few clients
+// for them the broker is told to take more.
+func TestManySites(t *testing.T) {
+	const many = 5000
+	var sites strings.Builder
+	for i := range many {
+		fmt.Fprintf(&sites, "  - id: site-%d\n    name: 新华区绿色分拣中心\n    english: Xinhua sorting centre\n    district: xinhua\n    key: %q\n", i, chain.NewKey().Public().String())
+	}
+	c := newCity(t)
+	text := "listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\", max_clients: %d}\nsites:\n" + sites.String()
+	c.write("cloud.yaml", fmt.Sprintf(text, many-1), 0o600)
+	if code, _, errs := run(t, "-config", c.file, "-check"); code != program.Failed || !strings.Contains(errs, "broker.max_clients: 4999 clients and 5000 sites") {
+		t.Errorf("-check: %d %q", code, errs)
+	}
+	c.write("cloud.yaml", fmt.Sprintf(text, many), 0o600)
+	pages, _ := c.start()
+	res, err := http.Get(pages + "/api/sites")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct{ Sites []struct{ Site string } }
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || len(answer.Sites) != many {
+		t.Errorf("%d sites, %v", len(answer.Sites), err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
+	"steelyard/internal/chain"
 	"steelyard/internal/wire"
 )
 
@@ -111,13 +113,15 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 	c := web.City{Name: "city", Ledger: account.Reader, Rollup: tables.Reader, Now: time.Now, Log: quiet,
 		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} }}
 	var names []string
+	keys := map[string]chain.PublicKey{}
 	for i := range sites {
 		name := fmt.Sprintf("site-%05d", i)
-		if err := account.Enrol(ctx, name, scribe.KeyOf(name).Public(), time.Now()); err != nil {
-			tb.Fatal(err)
-		}
+		keys[name] = scribe.KeyOf(name).Public()
 		names = append(names, name)
 		c.Sites = append(c.Sites, web.Site{ID: name, Name: name, District: fmt.Sprintf("district-%d", i%12)})
+	}
+	if err := account.EnrolAll(ctx, keys, time.Now()); err != nil {
+		tb.Fatal(err)
 	}
 	c.Live = telemetry.NewLive(telemetry.LiveConfig{Sites: names})
 	return c, account, tables
@@ -236,6 +240,40 @@ func BenchmarkOpenPages(b *testing.B) {
 			}
 			_, _ = io.Copy(io.Discard, out)
 			server.Close()
+		})
+	}
+}
+
+// BenchmarkSiteStates is the state of all sites, each with a journal in the account: the cost of a
+// site is the same for 12 and for 10,000.
+func BenchmarkSiteStates(b *testing.B) {
+	for _, sites := range []int{12, 1000, 10_000} {
+		b.Run(fmt.Sprintf("%d sites", sites), func(b *testing.B) {
+			c, account, _ := bigCity(b, sites)
+			var batches []*wire.Batch
+			for i, s := range c.Sites {
+				batches = append(batches, scribe.New(s.ID, uint64(i)).Shift(1).Batch(1, 1))
+				status := wire.Status{Site: s.ID, Session: "s", Online: true, AtMS: 1}
+				if err := c.Live.Message("steelyard/v1/"+s.ID+"/status", status.Encode()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for some := range slices.Chunk(batches, 500) {
+				if _, err := account.Post(b.Context(), time.Now(), some); err != nil {
+					b.Fatal(err)
+				}
+			}
+			pages := web.New(c)
+			before := 0 * time.Second
+			for b.Loop() {
+				if before == 0 {
+					before = cpu(b)
+				}
+				if w := get(pages, "/api/sites"); w.Code != 200 {
+					b.Fatal(w.Body)
+				}
+			}
+			b.ReportMetric((cpu(b)-before).Seconds()*1e6/float64(b.N)/float64(sites), "cpu-us/site")
 		})
 	}
 }

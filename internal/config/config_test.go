@@ -152,7 +152,7 @@ func TestBadTexts(t *testing.T) {
 		{"nul", "site: \x00\n", "1:7: holds the control character U+0000; remove it"},
 		{"lone carriage return", "site: a\rwindow: 2\n", "1:8: holds the control character U+000D; remove it"},
 		{"line separator", "site: a\u2028\n", "1:8: holds the control character U+2028; remove it"},
-		{"huge", strings.Repeat("#", config.MaxSize+1), "1:1: is larger than 1048576 bytes; this is no configuration"},
+		{"huge", strings.Repeat("#", config.MaxSize+1), "1:1: is larger than 4194304 bytes; this is no configuration"},
 		{"not a mapping", "- a\n", "1:1: needs keys with values, not a list"},
 		{"just a word", "edge", `1:1: needs keys with values, not the text "edge"`},
 		{"a binary", "\x7fELF\x02", "1:1: holds the control character U+007F; remove it\nedge.yaml:1:5: holds the control character U+0002; remove it"},
@@ -212,9 +212,59 @@ func TestMegabytesAreRefusedAtOnce(t *testing.T) {
 		"braces": "{a: ", "keys": "a: 1\n", "quotes": `"`,
 	} {
 		err := config.Load("edge.yaml", []byte(strings.Repeat(unit, config.MaxSize/len(unit))), new(site), nil)
-		if err == nil || !strings.Contains(err.Error(), "has more than 50000 keys, values and signs") {
+		if err == nil || !strings.Contains(err.Error(), "has more than 500000 keys, values and signs") {
 			t.Errorf("%s: got %.200v, want it refused for its size", name, err)
 		}
+	}
+}
+
+// Each of these is small enough and would keep the parser busy for seconds or minutes.
+func TestSlowTextsAreRefused(t *testing.T) {
+	var mapping, lists, flow, items strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&mapping, "key-%d: 1\n", i)
+		fmt.Fprintf(&lists, "key-%d:\n- 1\n", i)
+		fmt.Fprintf(&items, "  key-%d: [1, 2]\n", i)
+	}
+	flow.WriteString("a: {")
+	for i := range 20_000 {
+		fmt.Fprintf(&flow, "k%d: 1, ", i)
+	}
+	for name, tc := range map[string]struct{ text, want string }{
+		"one mapping":          {mapping.String(), "5001:9: is a mapping of more than 5000 keys"},
+		"its values are lists": {lists.String(), "10001:9: is a mapping of more than 5000 keys"},
+		"deeper":               {"a:\n" + items.String(), "5002:11: is a mapping of more than 5000 keys"},
+		"in an item":           {"a:\n- \n" + items.String(), "5003:11: is a mapping of more than 5000 keys"},
+		"on one line":          {flow.String() + "z: 1}", "1:48900: is a mapping of more than 5000 keys"},
+		"documents":            {strings.Repeat("---\na: 1\n", 20_000), "5:1: a second document begins here"},
+	} {
+		err := config.Load("edge.yaml", []byte(tc.text), new(site), nil)
+		if err == nil || !strings.HasPrefix(err.Error(), "edge.yaml:"+tc.want) {
+			t.Errorf("%s: got %.200v, want %s", name, err, tc.want)
+		}
+	}
+}
+
+// BenchmarkLoad reads a city's file: the cost of a site is the same for 12 and for 10,000.
+func BenchmarkLoad(b *testing.B) {
+	for _, sites := range []int{12, 1000, 10_000} {
+		b.Run(fmt.Sprintf("%d sites", sites), func(b *testing.B) {
+			var text strings.Builder
+			text.WriteString("sites:\n")
+			for i := range sites {
+				fmt.Fprintf(&text, "  - id: site-%d\n    name: 新华区绿色分拣中心\n    english: Xinhua sorting centre\n    district: xinhua\n"+
+					"    key: \"PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=\"\n    password_file: /etc/steelyard/site-%d.password\n", i, i)
+			}
+			for b.Loop() {
+				var city struct {
+					Sites []map[string]string `yaml:"sites"`
+				}
+				if err := config.Load("cloud.yaml", []byte(text.String()), &city, nil); err != nil || len(city.Sites) != sites {
+					b.Fatal(len(city.Sites), err)
+				}
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/float64(sites), "us/site")
+		})
 	}
 }
 

@@ -46,7 +46,7 @@ func TestReadFileTakesOnlyFiles(t *testing.T) {
 		fifo:                      fifo + ": is a pipe, not a file",
 		socket:                    socket + ": is a socket, not a file",
 		"/dev/zero":               "/dev/zero: is a device, not a file",
-		huge:                      huge + ": is larger than 1048576 bytes; this is not the file you mean",
+		huge:                      huge + ": is larger than 4194304 bytes; this is not the file you mean",
 		filepath.Join(dir, "no"):  filepath.Join(dir, "no") + ": no such file or directory; check the path",
 		filepath.Join(fifo, "no"): filepath.Join(fifo, "no") + ": not a directory",
 	} {

@@ -106,46 +106,129 @@ func refused(kind token.Type) string {
 	return ""
 }
 
-// tokenize also bounds the number of tokens and the depth: the parser recurses, and a megabyte of brackets would
-// exhaust the stack, which no program survives.
+// tokenize also bounds what the parser can't take: the number of tokens, the keys of one mapping, and
+// the depth, for it recurses, and a megabyte of brackets would exhaust the stack, which no program
+// survives.
 func tokenize(name, text string) (tokens token.Tokens, ms Mistakes) {
+	if line, column, many := manySigns(text); many {
+		return nil, Mistakes{tooLong(name, line, column)}
+	}
 	tokens, err := guarded(func() (token.Tokens, error) { return lexer.Tokenize(text), nil })
 	if err != nil {
 		return nil, Mistakes{syntax(name, err)}
 	}
 	if len(tokens) > maxTokens {
 		at := tokens[maxTokens].Position
-		return nil, Mistakes{{name, at.Line, at.Column, "",
-			fmt.Sprintf("has more than %d keys, values and signs; this is no configuration", maxTokens)}}
+		return nil, Mistakes{tooLong(name, at.Line, at.Column)}
 	}
-	flow := 0
-	var block []int // columns of the keys and dashes that the current token stands under
+	var o outline
 	for _, t := range tokens {
 		if why := refused(t.Type); why != "" {
 			ms = append(ms, Mistake{name, t.Position.Line, t.Position.Column, "", why})
 		}
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow = max(0, flow-1)
-		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType:
-			column := t.Position.Column
-			if t.Type == token.MappingValueType && t.Prev != nil {
-				column = t.Prev.Position.Column
-			}
-			for len(block) > 0 && block[len(block)-1] >= column {
-				block = block[:len(block)-1]
-			}
-			block = append(block, column)
-		}
-		// A list may stand in the column of its key, so columns count for up to two levels; the
-		// exact depth is measured on the tree.
-		if flow+len(block) > 2*MaxDepth {
-			return nil, append(ms, Mistake{name, t.Position.Line, t.Position.Column, "", tooDeep()})
+		if why := o.follow(t); why != "" {
+			return nil, append(ms, Mistake{name, t.Position.Line, t.Position.Column, "", why})
 		}
 	}
 	return tokens, ms
+}
+
+func tooLong(name string, line, column int) Mistake {
+	return Mistake{name, line, column, "", fmt.Sprintf("has more than %d keys, values and signs; this is no configuration", maxTokens)}
+}
+
+// manySigns finds the place from which on a text has more signs than there may be tokens. A token
+// takes hundreds of bytes, so they are bounded before they are made.
+func manySigns(text string) (line, column int, many bool) {
+	signs, begin := 0, 0
+	line = 1
+	for i := range len(text) {
+		switch text[i] {
+		case '\n':
+			line, begin = line+1, i+1
+		case '{', '}', '[', ']', ',', ':', '"', '\'':
+		default:
+			continue
+		}
+		if signs++; signs > maxTokens {
+			return line, 1 + utf8.RuneCountInString(text[min(begin, i):i]), true
+		}
+	}
+	return 0, 0, false
+}
+
+// outline is where a token stands: under which keys and dashes, and in which brackets.
+type outline struct {
+	block     []step
+	flow      []int // keys so far in each open bracket
+	documents int
+}
+
+// step is a key or a dash that the present token stands under.
+type step struct {
+	column int
+	dash   bool
+	keys   int // of the mapping, up to this one
+}
+
+// follow takes the next token, or says why the text is none for the parser.
+func (o *outline) follow(t *token.Token) string {
+	switch t.Type {
+	case token.DocumentHeaderType:
+		if o.documents++; o.documents > maxDocuments {
+			return "a second document begins here; one file holds one"
+		}
+	case token.SequenceStartType, token.MappingStartType:
+		o.flow = append(o.flow, 0)
+	case token.SequenceEndType, token.MappingEndType:
+		o.flow = o.flow[:max(0, len(o.flow)-1)]
+	case token.SequenceEntryType:
+		// A list may stand in the column of its key, and is under it.
+		o.leave(t.Position.Column, true)
+		o.block = append(o.block, step{column: t.Position.Column, dash: true})
+	case token.MappingKeyType, token.MappingValueType:
+		if n := len(o.flow); n > 0 {
+			o.flow[n-1]++
+			return tooMany(o.flow[n-1])
+		}
+		column := t.Position.Column
+		if t.Type == token.MappingValueType && t.Prev != nil {
+			column = t.Prev.Position.Column
+		}
+		keys := o.leave(column, false) + 1
+		o.block = append(o.block, step{column: column, keys: keys})
+		if why := tooMany(keys); why != "" {
+			return why
+		}
+	}
+	// The exact depth is measured on the tree; a level is a key, a dash or both.
+	if len(o.flow)+len(o.block) > 2*MaxDepth {
+		return tooDeep()
+	}
+	return ""
+}
+
+// leave drops what a token in a column does not stand under, and gives the keys of the mapping that
+// a key there goes on.
+func (o *outline) leave(column int, dash bool) (keys int) {
+	for n := len(o.block); n > 0; n-- {
+		last := o.block[n-1]
+		if last.column < column || dash && last.column == column && !last.dash {
+			break
+		}
+		if last.column == column && !last.dash {
+			keys = last.keys
+		}
+		o.block = o.block[:n-1]
+	}
+	return keys
+}
+
+func tooMany(keys int) string {
+	if keys <= maxKeys {
+		return ""
+	}
+	return fmt.Sprintf("is a mapping of more than %d keys; this is no configuration", maxKeys)
 }
 
 func tooDeep() string {
