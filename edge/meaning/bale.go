@@ -93,19 +93,22 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 		return nil
 	}
 	number := uint64(v.Number.Coef)
-	if !b.settled(number, scan) {
+	twice, whole := b.settled(number, scan)
+	if !twice {
 		return nil
 	}
 	if last == nil {
 		b.run = nil
 		return []record.Fact{b.counter(scan.At, number, "the baler's counter at first sight")}
 	}
-	b.passed(*last, scan.At)
+	b.passed(*last, number, scan.At)
 	switch most := b.most(b.since, b.credit, scan.At); {
 	case number == last.Last:
 		facts := b.ends(*last, number, scan.At)
 		b.run, b.since = nil, scan.At
 		return facts
+	case !whole:
+		return nil
 	case b.run != nil && b.run.last == number: // it stands there, and time makes it no bale
 	case number > last.Last && number-last.Last <= most && (number != last.Before || number == last.Last+1):
 		return b.goesOn(*last, number, scan)
@@ -113,33 +116,32 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 	return b.goesAstray(*last, number, scan)
 }
 
-// settled reports whether the bale of a number is whole. A sequence is written after its bale, so two
-// polls are enough. A count promises no order: it and the mass beside it must have rested for a while,
-// and the bale beside which the mass finds no rest has none.
-func (b *baler) settled(number uint64, scan device.Scan) bool {
+// settled reports whether a number was shown twice, as one must be that is no word torn in its middle,
+// and whether its bale is whole. A sequence is written after its bale, so then it is. A count promises no
+// order: it and the mass beside it must have rested for a while, and the bale beside which the mass finds
+// no rest has none.
+func (b *baler) settled(number uint64, scan device.Scan) (twice, whole bool) {
 	mass, _ := scan.Means("bale.mass")
 	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests}
-	twice := !now.since.IsZero() && number == b.shown.number
+	twice = !now.since.IsZero() && number == b.shown.number
 	if !twice {
 		now.since = scan.At
 	}
 	if !twice || now.mass != b.shown.mass || now.weighs != b.shown.weighs {
 		now.rests = scan.At
 	}
+	now.whole = now.weighs && scan.At.Sub(now.rests) >= countRests
 	b.shown = now
-	if b.Number != ByCount || !twice {
-		return twice
-	}
-	b.shown.whole = now.weighs && scan.At.Sub(now.rests) >= countRests
-	return b.shown.whole || !now.weighs && scan.At.Sub(now.since) >= countRests || scan.At.Sub(now.since) >= massPatience
+	rested := scan.At.Sub(now.since)
+	return twice, b.Number != ByCount || now.whole || !now.weighs && rested >= countRests || rested >= massPatience
 }
 
 // press is the shortest time that a bale takes.
 func (b *baler) press() time.Duration { return time.Hour / time.Duration(b.Most) }
 
-// passed takes in that time has passed since the last poll. While the number is the recorded one the
-// baler gains no more than the bale that is in it; while it is not seen, it may press.
-func (b *baler) passed(last BalerState, at time.Time) {
+// passed takes in that time has passed since the last poll. A baler that is seen to stand at a number
+// gains no more than the bales that may be in it; while it is not, it may press.
+func (b *baler) passed(last BalerState, number uint64, at time.Time) {
 	if b.at.IsZero() {
 		b.at, b.since, b.credit = last.At, last.At, b.press()
 		if last.Odd {
@@ -148,10 +150,15 @@ func (b *baler) passed(last BalerState, at time.Time) {
 	}
 	elapsed := max(0, at.Sub(b.at))
 	b.at = at
-	if b.credit += elapsed; b.run == nil {
-		b.credit = min(b.credit, max(elapsed, burst*b.press()))
-	} else {
-		b.run.credit = min(b.run.credit+elapsed, max(elapsed, burst*b.press()))
+	gains := func(credit time.Duration, stands bool) time.Duration {
+		if credit += elapsed; stands {
+			return min(credit, max(elapsed, burst*b.press()))
+		}
+		return credit
+	}
+	b.credit = gains(b.credit, number == last.Last)
+	if b.run != nil {
+		b.run.credit = gains(b.run.credit, number == b.run.last)
 	}
 }
 

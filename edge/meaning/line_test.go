@@ -471,7 +471,7 @@ func TestWhatABalerShowsAndWhatIsABale(t *testing.T) {
 				numbers = append(numbers, n)
 			}
 			return s.press(0, numbers...)
-		}, []uint64{43, 44}, []string{"fault 45", "fault 75", "fault 105", "fault 135", "fault 165", "fault 195", "fault 225", "fault 255", "fault 285", "fault 315"}},
+		}, []uint64{43, 44, 45}, []string{"fault 46", "fault 76", "fault 106", "fault 136", "fault 166", "fault 196", "fault 226", "fault 256", "fault 286", "fault 316"}},
 		{"bales while nobody looked", func(s *shift) []uint64 {
 			s.now = s.now.Add(time.Hour)
 			return s.press(cycle, 60)
@@ -542,6 +542,10 @@ func TestABalerThatOnlyCountsMadeNoBale(t *testing.T) {
 	}
 	if got := hold(10, 46); len(got) != 1 || got[0].Number != 46 || got[0].Weighed {
 		t.Errorf("got %+v", got)
+	}
+	s.now = s.now.Add(time.Hour)
+	if got := hold(10, 76, 450); len(got) != 1 || got[0].Number != 76 || got[0].Missed != 29 {
+		t.Errorf("after an hour: %+v", got)
 	}
 }
 
