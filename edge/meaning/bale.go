@@ -50,7 +50,8 @@ type baler struct {
 	at     time.Time     // of the newest poll with a number
 	since  time.Time     // when the number that is recorded was last shown
 	credit time.Duration // of pressing, for bales that were not shown yet
-	run    *run          // nil: the number is what is recorded
+	run    *run          // the numbers that are shown and don't follow what is recorded; nil: there are none
+	stood  *uint64       // the newest of them, until the counter is well again: time makes it no bale
 }
 
 // shownBale is what polls show until a bale is whole.
@@ -60,6 +61,7 @@ type shownBale struct {
 	weighs bool
 	since  time.Time // the first of the polls with this number; zero: there was none
 	rests  time.Time // and with this mass
+	moves  int       // how often the mass was another one
 	whole  bool      // the mass has rested, too
 }
 
@@ -68,10 +70,11 @@ type shownBale struct {
 type run struct {
 	base   uint64
 	last   uint64
+	floor  uint64        // what it repeats of the run before it is no bale
 	since  time.Time     // when last was last shown
 	credit time.Duration // of pressing
+	shown  bool          // twice: it is no word torn in its middle
 	bales  []*record.Bale
-	noted  bool // the journal knows of it
 }
 
 const (
@@ -80,6 +83,7 @@ const (
 	burst        = 2   // bales may show sooner one after the other than they are pressed
 	countRests   = 5 * time.Second
 	massPatience = 30 * time.Second
+	massMoves    = 5
 	counterNotes = "counter: " // begins the details of what is noted of a counter
 )
 
@@ -94,27 +98,41 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 	}
 	number := uint64(v.Number.Coef)
 	twice, whole := b.settled(number, scan)
-	if !twice {
-		return nil
-	}
-	if last == nil {
-		b.run = nil
+	switch {
+	case last == nil && twice:
 		return []record.Fact{b.counter(scan.At, number, "the baler's counter at first sight")}
+	case last == nil:
+		return nil
 	}
 	b.passed(*last, number, scan.At)
-	switch most := b.most(b.since, b.credit, scan.At); {
+	follows := number == last.Last || b.canFollow(*last, number, scan.At)
+	if !follows {
+		b.strays(number, scan.At)
+	} else if b.run != nil && !b.run.leadsTo(number, b, scan.At) {
+		b.run = nil
+	}
+	switch {
+	case !twice, !whole && number != last.Last:
+		return nil
 	case number == last.Last:
 		facts := b.ends(*last, number, scan.At)
-		b.run, b.since = nil, scan.At
+		b.well(scan.At)
 		return facts
-	case !whole:
-		return nil
-	case b.run != nil && b.run.last == number: // it stands there, and time makes it no bale
-	case number > last.Last && number-last.Last <= most && (number != last.Before || number == last.Last+1):
-		return b.goesOn(*last, number, scan)
+	case follows:
+		return append(b.ends(*last, number, scan.At), record.Fact{At: scan.At, Device: b.Device, Body: b.bale(*last, last.Last, number, scan)})
 	}
-	return b.goesAstray(*last, number, scan)
+	return b.astray(*last, number, scan)
 }
+
+// canFollow reports whether a number above the recorded one can be that of a bale.
+func (b *baler) canFollow(last BalerState, number uint64, at time.Time) bool {
+	stands := b.stood != nil && *b.stood == number
+	again := number == last.Before && number != last.Last+1
+	return number > last.Last && !stands && !again && number-last.Last <= b.most(b.since, b.credit, at)
+}
+
+// well ends whatever was wrong with the counter.
+func (b *baler) well(at time.Time) { b.run, b.stood, b.since = nil, nil, at }
 
 // settled reports whether a number was shown twice, as one must be that is no word torn in its middle,
 // and whether its bale is whole. A sequence is written after its bale, so then it is. A count promises no
@@ -122,18 +140,18 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 // no rest has none.
 func (b *baler) settled(number uint64, scan device.Scan) (twice, whole bool) {
 	mass, _ := scan.Means("bale.mass")
-	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests}
+	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests, moves: b.shown.moves}
 	twice = !now.since.IsZero() && number == b.shown.number
-	if !twice {
-		now.since = scan.At
+	if now.mass != b.shown.mass || now.weighs != b.shown.weighs {
+		now.rests, now.moves = scan.At, now.moves+1
 	}
-	if !twice || now.mass != b.shown.mass || now.weighs != b.shown.weighs {
-		now.rests = scan.At
+	if !twice {
+		now.since, now.rests, now.moves = scan.At, scan.At, 0
 	}
 	now.whole = now.weighs && scan.At.Sub(now.rests) >= countRests
 	b.shown = now
 	rested := scan.At.Sub(now.since)
-	return twice, b.Number != ByCount || now.whole || !now.weighs && rested >= countRests || rested >= massPatience
+	return twice, b.Number != ByCount || now.whole || !now.weighs && rested >= countRests || now.moves >= massMoves && rested >= massPatience
 }
 
 // press is the shortest time that a bale takes.
@@ -145,7 +163,8 @@ func (b *baler) passed(last BalerState, number uint64, at time.Time) {
 	if b.at.IsZero() {
 		b.at, b.since, b.credit = last.At, last.At, b.press()
 		if last.Odd {
-			b.run = &run{base: last.Shown, last: last.Shown, since: last.OddAt, credit: b.press(), noted: true}
+			b.strays(last.Shown, last.OddAt)
+			b.run.shown = true
 		}
 	}
 	elapsed := max(0, at.Sub(b.at))
@@ -168,17 +187,29 @@ func (b *baler) most(since time.Time, credit time.Duration, at time.Time) uint64
 	return uint64(min(credit/b.press(), 1+max(0, at.Sub(since))/b.press()))
 }
 
-// goesOn records the bale of a number that follows what is recorded.
-func (b *baler) goesOn(last BalerState, number uint64, scan device.Scan) []record.Fact {
-	return append(b.ends(last, number, scan.At), record.Fact{At: scan.At, Device: b.Device, Body: b.bale(last, last.Last, number, scan)})
+// leadsTo reports whether a run may have gone on to a number.
+func (r *run) leadsTo(number uint64, b *baler, at time.Time) bool {
+	return number >= r.last && number-r.last <= b.most(r.since, r.credit, at)
+}
+
+// strays takes in a number that does not follow what is recorded, be it seen once.
+func (b *baler) strays(number uint64, at time.Time) {
+	r := b.run
+	if b.stood = &number; r != nil && r.leadsTo(number, b, at) {
+		return
+	}
+	b.run = &run{base: number, last: number, since: at, credit: b.press()}
+	if r != nil && number != 0 && r.last > number && r.last-number <= uint64(b.Most) { // what is further off was nonsense
+		b.run.floor = max(r.floor, r.last)
+	}
 }
 
 // ends ends what was noted of the counter, for it shows a number that follows what is recorded. If it
 // may have counted up to here from a smaller number, bales may be missing, and that is noted first.
 func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []record.Fact) {
 	r := b.run
-	if r != nil && !last.Odd && r.last < number && number-r.last <= b.most(r.since, r.credit, at) {
-		facts = append(facts, b.astray(last, r.last, at))
+	if r != nil && r.shown && !last.Odd {
+		facts = append(facts, b.stray(last, r.last, at))
 	}
 	if last.Odd || len(facts) > 0 {
 		facts = append(facts, b.note(at, device.Online, number, "shows %d after %d again; whatever it counted meanwhile is not recorded", number, last.Last))
@@ -186,20 +217,14 @@ func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []reco
 	return facts
 }
 
-// goesAstray takes in a number that does not follow what is recorded.
-func (b *baler) goesAstray(last BalerState, number uint64, scan device.Scan) (facts []record.Fact) {
+// astray takes in a number that was shown twice and does not follow what is recorded.
+func (b *baler) astray(last BalerState, number uint64, scan device.Scan) (facts []record.Fact) {
 	r := b.run
-	switch {
-	case r != nil && r.last == number:
-		r.since = scan.At
-	case r != nil && number > r.last && number-r.last <= b.most(r.since, r.credit, scan.At):
+	if number > r.last && number > r.floor {
 		r.bales = append(r.bales, b.bale(last, r.last, number, scan))
-		r.credit -= time.Duration(number-r.last) * b.press()
-		r.last, r.since, r.noted = number, scan.At, false
-	default:
-		r = &run{base: number, last: number, since: scan.At, credit: b.press()}
-		b.run = r
 	}
+	r.credit -= time.Duration(number-r.last) * b.press()
+	r.last, r.since, r.shown = number, scan.At, true
 	// A counter that begins anew begins at 0. Elsewhere its numbers are new ones, or it shows again what
 	// was recorded.
 	if anew := r.base == 0 || r.base >= last.Last || r.last < last.First; anew && len(r.bales) >= provenBales {
@@ -213,14 +238,15 @@ func (b *baler) goesAstray(last BalerState, number uint64, scan device.Scan) (fa
 		}
 		return facts
 	}
-	if since := scan.At.Sub(last.OddAt); !r.noted && (last.OddAt.IsZero() || since < 0 || since >= noteEvery) {
-		facts = append(facts, b.astray(last, number, scan.At))
+	known := last.Odd && last.Shown == number
+	if since := scan.At.Sub(last.OddAt); !known && (last.OddAt.IsZero() || since < 0 || since >= noteEvery) {
+		facts = append(facts, b.stray(last, number, scan.At))
 	}
 	return facts
 }
 
-// astray is the note of a number that is no bale.
-func (b *baler) astray(last BalerState, number uint64, at time.Time) record.Fact {
+// stray is the note of a number that is no bale.
+func (b *baler) stray(last BalerState, number uint64, at time.Time) record.Fact {
 	if number < last.Last {
 		return b.note(at, device.Faulty, number, "shows %d, and bales up to %d are recorded: nothing is counted until it is above that, or counts on from 0 for %d bales; have the controller looked at",
 			number, last.Last, provenBales)
@@ -289,15 +315,15 @@ func (s *Site) applyBale(e Entry, body *record.Bale) {
 
 // counted takes in that the journal has a bale.
 func (b *baler) counted(body *record.Bale, at time.Time) {
-	if b.run != nil && body.Number < b.run.last {
-		return // more of its run come
-	}
-	if b.run != nil {
-		b.credit = b.run.credit
-	} else {
+	switch r := b.run; {
+	case r == nil || body.Number <= r.base || body.Number > r.last:
 		b.credit -= time.Duration(body.Missed+1) * b.press()
+	case body.Number < r.last:
+		return // more of its run come
+	default:
+		b.credit = r.credit
 	}
-	b.run, b.since = nil, at
+	b.well(at)
 }
 
 // applyCounter takes in a counter at first sight, or a new one.
@@ -324,8 +350,5 @@ func (s *Site) applyCounterNote(e Entry, body *record.Device) {
 	} else {
 		st.Shown, st.OddAt = body.Counter, e.At
 		s.remark(noteOfCounter(e, body.Counter, st.Last))
-		if b := s.balers[e.Device]; b != nil && b.run != nil {
-			b.run.noted = true
-		}
 	}
 }

@@ -39,6 +39,8 @@ type belt struct {
 	raw     int64         // up to here everything is counted; the highest that was believed
 	counts  int64         // since the last record
 	at      time.Time     // of the newest reading
+	elapsed time.Duration // between it and the one before
+	doubt   *int64        // a reading far above raw, until the next goes on from it
 	unseen  unit.Mass     // what the belt may have carried that the register has not shown yet
 	moved   time.Time     // when raw last changed
 	wrapped bool          // since the last record
@@ -56,6 +58,7 @@ type series struct {
 	deep   bool  // begun by more than the one count by which a total trembles
 	base   int64 // where it was first seen
 	raw    int64 // the highest since
+	floor  int64 // the highest of the series before it: what it repeats of that is not counted
 	risen  int64 // counts since base
 	rises  int   // readings that were higher than all before
 	age    time.Duration
@@ -64,12 +67,13 @@ type series struct {
 }
 
 const (
-	settleAfter = 5 * time.Second // a belt rests before its last standing is recorded; and how long a wrong reading may stand unnoted
-	unseenFor   = 5 * time.Second // of carrying may show in one step, however close two answers are
-	tremble     = 1               // counts by which a total may go back and be the same
-	provenAfter = time.Minute     // a wrong value goes within seconds; a new series stays
-	provenRises = 5               // and rises
-	noteEvery   = time.Minute     // a machine that shows nonsense for months must not fill the journal
+	settleAfter = 5 * time.Second  // a belt rests before its last standing is recorded; and how long a wrong reading may stand unnoted
+	unseenFor   = 5 * time.Second  // of carrying may show in one step, however close two answers are
+	astrayFor   = 10 * time.Minute // of carrying is believed when a register that showed something else comes back
+	tremble     = 1                // counts by which a total may go back and be the same
+	provenAfter = time.Minute      // a wrong value goes within seconds; a new series stays
+	provenRises = 5                // and rises
+	noteEvery   = time.Minute      // a machine that shows nonsense for months must not fill the journal
 )
 
 func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
@@ -87,7 +91,8 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 		return []record.Fact{b.fact(scan.At, raw, 0, record.BeltTick, b.Material)}
 	}
 	b.rest(*last)
-	b.passed(max(0, scan.At.Sub(b.at)))
+	b.elapsed = max(0, scan.At.Sub(b.at))
+	b.passed(b.elapsed)
 	b.at = scan.At
 	b.read(raw)
 	return b.proposals(*last, scan.At)
@@ -132,17 +137,23 @@ func (b *belt) carries(d time.Duration) unit.Mass {
 // meanwhile, and many scales refresh their register less often than they are asked. A belt that was
 // seen to stand gains nothing, so a step of a night's tonnage in the morning is not believed; nor one
 // after a silence that is larger than the silence was long. While its register shows something else
-// the belt is not seen, whatever it does.
+// the belt is not seen, whatever it does; but not for hours.
 func (b *belt) passed(elapsed time.Duration) {
 	carried := b.carries(elapsed)
-	bounded := func(unseen unit.Mass) unit.Mass { return min(unseen+carried, max(carried, b.carries(unseenFor))) }
-	if b.other == nil {
-		b.unseen, b.astray = bounded(b.unseen), 0
+	bounded := func(unseen unit.Mass, d time.Duration) unit.Mass {
+		return min(unseen+carried, max(carried, b.carries(d)))
+	}
+	switch {
+	case b.other == nil && b.doubt != nil:
+		b.unseen += carried
+		return
+	case b.other == nil:
+		b.unseen, b.astray = bounded(b.unseen, unseenFor), 0
 		return
 	}
-	b.unseen += carried
+	b.unseen = bounded(b.unseen, astrayFor)
 	b.astray += elapsed
-	b.other.unseen = bounded(b.other.unseen)
+	b.other.unseen = bounded(b.other.unseen, unseenFor)
 	b.other.age += elapsed
 }
 
@@ -165,18 +176,14 @@ func (b *belt) step(from, to int64, unseen unit.Mass) (counts int64, wraps, ok b
 func (b *belt) read(raw int64) {
 	counts, wraps, ours := b.step(b.raw, raw, b.unseen)
 	waits := wraps && raw == 0 // it came around, or it is one of the zeros that go again: the next count tells
-	o := b.other
-	switch {
-	case o == nil && ours && !waits:
-		b.carried(counts, raw, wraps)
-		return
-	case o == nil:
-		b.begin(raw, waits)
-		return
+	o, risen, theirs := b.other, int64(0), false
+	if o != nil {
+		risen, _, theirs = b.step(o.raw, raw, o.unseen)
+		ours = ours && (!wraps || o.wrap) && (o.fell || !theirs && raw < o.base)
 	}
-	risen, _, theirs := b.step(o.raw, raw, o.unseen)
 	switch {
-	case ours && !waits && (!wraps || o.wrap) && (o.fell || !theirs && raw < o.base):
+	case ours && !waits && b.doubts(counts, raw):
+	case ours && !waits:
 		// The total is where it was, or a step beyond. If it may also have risen to here from where it
 		// was set back to, the least is counted, and it is noted that this is the least.
 		if theirs && o.deep && !o.wrap {
@@ -192,11 +199,27 @@ func (b *belt) read(raw int64) {
 		if o.rises >= provenRises && o.age >= provenAfter {
 			b.leave(o)
 			b.other, b.unseen = nil, o.unseen
-			b.raw, b.counts, b.moved = o.raw, b.counts+o.risen, b.at
+			b.raw, b.counts, b.moved = o.raw, b.counts+max(0, o.risen-(o.floor-o.base)), b.at
 		}
 	default:
 		b.begin(raw, waits)
 	}
+}
+
+// doubts reports whether a step waits for the next reading. What was carried in a long time shows in one
+// step, and so does nonsense; it is believed when the next reading goes on from it.
+func (b *belt) doubts(counts, raw int64) bool {
+	before := b.doubt
+	if b.doubt = nil; unit.Mass(counts)*b.Step <= b.carries(unseenFor)+b.Step {
+		return false
+	}
+	if before != nil {
+		if _, _, on := b.step(*before, raw, b.carries(max(unseenFor, b.elapsed))); on {
+			return false
+		}
+	}
+	b.doubt = &raw
+	return true
 }
 
 // begin begins a series beside the total.
@@ -205,7 +228,11 @@ func (b *belt) begin(raw int64, wrap bool) {
 	if below < 0 && below+b.Modulus <= b.Modulus/10 {
 		below += b.Modulus // an older value, from before the register came around
 	}
-	b.other = &series{fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, unseen: b.carries(unseenFor)}
+	floor := raw
+	if b.other != nil {
+		floor = max(floor, b.other.floor, b.other.raw)
+	}
+	b.other = &series{fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, floor: floor, unseen: b.carries(unseenFor)}
 }
 
 // leave remembers a series of which the journal must know, because tonnes may be missing.
@@ -253,7 +280,7 @@ func (b *belt) proposals(last BeltState, at time.Time) (facts []record.Fact) {
 			tick()
 		}
 		note(o, standing)
-	case moved && (b.wrapped || at.Sub(last.At) >= b.Every || at.Sub(b.moved) >= settleAfter), last.Odd && o == nil:
+	case moved && (b.wrapped || at.Sub(last.At) >= b.Every || at.Before(last.At) || at.Sub(b.moved) >= settleAfter), last.Odd && o == nil:
 		tick()
 	}
 	return facts
