@@ -199,7 +199,7 @@ func (b *baler) strays(number uint64, at time.Time) {
 		return
 	}
 	b.run = &run{base: number, last: number, since: at, credit: b.press()}
-	if r != nil && number != 0 && r.last > number && r.last-number <= uint64(b.Most) { // what is further off was nonsense
+	if r != nil && r.last > number && r.last-number <= uint64(b.Most) { // what is further off was nonsense
 		b.run.floor = max(r.floor, r.last)
 	}
 }
@@ -221,7 +221,7 @@ func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []reco
 func (b *baler) astray(last BalerState, number uint64, scan device.Scan) (facts []record.Fact) {
 	r := b.run
 	if number > r.last && number > r.floor {
-		r.bales = append(r.bales, b.bale(last, r.last, number, scan))
+		r.bales = append(r.bales, b.bale(last, max(r.last, r.floor), number, scan))
 	}
 	r.credit -= time.Duration(number-r.last) * b.press()
 	r.last, r.since, r.shown = number, scan.At, true

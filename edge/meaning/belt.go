@@ -179,7 +179,8 @@ func (b *belt) read(raw int64) {
 	o, risen, theirs := b.other, int64(0), false
 	if o != nil {
 		risen, _, theirs = b.step(o.raw, raw, o.unseen)
-		ours = ours && (!wraps || o.wrap) && (o.fell || !theirs && raw < o.base)
+		trembles := counts == 0 && raw != b.raw
+		ours = ours && (!wraps || o.wrap) && (!theirs || o.fell && !trembles) && (o.fell || raw < o.base)
 	}
 	switch {
 	case ours && !waits && b.doubts(counts, raw):
@@ -202,7 +203,7 @@ func (b *belt) read(raw int64) {
 			b.raw, b.counts, b.moved = o.raw, b.counts+max(0, o.risen-(o.floor-o.base)), b.at
 		}
 	default:
-		b.begin(raw, waits)
+		b.begin(raw, waits && o == nil)
 	}
 }
 

@@ -120,9 +120,11 @@ func play(plan []trouble, e *edge, m machine) error {
 	for i, t := range plan {
 		r := rand.New(rand.NewPCG(t.Seed, 17))
 		if t.Kind == "older save" {
-			still(r) // what was not seen before it can't be missed after it
+			still(r) // nobody misses what was not seen before
 		}
-		m.befalls(t, r)
+		if m.befalls(t, r); t.Kind == "older save" {
+			still(r) // nor what has come again before it was looked at
+		}
 		switch t.Kind {
 		case "silence", "off":
 			d := time.Duration(t.Polls*t.Polls) * time.Second
@@ -160,20 +162,24 @@ func play(plan []trouble, e *edge, m machine) error {
 	return nil
 }
 
+// beltModulus is so large that nonsense does not happen to be what a belt could carry, which nobody could tell.
+const beltModulus = 100_000_000_000
+
 // plantBelt carries 100 t an hour at most.
 type plantBelt struct {
 	*edge
-	modulus int64
-	at      int64 // the register, without the modulus
-	carried int64 // counts since the first sight
-	rest    time.Duration
-	idle    bool
-	said    int64 // counts by the newest record
-	save    int64 // the register when the trouble began
+	modulus  int64
+	at       int64 // the register, without the modulus
+	carried  int64 // counts since the first sight
+	rest     time.Duration
+	idle     bool
+	said     int64 // counts by the newest record
+	save     int64 // the register when the trouble began
+	nonsense int64
 }
 
 func newPlantBelt(start func() counting) *plantBelt {
-	b := &plantBelt{edge: &edge{start: start}, modulus: 1_000_000, at: 300_000}
+	b := &plantBelt{edge: &edge{start: start}, modulus: beltModulus, at: beltModulus - 20_000}
 	b.took = func(body record.Body) error {
 		belt, ok := body.(*record.Belt)
 		if !ok {
@@ -202,7 +208,7 @@ func (b *plantBelt) work(d time.Duration, r *rand.Rand) {
 func (b *plantBelt) balance() int64 { return b.carried - b.said }
 
 func (b *plantBelt) befalls(t trouble, r *rand.Rand) {
-	b.idle, b.save = r.IntN(3) == 0, b.at%b.modulus
+	b.idle, b.save, b.nonsense = r.IntN(3) == 0, b.at%b.modulus, r.Int64N(b.modulus)
 	last := b.at%b.modulus >= b.modulus/10*9
 	switch t.Kind {
 	case "older save":
@@ -212,10 +218,7 @@ func (b *plantBelt) befalls(t trouble, r *rand.Rand) {
 			b.at = 0
 		}
 	case "set":
-		b.at = b.at%b.modulus + 100_000 + t.Size
-		if last || b.at >= b.modulus {
-			b.at = 100_000 + t.Size
-		}
+		b.at = (r.Int64N(b.modulus) + int64(b.steps)*100_000_000) % (b.modulus / 10 * 8)
 	}
 }
 
@@ -234,11 +237,9 @@ func (b *plantBelt) shows(t trouble, r *rand.Rand, poll int) []device.Value {
 			raw = max(0, b.save-2-t.Size)
 		}
 	case "nonsense":
-		raw = (raw + 100_000 + t.Size) % b.modulus
+		raw = b.nonsense
 	case "nonsense each time":
-		if raw = r.Int64N(b.modulus); raw > b.at%b.modulus { // what it could have carried is no nonsense that can be seen
-			raw = (b.at + 100_000 + r.Int64N(100_000)) % b.modulus
-		}
+		raw = r.Int64N(b.modulus)
 	case "unread":
 		v.OK = false
 	}
@@ -247,24 +248,25 @@ func (b *plantBelt) shows(t trouble, r *rand.Rand, poll int) []device.Value {
 }
 
 func beltRule() counting {
-	return meaning.New(meaning.Config{Belts: []meaning.Belt{{Device: "machine", Step: unit.Kilogram, Modulus: 1_000_000,
+	return meaning.New(meaning.Config{Belts: []meaning.Belt{{Device: "machine", Step: unit.Kilogram, Modulus: beltModulus,
 		MaxRate: 100 * unit.Tonne, Every: time.Minute, Material: "plastics/pet"}}})
 }
 
 // plantBaler presses a bale in six seconds at the soonest. Each has a mass of its own.
 type plantBaler struct {
 	*edge
-	byCount bool
-	number  int64 // the counter
-	pressed []unit.Mass
-	block   unit.Mass     // the mass that stands in the registers
-	late    unit.Mass     // and the one that comes in a while; 0: none
-	lateIn  time.Duration // when
-	left    time.Duration // until the bale in it is done
-	save    int64         // an older number
-	saved   unit.Mass     // and its bale
-	counted map[unit.Mass]bool
-	bales   int64 // recorded, and missed
+	byCount  bool
+	number   int64 // the counter
+	pressed  []unit.Mass
+	block    unit.Mass     // the mass that stands in the registers
+	late     unit.Mass     // and the one that comes in a while; 0: none
+	lateIn   time.Duration // when
+	left     time.Duration // until the bale in it is done
+	save     int64         // an older number
+	saved    unit.Mass     // and its bale
+	nonsense int64
+	counted  map[unit.Mass]bool
+	bales    int64 // recorded, and missed
 }
 
 func newPlantBaler(start func() counting, byCount bool) *plantBaler {
@@ -320,10 +322,11 @@ func (b *plantBaler) work(d time.Duration, r *rand.Rand) {
 }
 
 func (b *plantBaler) befalls(t trouble, r *rand.Rand) {
+	b.nonsense = r.Int64N(1 << 32)
 	switch t.Kind {
 	case "older save":
 		b.number = max(0, b.number-1-t.Size%50)
-		b.left = max(b.left, 15*time.Second) // or it is pressed before the next look, and nobody sees it
+		b.left = max(b.left, time.Minute) // or it is pressed before the next look, and nobody sees it
 	case "older for a while":
 		older := 1 + t.Size%50
 		b.save, b.saved = max(0, b.number-older), 450_000
@@ -333,7 +336,7 @@ func (b *plantBaler) befalls(t trouble, r *rand.Rand) {
 	case "reset":
 		b.number = 0
 	case "set":
-		b.number += 100_000 + t.Size
+		b.number = r.Int64N(1<<31) + int64(b.steps)*1000
 	case "rest", "off": // between count and mass there are some seconds, and no power cut
 		if b.late != 0 {
 			b.block, b.late = b.late, 0
@@ -351,7 +354,7 @@ func (b *plantBaler) shows(t trouble, r *rand.Rand, poll int) []device.Value {
 	case "older for a while":
 		number, mass = b.save, b.saved
 	case "nonsense":
-		number += 100_000 + t.Size
+		number = b.nonsense
 	case "nonsense each time":
 		number = r.Int64N(1 << 32)
 	}
