@@ -74,6 +74,7 @@ type run struct {
 	since  time.Time     // when last was last shown
 	credit time.Duration // of pressing
 	shown  bool          // twice: it is no word torn in its middle
+	fresh  bool          // begun by a start: its first step may be the way back to what was shown before
 	bales  []*record.Bale
 }
 
@@ -141,7 +142,7 @@ func (b *baler) well(at time.Time) { b.run, b.stood, b.since = nil, nil, at }
 func (b *baler) settled(number uint64, scan device.Scan) (twice, whole bool) {
 	mass, _ := scan.Means("bale.mass")
 	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests, moves: b.shown.moves}
-	twice = !now.since.IsZero() && number == b.shown.number
+	twice = !now.since.IsZero() && number == b.shown.number && !scan.At.Before(now.rests) // the clock may be set back
 	if now.mass != b.shown.mass || now.weighs != b.shown.weighs {
 		now.rests, now.moves = scan.At, now.moves+1
 	}
@@ -164,7 +165,7 @@ func (b *baler) passed(last BalerState, number uint64, at time.Time) {
 		b.at, b.since, b.credit = last.At, last.At, b.press()
 		if last.Odd {
 			b.strays(last.Shown, last.OddAt)
-			b.run.shown = true
+			b.run.shown, b.run.fresh = true, true
 		}
 	}
 	elapsed := max(0, at.Sub(b.at))
@@ -202,6 +203,7 @@ func (b *baler) strays(number uint64, at time.Time) {
 	if r != nil && r.last > number && r.last-number <= uint64(b.Most) { // what is further off was nonsense
 		b.run.floor = max(r.floor, r.last)
 	}
+	b.run.fresh = r != nil && r.fresh
 }
 
 // ends ends what was noted of the counter, for it shows a number that follows what is recorded. If it
@@ -220,7 +222,9 @@ func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []reco
 // astray takes in a number that was shown twice and does not follow what is recorded.
 func (b *baler) astray(last BalerState, number uint64, scan device.Scan) (facts []record.Fact) {
 	r := b.run
-	if number > r.last && number > r.floor {
+	if r.fresh && number > r.last {
+		r.base, r.fresh = number, false
+	} else if number > r.last && number > r.floor {
 		r.bales = append(r.bales, b.bale(last, max(r.last, r.floor), number, scan))
 	}
 	r.credit -= time.Duration(number-r.last) * b.press()

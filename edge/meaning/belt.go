@@ -63,6 +63,7 @@ type series struct {
 	rises  int   // readings that were higher than all before
 	age    time.Duration
 	unseen unit.Mass
+	fresh  bool // begun by a start: its first rise may be the way back to what was shown before
 	noted  bool // the journal knows of it
 }
 
@@ -107,6 +108,7 @@ func (b *belt) rest(last BeltState) {
 		b.unseen, b.other = b.carries(unseenFor), nil
 		if b.raw = last.Raw; last.Odd {
 			b.begin(last.Shown, false)
+			b.other.fresh = true
 		}
 	}
 	if b.other != nil && last.Odd && last.OddAt != b.base.OddAt {
@@ -176,11 +178,11 @@ func (b *belt) step(from, to int64, unseen unit.Mass) (counts int64, wraps, ok b
 func (b *belt) read(raw int64) {
 	counts, wraps, ours := b.step(b.raw, raw, b.unseen)
 	waits := wraps && raw == 0 // it came around, or it is one of the zeros that go again: the next count tells
-	o, risen, theirs := b.other, int64(0), false
+	o, risen, around, theirs := b.other, int64(0), false, false
 	if o != nil {
-		risen, _, theirs = b.step(o.raw, raw, o.unseen)
+		risen, around, theirs = b.step(o.raw, raw, o.unseen)
 		trembles := counts == 0 && raw != b.raw
-		ours = ours && (!wraps || o.wrap) && (!theirs || o.fell && !trembles) && (o.fell || raw < o.base)
+		ours = ours && (!wraps || o.wrap || around) && (!theirs || o.fell && !trembles) && (o.fell || raw < o.base)
 	}
 	switch {
 	case ours && !waits && b.doubts(counts, raw):
@@ -193,6 +195,9 @@ func (b *belt) read(raw int64) {
 		b.other = nil
 		b.carried(counts, raw, wraps)
 	case theirs:
+		if risen > 0 && o.fresh {
+			o.floor, o.fresh = raw, false
+		}
 		if risen > 0 {
 			o.raw, o.risen, o.rises = raw, o.risen+risen, o.rises+1
 			o.unseen -= unit.Mass(risen) * b.Step
@@ -229,11 +234,11 @@ func (b *belt) begin(raw int64, wrap bool) {
 	if below < 0 && below+b.Modulus <= b.Modulus/10 {
 		below += b.Modulus // an older value, from before the register came around
 	}
-	floor := raw
-	if b.other != nil {
-		floor = max(floor, b.other.floor, b.other.raw)
+	floor, fresh := raw, false
+	if o := b.other; o != nil {
+		floor, fresh = max(floor, o.floor, o.raw), o.fresh
 	}
-	b.other = &series{fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, floor: floor, unseen: b.carries(unseenFor)}
+	b.other = &series{fresh: fresh, fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, floor: floor, unseen: b.carries(unseenFor)}
 }
 
 // leave remembers a series of which the journal must know, because tonnes may be missing.

@@ -119,10 +119,11 @@ func play(plan []trouble, e *edge, m machine) error {
 	}
 	for i, t := range plan {
 		r := rand.New(rand.NewPCG(t.Seed, 17))
-		if t.Kind == "older save" {
+		changes := t.Kind == "older save" || t.Kind == "reset" || t.Kind == "set"
+		if changes {
 			still(r) // nobody misses what was not seen before
 		}
-		if m.befalls(t, r); t.Kind == "older save" {
+		if m.befalls(t, r); changes {
 			still(r) // nor what has come again before it was looked at
 		}
 		switch t.Kind {
@@ -202,7 +203,10 @@ func (b *plantBelt) work(d time.Duration, r *rand.Rand) {
 	b.rest += time.Duration(r.Int64N(int64(d) + 1))
 	counts := int64(b.rest / perCount)
 	b.rest %= perCount
-	b.at, b.carried = b.at+counts, b.carried+counts
+	if b.at += counts; b.at%b.modulus == 0 {
+		b.at, counts = b.at+1, counts+1 // at 0 nobody can tell that it came around, until the next count
+	}
+	b.carried += counts
 }
 
 func (b *plantBelt) balance() int64 { return b.carried - b.said }
