@@ -64,6 +64,7 @@ type series struct {
 	age    time.Duration
 	unseen unit.Mass
 	fresh  bool // begun by a start: its first rise may be the way back to what was shown before
+	stayed bool // for more than one reading
 	noted  bool // the journal knows of it
 }
 
@@ -195,6 +196,7 @@ func (b *belt) read(raw int64) {
 		b.other = nil
 		b.carried(counts, raw, wraps)
 	case theirs:
+		o.stayed = true
 		if risen > 0 && o.fresh {
 			o.floor, o.fresh = raw, false
 		}
@@ -237,6 +239,9 @@ func (b *belt) begin(raw int64, wrap bool) {
 	floor, fresh := raw, false
 	if o := b.other; o != nil {
 		floor, fresh = max(floor, o.floor, o.raw), o.fresh
+		if o.deep && o.stayed {
+			b.leave(o)
+		}
 	}
 	b.other = &series{fresh: fresh, fell: below > 0, deep: below < 0 || below > tremble, wrap: wrap, base: raw, raw: raw, floor: floor, unseen: b.carries(unseenFor)}
 }
