@@ -183,7 +183,7 @@ func (b *belt) read(raw int64) {
 	if o != nil {
 		risen, around, theirs = b.step(o.raw, raw, o.unseen)
 		trembles := counts == 0 && raw != b.raw
-		ours = ours && (!wraps || o.wrap || around) && (!theirs || o.fell && !trembles) && (o.fell || raw < o.base)
+		ours = ours && !trembles && (!wraps || o.wrap || around) && (o.fell || !theirs && raw < o.base)
 	}
 	switch {
 	case ours && !waits && b.doubts(counts, raw):
