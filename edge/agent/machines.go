@@ -9,7 +9,9 @@ import (
 
 	"steelyard/edge/meaning"
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/site"
 	"steelyard/internal/record"
+	"steelyard/internal/wire"
 )
 
 // openBuses checks what the configuration's own check has not; it connects to nothing.
@@ -108,4 +110,23 @@ func numbers(p *modbus.Profile) string {
 		}
 	}
 	return ""
+}
+
+// machineNames are what people call the machines, as far as they have names.
+func (p *parts) machineNames() []wire.MachineName {
+	all := []wire.MachineName{}
+	add := func(device string, n site.Names) {
+		if n.Name != "" && len(all) < wire.MaxMachines {
+			all = append(all, wire.MachineName{Device: device, Name: n.Name, English: n.English})
+		}
+	}
+	for _, w := range p.config.Weighbridges {
+		add(w.Device, w.Names)
+	}
+	for _, b := range p.config.Buses {
+		for _, m := range b.Machines {
+			add(m.Device, m.Names)
+		}
+	}
+	return all
 }

@@ -38,6 +38,8 @@ func TestCityNumbersChangeWithoutReload(t *testing.T) {
 	p.WaitText("[data-category=copper] [data-flow=sorted]", "—") // nothing was posted
 	p.WaitText("[data-site=xinhua-1] [data-device=baler-1] .value", "压缩")
 	p.WaitText("[data-site=xinhua-1] [data-device=weighbridge-1] .value", "36.440 t")
+	p.WaitText("[data-site=xinhua-1] [data-device=weighbridge-1] .kind", "1号地磅")
+	p.WaitText("[data-site=xinhua-1] [data-device=belt-1] .kind", "皮带") // it has no name
 	p.WaitText("[data-site=xinhua-1] [data-fact=records] dd", "18,420")
 	p.WaitText("[data-site=weidong-1] [data-fact=backlog] dd", "17")
 	p.WaitText("#provisional", "卫东区绿色分拣中心")
@@ -219,7 +221,7 @@ func TestCityLooks(t *testing.T) {
 	p.WaitText("#city", "平顶山市")
 	s.send("live", liveValues("1412.50"))
 	p.WaitText("#rate b", "1,422.25")
-	looks(t, p, "city", false, "平顶山市")
+	looks(t, p, "city", false, "平顶山市", "2号打包机")
 
 	// The language is remembered.
 	p.Click("#language")
@@ -241,5 +243,5 @@ func TestCityLooksWhenLost(t *testing.T) {
 	p.WaitText("#verdict", "账实不符")
 	s.cut()
 	p.WaitText("#band", "连接已中断")
-	looks(t, p, "city-lost", true, "平顶山市")
+	looks(t, p, "city-lost", true, "平顶山市", "2号打包机")
 }

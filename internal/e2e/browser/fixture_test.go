@@ -261,6 +261,7 @@ func account(lost int) object {
 // fillCity sends one of everything.
 func fillCity(s *script) {
 	s.send("live", liveValues("12.50"))
+	s.send("machines", object{"xinhua-1": []object{{"device": "weighbridge-1", "name": "1号地磅", "english": "Weighbridge 1"}, {"device": "baler-2", "name": "2号打包机", "english": ""}}})
 	s.send("sites", siteStates())
 	s.send("totals", fullDay())
 	s.send("hour", []object{total("xinhua-1", "steel", "collected", 37_420_000, 4), total("xinhua-1", "paper", "sorted", 1, 9)})
