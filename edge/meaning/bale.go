@@ -50,6 +50,7 @@ type baler struct {
 	at     time.Time     // of the newest poll with a number
 	since  time.Time     // when the number that is recorded was last shown
 	credit time.Duration // of pressing, for bales that were not shown yet
+	quiet  time.Duration // since the newest note
 	run    *run          // the numbers that are shown and don't follow what is recorded; nil: there are none
 	stood  *uint64       // the newest of them, until the counter is well again: time makes it no bale
 }
@@ -162,14 +163,14 @@ func (b *baler) press() time.Duration { return time.Hour / time.Duration(b.Most)
 // gains no more than the bales that may be in it; while it is not, it may press.
 func (b *baler) passed(last BalerState, number uint64, at time.Time) {
 	if b.at.IsZero() {
-		b.at, b.since, b.credit = last.At, last.At, b.press()
+		b.at, b.since, b.credit, b.quiet = last.At, last.At, b.press(), noteEvery
 		if last.Odd {
 			b.strays(last.Shown, last.OddAt)
 			b.run.shown, b.run.fresh = true, true
 		}
 	}
 	elapsed := max(0, at.Sub(b.at))
-	b.at = at
+	b.at, b.quiet = at, b.quiet+elapsed
 	gains := func(credit time.Duration, stands bool) time.Duration {
 		if credit += elapsed; stands {
 			return min(credit, max(elapsed, burst*b.press()))
@@ -242,8 +243,7 @@ func (b *baler) astray(last BalerState, number uint64, scan device.Scan) (facts 
 		}
 		return facts
 	}
-	known := last.Odd && last.Shown == number
-	if since := scan.At.Sub(last.OddAt); !known && (last.OddAt.IsZero() || since < 0 || since >= noteEvery) {
+	if known := last.Odd && last.Shown == number; !known && b.quiet >= noteEvery {
 		facts = append(facts, b.stray(last, number, scan.At))
 	}
 	return facts
@@ -354,5 +354,8 @@ func (s *Site) applyCounterNote(e Entry, body *record.Device) {
 	} else {
 		st.Shown, st.OddAt = body.Counter, e.At
 		s.remark(noteOfCounter(e, body.Counter, st.Last))
+		if b := s.balers[e.Device]; b != nil {
+			b.quiet = 0
+		}
 	}
 }
