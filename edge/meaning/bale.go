@@ -39,9 +39,6 @@ type BalerState struct {
 	OddAt time.Time // when it last was; also after it has come back
 }
 
-// recorded reports whether a number was recorded of this counter, or stood on it when it was first seen.
-func (s BalerState) recorded(number uint64) bool { return s.First <= number && number <= s.Last }
-
 // baler follows the number of the last bale. What each number may mean, what is counted and what is
 // noted stands as a table in docs/decisions/0017.
 type baler struct {
@@ -215,7 +212,7 @@ func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []reco
 		facts = append(facts, b.stray(last, r.last, at))
 	}
 	if last.Odd || len(facts) > 0 {
-		facts = append(facts, b.note(at, device.Online, number, "shows %d after %d again; whatever it counted meanwhile is not recorded", number, last.Last))
+		facts = append(facts, b.note(at, device.Online, number, "shows %d, and %d is recorded: it is counted again; what it showed meanwhile is not", number, last.Last))
 	}
 	return facts
 }
@@ -343,11 +340,12 @@ func (s *Site) applyCounter(e Entry, body *record.Device) {
 	s.state.Balers[e.Device] = &st
 }
 
-// applyCounterNote takes in that a counter showed what is no bale, or that it is well again.
-func (s *Site) applyCounterNote(e Entry, body *record.Device) {
+// applyCounterNote takes in that a counter showed what is no bale, or that it is well again, and reports
+// whether an entry says so.
+func (s *Site) applyCounterNote(e Entry, body *record.Device) bool {
 	st := s.state.Balers[e.Device]
 	if st == nil || !strings.HasPrefix(body.Detail, counterNotes) {
-		return
+		return false
 	}
 	if st.Odd = body.State == string(device.Faulty); !st.Odd {
 		s.settle(e.Device, e.At)
@@ -358,4 +356,5 @@ func (s *Site) applyCounterNote(e Entry, body *record.Device) {
 			b.quiet = 0
 		}
 	}
+	return true
 }
