@@ -54,18 +54,18 @@ func (c Config) Meaning() meaning.Config {
 	return m
 }
 
-// kindsOf says of each device what kind of machine it is.
-func kindsOf(c Config) map[string]string {
-	kinds := map[string]string{}
+// machinesOf says of each device what it is and what it is called.
+func machinesOf(c Config) map[string]*known {
+	all := map[string]*known{}
 	for _, w := range c.Weighbridges {
-		kinds[w.Device] = record.Weighbridge
+		all[w.Device] = &known{kind: record.Weighbridge, name: w.Name, english: w.English}
 	}
 	for _, b := range c.Buses {
 		for _, m := range b.Machines {
-			kinds[m.Device] = kindOf(m.Model)
+			all[m.Device] = &known{kind: kindOf(m.Model), name: m.Name, english: m.English}
 		}
 	}
-	return kinds
+	return all
 }
 
 // kindOf says what a profile describes: what it makes of a machine here, or what most of its points

@@ -84,7 +84,7 @@ func TestGolden(t *testing.T) {
 	for i, b := range examples() {
 		golden[string(b.Kind())+".v1.json"] = append(all[i], '\n')
 	}
-	golden["sample-machine.v1.json"] = append(lines(t, 14, chain.Of(all[12]), &record.Sample{Machine: record.BeltScale,
+	golden["sample-machine.v1.json"] = append(lines(t, 14, chain.Of(all[12]), &record.Sample{Machine: record.BeltScale, Name: "1号皮带秤", English: "Belt 1",
 		Values: []record.SampleValue{{Tag: "rate", Value: "12.34", Text: "", Unit: "t/h", OK: true}}})[0], '\n')
 	batch, err := wire.EncodeBatch("xinhua-1", journal, wire.Records, 1, chain.Hash{}, all[:1], wire.Hole{}, key(t))
 	if err != nil {
