@@ -71,6 +71,32 @@ func TestCitySiteFilterAndEmptyDay(t *testing.T) {
 	p.WaitText(sum, "—")
 }
 
+// Alarms and doubtful times are lines in the reader's language, as soon as a site's state counts them.
+func TestCityAlarms(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	p := browser.Open(t, url)
+	fillCity(s)
+	p.WaitText("[data-site=xinhua-1] [data-fact=records] dd", "18,420")
+	if p.Shown("#alarms") {
+		t.Error("alarms are shown where there are none")
+	}
+	states := siteStates()
+	states[0]["alarms"], states[0]["suspects"], states[0]["unreceipted_ms"] = 2, 1, 180_000
+	s.send("sites", states)
+	p.WaitText("[data-site=xinhua-1] .refused", "警报 2 项")
+	p.WaitText("[data-site=xinhua-1] .refused", "1 条时间存疑")
+	p.WaitText("[data-site=xinhua-1] .pill", "3分钟没有回执")
+	p.WaitText("#alarms-list [data-reason=number-again]", "新华区绿色分拣中心：磅单号重复")
+	p.WaitText("#alarms-list [data-reason=somebody-new]", "somebody-new")
+	p.WaitText("#alarms-list [data-reason=time-suspect]", "20261122-0badcafe-0007")
+	p.Click("#language")
+	p.WaitText("#alarms-list [data-reason=number-again]", "a ticket number came twice")
+	if n := browser.Eval[int](p, "document.querySelectorAll('#alarms-list li').length"); n != 3 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 func TestCityWithoutSites(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, nil)
