@@ -178,7 +178,7 @@ func TestDraftBesideTheMachine(t *testing.T) {
 	babble(t, p, 10*time.Millisecond, func(n int) []byte { return []byte("wn001.171kg\r\n") })
 	folder := t.TempDir()
 	out := filepath.Join(folder, "acme-w200.yaml")
-	args := []string{"draft", "frame", "-port", p.Path(), "-known", "1.171", "-for", "500ms", "-division", "1 g", "-max", "3 kg", "-unit", "kg", "-out", out}
+	args := []string{"draft", "frame", "-port", p.Path(), "-known", "1.171", "-for", "1s", "-division", "1 g", "-max", "3 kg", "-unit", "kg", "-out", out}
 	stdout, stderr, code := run(t, "", args...)
 	if code != program.Done || !strings.Contains(stderr, "W  W  W") {
 		t.Fatalf("code %d\n%s%s", code, stdout, stderr)

@@ -73,6 +73,9 @@ func lastLines(b []byte, most int) [][]byte {
 	return lines[max(1, len(lines)-most):]
 }
 
+// leastRefused pieces are no chance.
+const leastRefused = 3
+
 // nearest names the dialect whose frames the bytes come nearest to, and the rule that they fail.
 func (s *search) nearest() string {
 	var name string
@@ -83,7 +86,7 @@ func (s *search) nearest() string {
 		}
 		_, decoder := decoded(d, o, time.Time{}, s.best.bytes)
 		r := decoder.Refused()
-		if r.Times > leastFrames && r.Rule > least.Rule {
+		if r.Times >= leastRefused && r.Rule > least.Rule {
 			name, least = as, r
 		}
 	}
