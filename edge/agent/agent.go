@@ -148,7 +148,7 @@ func (p *parts) open(w Weakness) (err error) {
 		return err
 	}
 	p.sampler = newSampler(p.samples, p.clock, p.log)
-	p.sampler.known = machinesOf(c)
+	p.sampler.kinds = kindsOf(c)
 	p.openDesk()
 	return p.openBuses()
 }

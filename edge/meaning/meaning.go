@@ -149,9 +149,7 @@ func (s *Site) applyDevice(e Entry, body *record.Device) {
 		s.applyCounter(e, body)
 		return
 	}
-	if s.applyCounterNote(e, body) {
-		return // the line to it is as it was
-	}
+	s.applyCounterNote(e, body)
 	s.state.Devices[e.Device] = body.State
 	if d := s.decks[e.Device]; d != nil {
 		d.journaled(body)

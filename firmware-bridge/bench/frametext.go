@@ -66,11 +66,7 @@ func (d *drafted) file(name, unitOf string, request weighbridge.Bytes) string {
 			for _, text := range c.texts {
 				texts = append(texts, strconv.QuoteToASCII(text)+`: ""`)
 			}
-			hint := ""
-			if c.moving != "" {
-				hint = fmt.Sprintf("  # whenever the weight had changed it was %s: unstable, and the other stable?", strconv.QuoteToASCII(c.moving))
-			}
-			line("      - {at: %d, is: {%s}}%s", c.at, strings.Join(texts, ", "), hint)
+			line("      - {at: %d, is: {%s}}", c.at, strings.Join(texts, ", "))
 		}
 	}
 	if len(d.free) > 0 {

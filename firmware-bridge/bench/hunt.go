@@ -193,6 +193,9 @@ func (h *hunt) take(all []*modbus.Profile) {
 		if h.serial() && p.Transport.RTU == nil && p.Transport.Port != 0 {
 			continue // it has no serial line
 		}
+		if p.Status == modbus.Template {
+			continue
+		}
 		h.profiles = append(h.profiles, p)
 		h.gap = max(h.gap, time.Duration(p.Limits.GapMS)*time.Millisecond)
 		for _, b := range p.Blocks() {

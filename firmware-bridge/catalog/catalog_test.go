@@ -35,7 +35,7 @@ func TestEveryShippedProfile(t *testing.T) {
 	}
 	for _, p := range c.Profiles() {
 		t.Run(p.Name, func(t *testing.T) {
-			if p.Notes == "" || p.Status != "manual" {
+			if p.Notes == "" || p.Status != "manual" && p.Status != modbus.Template {
 				t.Errorf("notes %q, status %s: say what a fitter must know, and nothing was seen on a table yet", p.Notes, p.Status)
 			}
 			proven := map[string]bool{}

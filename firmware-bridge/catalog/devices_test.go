@@ -49,7 +49,7 @@ func devicesDocument(c *catalog.Catalog) string {
 Written from ` + "`configs/devices`" + ` and the dialects of ` + "`firmware-bridge/weighbridge`" + ` by
 ` + "`go test ./firmware-bridge/catalog -run Document -update`" + `; a test fails when it is not current.
 
-Status: *manual* was read on paper only, *bench* was seen on a table, *field* on a site. Prove a machine of the first kind before
+Status: *manual* was read on paper only, *bench* was seen on a table, *field* on a site; a *template* is an example to copy. Prove a machine of the first kind before
 you trust it: ` + "`firmware-bridge show`" + ` beside its display.
 
 ## Weighing indicators on a serial line

@@ -54,12 +54,16 @@ func (p *Profile) compile(report fault) {
 	}
 }
 
+// Template is the status of a file that shows where a make has its areas: it is there to be copied, and no
+// machine is recognised by it.
+const Template = "template"
+
 func (p *Profile) checkHead(report fault) {
 	if !slug.MatchString(p.Name) {
 		report("profile", "%.60q is no name: lower-case letters, digits and dashes", p.Name)
 	}
-	if !slices.Contains([]string{"manual", "bench", "field"}, p.Status) {
-		report("status", "%.40q is none of manual, bench, field", p.Status)
+	if !slices.Contains([]string{"manual", "bench", "field", Template}, p.Status) {
+		report("status", "%.40q is none of manual, bench, field, template", p.Status)
 	}
 	if len(p.Sources) == 0 {
 		report("sources", "a map without a source cannot be trusted: name the document")

@@ -13,7 +13,7 @@ type Profile struct {
 	Name        string     `yaml:"profile"`      // slug: "laumas-tlb"
 	Maker       string     `yaml:"maker"`        // as on the plate
 	Model       string     `yaml:"model"`        // the models this map is for
-	Status      string     `yaml:"status"`       // manual: from paper only; bench: seen on a table; field: seen on a site
+	Status      string     `yaml:"status"`       // manual: from paper only; bench: seen on a table; field: seen on a site; template: an example to copy, by which find recognises no machine
 	Notes       string     `yaml:"notes"`        // what a fitter must know before trusting it
 	Sources     []Source   `yaml:"sources"`      // where each fact was read
 	Transport   Transport  `yaml:"transport"`    // what to try first
