@@ -83,7 +83,7 @@ func (a account) mayPublish(topic string, retain bool) bool {
 		switch rest {
 		case "records", "samples", "live":
 			return !retain
-		case "status":
+		case "status", "machines":
 			return true
 		}
 	}

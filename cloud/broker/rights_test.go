@@ -16,7 +16,7 @@ import (
 func attempts() []string {
 	var out []string
 	for _, site := range []string{"north-1", "south-1", "+"} {
-		for _, rest := range []string{"records", "samples", "live", "status", "receipt/records", "receipt/samples",
+		for _, rest := range []string{"records", "samples", "live", "status", "machines", "receipt/records", "receipt/samples",
 			"receipt/+", "receipt/#", "receipt", "request", "+", "#", "other", "records/more", "../south-1/records"} {
 			out = append(out, "steelyard/v1/"+site+"/"+rest)
 		}
@@ -42,9 +42,9 @@ func allowed(role, act, topic string) bool {
 	own := "steelyard/v1/" + role + "-1/"
 	switch act {
 	case "publish", "will":
-		return slices.Contains([]string{own + "records", own + "samples", own + "live", own + "status"}, topic)
+		return slices.Contains([]string{own + "records", own + "samples", own + "live", own + "status", own + "machines"}, topic)
 	case "publish retained", "will retained":
-		return topic == own+"status"
+		return topic == own+"status" || topic == own+"machines"
 	}
 	return slices.Contains([]string{own + "receipt/+", own + "receipt/records", own + "receipt/samples", own + "request"}, topic)
 }

@@ -81,7 +81,7 @@ func certificate(c Broker) (*tls.Config, error) {
 // queue lies between them that could overflow, and no second connection that could fail.
 func (p *parts) delivered(topic string, payload []byte, retained bool) {
 	switch _, rest, _ := wire.SplitTopic(topic); rest {
-	case "status", "live":
+	case "status", "live", "machines":
 		p.show(topic, payload)
 	default:
 		p.ingest.HandleOwn(topic, payload, retained)
@@ -130,7 +130,7 @@ func (p *parts) connected(ctx context.Context, s *mqtt.Session) error {
 		topic  string
 		qos    byte
 		handle func(mqtt.Message)
-	}{{wire.AllRecords, 1, money}, {wire.AllSamples, 1, money}, {wire.AllStatus, 1, show}, {wire.AllLive, 0, show}} {
+	}{{wire.AllRecords, 1, money}, {wire.AllSamples, 1, money}, {wire.AllStatus, 1, show}, {wire.AllMachines, 1, show}, {wire.AllLive, 0, show}} {
 		if err := s.Subscribe(ctx, sub.topic, sub.qos, sub.handle); err != nil {
 			return err
 		}

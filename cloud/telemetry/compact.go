@@ -16,8 +16,11 @@ const (
 	foldRows = 20_000 // points folded in one transaction, so that Put never waits long
 )
 
-// trusted is the mark of the newest time by which points were thought old, Unix ns.
-const trusted = "trusted"
+// The marks by which points are thought old, Unix ns.
+const (
+	trusted = "trusted" // the newest time that was believed
+	newest  = "newest"  // of all samples
+)
 
 // catchUp is how much faster than the time that has passed the trusted time follows a clock that is
 // ahead of it: after a stop of a week, it is right again in a week, and a clock that is years ahead
@@ -26,23 +29,27 @@ const catchUp = 2
 
 // trust gives the time by which the age of points is told. A wall clock that jumps ahead would empty
 // the history, so the trusted time never goes further than what has passed by a clock that does
-// not jump; a wall clock that is behind is followed at once, since it keeps more.
+// not jump, nor further than the newest sample; a wall clock that is behind is followed at once,
+// since it keeps more.
 func (h *History) trust(ctx context.Context, wall time.Time, passed time.Duration) (now time.Time, err error) {
 	err = h.step(ctx, func(tx *sql.Tx) error {
-		before, err := mark(ctx, tx, trusted)
-		if err != nil {
+		before, err1 := mark(ctx, tx, trusted)
+		sampled, err2 := mark(ctx, tx, newest)
+		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		if before == 0 { // a history of an older version says when it was last compacted
-			before, err = mark(ctx, tx, folded)
-			if before != 0 {
-				before += h.config.Full.Nanoseconds()
-			}
+		ns := wall.UnixNano()
+		if before != 0 {
+			ns = min(ns, before+catchUp*max(0, passed.Nanoseconds()))
 		}
-		if now = wall; before != 0 && wall.UnixNano() > before {
-			now = time.Unix(0, min(wall.UnixNano(), before+catchUp*max(0, passed.Nanoseconds())))
+		if err := setMark(ctx, tx, trusted, ns); err != nil {
+			return err
 		}
-		return errors.Join(err, setMark(ctx, tx, trusted, now.UnixNano()))
+		if sampled != 0 {
+			ns = min(ns, sampled)
+		}
+		now = time.Unix(0, ns)
+		return nil
 	})
 	return now, err
 }

@@ -39,7 +39,7 @@ func townIn(t *testing.T, x *telemetry.Influx) {
 		} {
 			n++
 			kind, _, _ := strings.Cut(device, "-")
-			samples = append(samples, telemetry.Sample{Site: "xinhua-1", Device: device, Machine: kind, Journal: journal, N: n, AtMS: at.UnixMilli(), Values: values})
+			samples = append(samples, telemetry.Sample{Site: "xinhua-1", Device: device, Machine: kind, Name: "1号" + kind, English: kind + " 1", Journal: journal, N: n, AtMS: at.UnixMilli(), Values: values})
 		}
 	}
 	put(t, x, samples...)
@@ -74,6 +74,7 @@ func TestDocumentedQueries(t *testing.T) {
 		`tz('Asia/Shanghai')`:         `3.703701`,
 		`"grade" = 'occ'`:             `13.580237`,
 		`FROM "site"`:                 `新华区绿色分拣中心`,
+		`FROM "device"`:               `1号baler`,
 		`last(*) FROM "unit"`:         `"bar"`,
 		`"state", "mode"`:             `"running","auto"`,
 		`name: r._value_n`:            "新华区绿色分拣中心",

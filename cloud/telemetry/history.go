@@ -259,6 +259,11 @@ func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh m
 	if err != nil {
 		return 0, err
 	}
+	latest, err := mark(ctx, tx, newest)
+	if err != nil {
+		return 0, err
+	}
+	was := latest
 	had, reached := map[journalKey]int64{}, map[journalKey]int64{}
 	rows := inserting{tx: tx, into: "insert into full values ", row: "(?,?,?,?)", end: " on conflict do nothing", columns: 4}
 	for i := range samples {
@@ -278,6 +283,7 @@ func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh m
 		}
 		reached[j] = max(reached[j], int64(s.N))
 		at := s.Stamp()
+		latest = max(latest, at)
 		if at < before && int64(s.N) <= n {
 			continue // its minute holds it
 		}
@@ -294,6 +300,11 @@ func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh m
 	}
 	if err := rows.flush(ctx); err != nil {
 		return 0, err
+	}
+	if latest > was {
+		if err := setMark(ctx, tx, newest, latest); err != nil {
+			return 0, err
+		}
 	}
 	for j, n := range reached {
 		if _, err := tx.ExecContext(ctx, `insert into taken values (?,?,?) on conflict do update set n = max(n, excluded.n)`, j.site, j.journal, n); err != nil {

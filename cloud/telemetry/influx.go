@@ -120,7 +120,7 @@ func (x *Influx) Put(ctx context.Context, samples []Sample) (err error) {
 			x.parked.leaveOut(1)
 			continue
 		}
-		for _, write := range []func([]byte) []byte{s.appendNumbers, s.appendWords, x.unitsOf(s)} {
+		for _, write := range []func([]byte) []byte{s.appendNumbers, s.appendWords, s.appendNames, x.unitsOf(s)} {
 			if err := p.line(ctx, write); err != nil {
 				return err
 			}
@@ -172,22 +172,17 @@ type Place struct{ Site, Name, English, District string }
 func (x *Influx) PutPlaces(ctx context.Context, now time.Time, places []Place) error {
 	p := putting{writing: writing{x: x, halvings: maxHalvings}}
 	for _, place := range places {
-		if err := wire.CheckSlug("site", place.Site); err != nil {
-			return err
+		fields := [][2]string{{"district", place.District}, {"english", place.English}, {"name", place.Name}}
+		err := wire.CheckSlug("site", place.Site)
+		for _, field := range fields {
+			err = errors.Join(err, checkWord(field[0], field[1], maxText))
 		}
-		err := p.line(ctx, func(line []byte) []byte {
-			line = append(append(line, siteMeasurement+",site="...), place.Site...)
-			before := byte(' ')
-			for _, field := range [][2]string{{"district", place.District}, {"english", place.English}, {"name", place.Name}} {
-				if field[1] != "" && checkWord(field[0], field[1], maxText) == nil {
-					line = appendText(append(line, before), field[0], field[1])
-					before = ','
-				}
-			}
-			if before == ' ' {
-				return line[:0]
-			}
-			return endLine(line, true, now.UnixMilli()/hourMS*hourMS*perMS)
+		if err != nil || place.Name+place.English+place.District == "" {
+			continue // the configuration's own check has said what is wrong, if anything
+		}
+		err = p.line(ctx, func(line []byte) []byte {
+			line = append(append(append(line, siteMeasurement+",site="...), place.Site...), ' ')
+			return endLine(appendTexts(line, fields), true, now.UnixMilli()/hourMS*hourMS*perMS)
 		})
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ const (
 	stateMeasurement   = "state"   // the same tags; a text field for each tag with a word
 	unitMeasurement    = "unit"    // the same tags; of each number its unit, as text, every hour
 	tonnageMeasurement = "tonnage" // tags category, flow, grade, material, site; field grams (an integer)
+	deviceMeasurement  = "device"  // the same tags; fields name, english (text), every hour
 	siteMeasurement    = "site"    // tag site; fields name, english, district (text), every hour
 )
 
@@ -93,6 +94,30 @@ func (s *Sample) appendUnits(line []byte, news func(tag, unit string) bool) []by
 		line = appendText(line, fieldOf(v.Tag), v.Unit)
 	}
 	return endLine(line, !first, s.AtMS/hourMS*hourMS*perMS)
+}
+
+// appendNames writes what people call the machine, where the sample says it.
+func (s *Sample) appendNames(line []byte) []byte {
+	if s.Name == "" && s.English == "" {
+		return line
+	}
+	line = appendTexts(s.appendHead(line, deviceMeasurement), [][2]string{{"english", s.English}, {"name", s.Name}})
+	return endLine(line, true, s.AtMS/hourMS*hourMS*perMS)
+}
+
+// appendTexts writes those of the fields that say something.
+func appendTexts(line []byte, fields [][2]string) []byte {
+	first := true
+	for _, field := range fields {
+		if field[1] == "" {
+			continue
+		}
+		if !first {
+			line = append(line, ',')
+		}
+		line, first = appendText(line, field[0], field[1]), false
+	}
+	return line
 }
 
 func endLine(line []byte, begun bool, stamp int64) []byte {

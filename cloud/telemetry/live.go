@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,6 +52,7 @@ type liveSite struct {
 	whole   uint64    // the newest change of all its values at once
 	turns   time.Time // no value of it grows stale before; zero when none is fresh
 	asked   time.Time // when it was last told that somebody looks
+	names   []wire.MachineName
 	stands  time.Time // since when records wait at the site and none was receipted; zero: none waits
 	missed  time.Time // when it was last asked for a picture
 }
@@ -73,9 +75,10 @@ type SiteNow struct {
 	// Unreceipted is how long the site has been online with records that wait, and none of them was
 	// receipted; 0 when none waits.
 	Unreceipted time.Duration
-	Values      []ValueNow // by device and tag; from Since, in no order
-	Whole       bool       // Values are all that the site has
-	Refused     int64      // messages that could not be read, values beyond the limit
+	Machines    []wire.MachineName // what people call them; not to be changed
+	Values      []ValueNow         // by device and tag; from Since, in no order
+	Whole       bool               // Values are all that the site has
+	Refused     int64              // messages that could not be read, values beyond the limit
 }
 
 // ValueNow is one value with its age.
@@ -100,7 +103,7 @@ func NewLive(c LiveConfig) *Live {
 	return l
 }
 
-// Message takes a message from its topic: live or status. The site in it must be the topic's.
+// Message takes a message from its topic: live, status or machines. The site in it must be the topic's.
 func (l *Live) Message(topic string, payload []byte) error {
 	site, rest, err := wire.SplitTopic(topic)
 	if err != nil {
@@ -124,8 +127,16 @@ func (l *Live) Message(topic string, payload []byte) error {
 		if said = status.Site; said == site {
 			return l.Status(status)
 		}
+	case "machines":
+		machines, err := wire.DecodeMachines(payload)
+		if err != nil {
+			return l.refuse(site, err)
+		}
+		if said = machines.Site; said == site {
+			return l.Machines(machines)
+		}
 	default:
-		return fmt.Errorf("topic %.80q carries neither live values nor a status", topic)
+		return fmt.Errorf("topic %.80q carries neither live values nor a status nor names of machines", topic)
 	}
 	return l.refuse(site, fmt.Errorf("the message says that it is of site %.40q", said))
 }
@@ -222,6 +233,26 @@ func (l *Live) Status(m wire.Status) error {
 		s.whole = s.changed
 	}
 	s.status, s.heard = m, now
+	l.notify()
+	return nil
+}
+
+// Machines takes the names of a site's machines. They are no sign that it lives: a broker keeps them.
+func (l *Live) Machines(m wire.Machines) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.site(m.V, m.Site)
+	if err != nil {
+		return err
+	}
+	for _, n := range m.Machines {
+		if err := errors.Join(wire.CheckSlug("device", n.Device), checkWord("name", n.Name, maxText), checkWord("english", n.English, maxText)); err != nil {
+			s.refused++
+			return fmt.Errorf("machines of %s: %w", m.Site, err)
+		}
+	}
+	l.change(s)
+	s.names = m.Machines
 	l.notify()
 	return nil
 }

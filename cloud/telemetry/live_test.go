@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -311,5 +312,33 @@ func TestUnreceipted(t *testing.T) {
 			t.Errorf("%+v: without a receipt for %v", step, got)
 		}
 		now = now.Add(time.Minute)
+	}
+}
+
+// The names of machines reach whoever follows a site. What a broker has kept is no sign of life, and
+// what is no name is not taken.
+func TestLiveMachineNames(t *testing.T) {
+	l := telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}})
+	_, mark := l.Since(0)
+	names := []wire.MachineName{{Device: "weighbridge-1", Name: "1号地磅", English: "Weighbridge 1"}}
+	if err := l.Message(wire.MachinesTopic("xinhua-1"), wire.Machines{Site: "xinhua-1", Machines: names}.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	changed, _ := l.Since(mark)
+	if len(changed) != 1 || !slices.Equal(changed[0].Machines, names) || !changed[0].Heard.IsZero() {
+		t.Errorf("got %+v", changed)
+	}
+	for name, m := range map[string]wire.Machines{
+		"foreign": {Site: "weidong-1"},
+		"device":  {Site: "xinhua-1", Machines: []wire.MachineName{{Device: "Weighbridge 1", Name: "x"}}},
+		"control": {Site: "xinhua-1", Machines: []wire.MachineName{{Device: "belt-1", Name: "1号\x00"}}},
+		"many":    {Site: "xinhua-1", Machines: make([]wire.MachineName, wire.MaxMachines+1)},
+	} {
+		if err := l.Message(wire.MachinesTopic("xinhua-1"), m.Encode()); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if now := l.Snapshot()[0].Machines; !slices.Equal(now, names) {
+		t.Errorf("got %+v", now)
 	}
 }

@@ -115,7 +115,7 @@ func (r *Recorder) samples(batches []*wire.Batch) ([]Sample, Counts) {
 				bad(e, err)
 				continue
 			}
-			s := Sample{Site: e.Site, Device: e.Device, Machine: body.Machine, Journal: e.Journal, N: e.N, AtMS: e.At.UnixMilli(), checked: true}
+			s := Sample{Site: e.Site, Device: e.Device, Machine: body.Machine, Name: body.Name, English: body.English, Journal: e.Journal, N: e.N, AtMS: e.At.UnixMilli(), checked: true}
 			if err := s.checkHead(); err != nil {
 				bad(e, err)
 				continue
@@ -198,12 +198,17 @@ func decodeSample(body []byte) (record.Sample, error) {
 // quickSample reads a body; what it gives is cut out of the body's own text.
 func quickSample(body string) (s record.Sample, ok bool) {
 	q := quick{rest: body}
-	if q.starts(`{"machine":"`) {
-		s.Machine = q.text()
-		q.expect(`,"values":[`)
-	} else {
-		q.expect(`{"values":[`)
+	q.expect("{")
+	for _, said := range []struct {
+		key  string
+		text *string
+	}{{`"machine":"`, &s.Machine}, {`"name":"`, &s.Name}, {`"english":"`, &s.English}} {
+		if q.starts(said.key) {
+			*said.text = q.text()
+			q.expect(",")
+		}
 	}
+	q.expect(`"values":[`)
 	s.Values = make([]record.SampleValue, 0, 1+strings.Count(body, "},{"))
 	for !q.failed {
 		var v record.SampleValue

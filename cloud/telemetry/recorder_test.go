@@ -118,6 +118,9 @@ func FuzzSample(f *testing.F) {
 		`{"values":[{"tag":"a","value":"1.5","text":"","unit":"A","ok":true}]}`,
 		`{"values":[{"tag":"a","value":"1.5","text":"","unit":"A","ok":true},{"tag":"b","value":"","text":"x","unit":"","ok":false}]}`,
 		`{"values":[{"tag":"a","value":"1\u0031","text":"停","unit":"°C","ok":true}]}`,
+		`{"machine":"belt","name":"1号皮带秤","english":"Belt 1","values":[{"tag":"a","value":"1.5","text":"","unit":"t/h","ok":true}]}`,
+		`{"machine":"belt","english":"Belt 1","values":[{"tag":"a","value":"1.5","text":"","unit":"t/h","ok":true}]}`,
+		`{"name":"a","machine":"belt","values":[{"tag":"a","value":"1.5","text":"","unit":"t/h","ok":true}]}`,
 		`{"values":[]}`, `{"values":null}`, `{}`, `{"values":[{"tag":"a"}]}`, `{"values":[{"tag":"a\"","value":"}]}`, `{"values":[,]}`,
 		`{"values":[{"tag":"a","value":"1.5","text":"","unit":"A","ok":true},]}`, `{"values":[{"tag":"a","value":"1.5","text":"","unit":"A","ok":true}]} `,
 	} {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -25,6 +26,8 @@ const (
 type Sample struct {
 	Site, Device string
 	Machine      string // its kind; empty where its edge does not say it
+	Name         string // what people call it; empty where this sample does not say it
+	English      string // the same in English
 	Journal      string // with N: the entry that brought it
 	N            uint64
 	AtMS         int64                // the edge's time, Unix ms
@@ -73,6 +76,9 @@ func (s *Sample) checkHead() error {
 		if err := wire.CheckSlug("machine", s.Machine); err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(checkWord("name", s.Name, maxText), checkWord("name", s.English, maxText)); err != nil {
+		return err
 	}
 	if s.AtMS < 0 || s.AtMS > maxMS {
 		return fmt.Errorf("time %d ms is not between 1970 and 2200", s.AtMS)

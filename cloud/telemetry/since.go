@@ -37,7 +37,7 @@ func (l *Live) Since(mark uint64) ([]SiteNow, uint64) {
 }
 
 func (s *liveSite) now(name string, now time.Time) SiteNow {
-	n := SiteNow{Site: name, Status: s.status, Online: s.status.Online, Heard: s.heard, Refused: s.refused}
+	n := SiteNow{Site: name, Status: s.status, Online: s.status.Online, Heard: s.heard, Refused: s.refused, Machines: s.names}
 	if !s.heard.IsZero() {
 		n.Silence = now.Sub(s.heard)
 	}

@@ -7,6 +7,7 @@ import (
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/page"
+	"steelyard/internal/wire"
 )
 
 // The paces of the events, while anybody reads them. Live values follow their changes and set no
@@ -19,7 +20,7 @@ const (
 )
 
 // hub works out once what all open pages are told: tables "live", "sites" and "totals", documents
-// "day", "hour", "account" and "unread".
+// "machines", "day", "hour", "account" and "unread".
 type hub struct {
 	*Pages
 	feed   *page.Feed
@@ -28,8 +29,9 @@ type hub struct {
 	totals *page.Table
 	place  map[string]int // of a site in the order of the configuration
 
-	mark     uint64               // how far the changes of the live values have been followed
-	values   []map[[2]string]bool // device and tag of the values in live, by site
+	names    map[string][]wire.MachineName // of the machines, by site
+	mark     uint64                        // how far the changes of the live values have been followed
+	values   []map[[2]string]bool          // device and tag of the values in live, by site
 	sites    []stateRow
 	head     int64              // of the account, as states show it
 	refused  time.Time          // when states were last read
@@ -44,7 +46,7 @@ type hub struct {
 
 func newHub(s *Pages) *hub {
 	h := &hub{Pages: s, feed: page.NewFeed(), place: make(map[string]int, len(s.Sites)),
-		sites: make([]stateRow, len(s.Sites)), values: make([]map[[2]string]bool, len(s.Sites)), failing: map[string]bool{}}
+		sites: make([]stateRow, len(s.Sites)), names: map[string][]wire.MachineName{}, values: make([]map[[2]string]bool, len(s.Sites)), failing: map[string]bool{}}
 	for i, site := range s.Sites {
 		h.place[site.ID] = i
 		h.sites[i].Site = site.ID
@@ -134,6 +136,7 @@ func (h *hub) followLive() {
 			continue
 		}
 		h.followValues(i, n)
+		h.names[n.Site] = n.Machines
 		s := &h.sites[i]
 		s.say(n)
 		s.SilentMS, s.SinceMS = 0, nil
@@ -141,6 +144,9 @@ func (h *hub) followLive() {
 			s.SinceMS = h.feed.Since(n.Silence)
 		}
 		h.put(h.states, s, n.Site)
+	}
+	if err := h.feed.Set("machines", h.names); err != nil {
+		h.Log.Error("an event can't be written", "event", "machines", "err", err)
 	}
 }
 

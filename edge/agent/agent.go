@@ -148,7 +148,7 @@ func (p *parts) open(w Weakness) (err error) {
 		return err
 	}
 	p.sampler = newSampler(p.samples, p.clock, p.log)
-	p.sampler.kinds = kindsOf(c)
+	p.sampler.known = machinesOf(c)
 	p.openDesk()
 	return p.openBuses()
 }

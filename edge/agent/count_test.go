@@ -60,6 +60,12 @@ func TestTheTenLinesOfContributingMakeABale(t *testing.T) {
 	r.until("the counter is known", func() bool { return bales() == 42 })
 	count(43)
 	r.until("the bale is recorded", func() bool { return bales() == 43 })
+	// What is not counted is shown to people, and that it is over.
+	notes := func() string { return r.get("/api/lines").Body }
+	count(0)
+	r.until("a zero is noted", func() bool { return strings.Contains(notes(), `"code":"counter-lower"`) })
+	count(43)
+	r.until("the note is over", func() bool { return !strings.Contains(notes(), `"over_ms":0`) })
 	r.end()
 	for _, body := range s.records(s.data()) {
 		if b, ok := body.(*record.Bale); ok && (b.Number != 43 || b.Material != "paper/occ" || b.Weighed || b.Mass != 0) {

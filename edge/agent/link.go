@@ -102,6 +102,10 @@ func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
 	if err := sayStatus(ctx, true); err != nil {
 		return err
 	}
+	names := wire.Machines{Site: p.config.Site, Machines: p.machineNames()}
+	if err := s.Publish(ctx, mqtt.Message{Topic: wire.MachinesTopic(p.config.Site), Payload: names.Encode(), QoS: 1, Retained: true}); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():

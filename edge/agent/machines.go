@@ -9,7 +9,9 @@ import (
 
 	"steelyard/edge/meaning"
 	"steelyard/firmware-bridge/modbus"
+	"steelyard/firmware-bridge/site"
 	"steelyard/internal/record"
+	"steelyard/internal/wire"
 )
 
 // openBuses checks what the configuration's own check has not; it connects to nothing.
@@ -52,18 +54,18 @@ func (c Config) Meaning() meaning.Config {
 	return m
 }
 
-// kindsOf says of each device what kind of machine it is.
-func kindsOf(c Config) map[string]string {
-	kinds := map[string]string{}
+// machinesOf says of each device what it is and what it is called.
+func machinesOf(c Config) map[string]*known {
+	all := map[string]*known{}
 	for _, w := range c.Weighbridges {
-		kinds[w.Device] = record.Weighbridge
+		all[w.Device] = &known{kind: record.Weighbridge, name: w.Name, english: w.English}
 	}
 	for _, b := range c.Buses {
 		for _, m := range b.Machines {
-			kinds[m.Device] = kindOf(m.Model)
+			all[m.Device] = &known{kind: kindOf(m.Model), name: m.Name, english: m.English}
 		}
 	}
-	return kinds
+	return all
 }
 
 // kindOf says what a profile describes: what it makes of a machine here, or what most of its points
@@ -108,4 +110,23 @@ func numbers(p *modbus.Profile) string {
 		}
 	}
 	return ""
+}
+
+// machineNames are what people call the machines, as far as they have names.
+func (p *parts) machineNames() []wire.MachineName {
+	all := []wire.MachineName{}
+	add := func(device string, n site.Names) {
+		if n.Name != "" && len(all) < wire.MaxMachines {
+			all = append(all, wire.MachineName{Device: device, Name: n.Name, English: n.English})
+		}
+	}
+	for _, w := range p.config.Weighbridges {
+		add(w.Device, w.Names)
+	}
+	for _, b := range p.config.Buses {
+		for _, m := range b.Machines {
+			add(m.Device, m.Names)
+		}
+	}
+	return all
 }

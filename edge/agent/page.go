@@ -72,13 +72,8 @@ func (p *parts) act(ctx context.Context, act func(*meaning.Site) ([]record.Fact,
 // names are those of the machines, by device.
 func (p *parts) names() map[string]hmi.Name {
 	all := map[string]hmi.Name{}
-	for _, w := range p.config.Weighbridges {
-		all[w.Device] = hmi.Name{ZH: w.Name, EN: w.English}
-	}
-	for _, b := range p.config.Buses {
-		for _, m := range b.Machines {
-			all[m.Device] = hmi.Name{ZH: m.Name, EN: m.English}
-		}
+	for _, n := range p.machineNames() {
+		all[n.Device] = hmi.Name{ZH: n.Name, EN: n.English}
 	}
 	return all
 }

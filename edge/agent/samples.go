@@ -27,7 +27,7 @@ type sampler struct {
 	journal *journal.Journal
 	clock   *clock
 	log     *slog.Logger
-	kinds   map[string]string // of the machines, by device
+	known   map[string]*known // machines of the configuration, by device
 
 	mu      sync.Mutex // guards the fields below
 	devices map[string]*shown
@@ -138,9 +138,28 @@ func (s *sampler) take(dev string, at time.Time, values []record.SampleValue) {
 		}
 	}
 	if len(changed) > 0 {
-		s.pending = append(s.pending, record.Fact{At: at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: changed}})
+		s.pending = append(s.pending, s.fact(dev, at, changed))
 	}
 	s.trim()
+}
+
+// known is what the configuration says of a machine.
+type known struct {
+	kind, name, english string
+	named               time.Time // the hour for which its name was said
+}
+
+// fact is a sample for the journal. The first of an hour says what people call the machine, so that
+// who comes late learns it. The caller holds mu.
+func (s *sampler) fact(dev string, at time.Time, values []record.SampleValue) record.Fact {
+	body := &record.Sample{Values: values}
+	if k := s.known[dev]; k != nil {
+		body.Machine = k.kind
+		if hour := at.Truncate(time.Hour); k.name != "" && !hour.Equal(k.named) {
+			body.Name, body.English, k.named = k.name, k.english, hour
+		}
+	}
+	return record.Fact{At: at, Device: dev, Body: body}
 }
 
 // trim drops the oldest of what waits for a journal that takes nothing. The caller holds mu.
@@ -211,7 +230,7 @@ func (s *sampler) flush() error {
 		}
 		if t := d.tags[0]; t.due(d.at) {
 			t.written, t.since = t.now, d.at
-			s.pending = append(s.pending, record.Fact{At: d.at, Device: dev, Body: &record.Sample{Machine: s.kinds[dev], Values: []record.SampleValue{t.now}}})
+			s.pending = append(s.pending, s.fact(dev, d.at, []record.SampleValue{t.now}))
 		}
 	}
 	facts := s.pending

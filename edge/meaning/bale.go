@@ -39,9 +39,6 @@ type BalerState struct {
 	OddAt time.Time // when it last was; also after it has come back
 }
 
-// recorded reports whether a number was recorded of this counter, or stood on it when it was first seen.
-func (s BalerState) recorded(number uint64) bool { return s.First <= number && number <= s.Last }
-
 // baler follows the number of the last bale. What each number may mean, what is counted and what is
 // noted stands as a table in docs/decisions/0017.
 type baler struct {
@@ -50,6 +47,7 @@ type baler struct {
 	at     time.Time     // of the newest poll with a number
 	since  time.Time     // when the number that is recorded was last shown
 	credit time.Duration // of pressing, for bales that were not shown yet
+	quiet  time.Duration // since the newest note
 	run    *run          // the numbers that are shown and don't follow what is recorded; nil: there are none
 	stood  *uint64       // the newest of them, until the counter is well again: time makes it no bale
 }
@@ -162,14 +160,14 @@ func (b *baler) press() time.Duration { return time.Hour / time.Duration(b.Most)
 // gains no more than the bales that may be in it; while it is not, it may press.
 func (b *baler) passed(last BalerState, number uint64, at time.Time) {
 	if b.at.IsZero() {
-		b.at, b.since, b.credit = last.At, last.At, b.press()
+		b.at, b.since, b.credit, b.quiet = last.At, last.At, b.press(), noteEvery
 		if last.Odd {
 			b.strays(last.Shown, last.OddAt)
 			b.run.shown, b.run.fresh = true, true
 		}
 	}
 	elapsed := max(0, at.Sub(b.at))
-	b.at = at
+	b.at, b.quiet = at, b.quiet+elapsed
 	gains := func(credit time.Duration, stands bool) time.Duration {
 		if credit += elapsed; stands {
 			return min(credit, max(elapsed, burst*b.press()))
@@ -214,7 +212,7 @@ func (b *baler) ends(last BalerState, number uint64, at time.Time) (facts []reco
 		facts = append(facts, b.stray(last, r.last, at))
 	}
 	if last.Odd || len(facts) > 0 {
-		facts = append(facts, b.note(at, device.Online, number, "shows %d after %d again; whatever it counted meanwhile is not recorded", number, last.Last))
+		facts = append(facts, b.note(at, device.Online, number, "shows %d, and %d is recorded: it is counted again; what it showed meanwhile is not", number, last.Last))
 	}
 	return facts
 }
@@ -242,8 +240,7 @@ func (b *baler) astray(last BalerState, number uint64, scan device.Scan) (facts 
 		}
 		return facts
 	}
-	known := last.Odd && last.Shown == number
-	if since := scan.At.Sub(last.OddAt); !known && (last.OddAt.IsZero() || since < 0 || since >= noteEvery) {
+	if known := last.Odd && last.Shown == number; !known && b.quiet >= noteEvery {
 		facts = append(facts, b.stray(last, number, scan.At))
 	}
 	return facts
@@ -343,16 +340,21 @@ func (s *Site) applyCounter(e Entry, body *record.Device) {
 	s.state.Balers[e.Device] = &st
 }
 
-// applyCounterNote takes in that a counter showed what is no bale, or that it is well again.
-func (s *Site) applyCounterNote(e Entry, body *record.Device) {
+// applyCounterNote takes in that a counter showed what is no bale, or that it is well again, and reports
+// whether an entry says so.
+func (s *Site) applyCounterNote(e Entry, body *record.Device) bool {
 	st := s.state.Balers[e.Device]
 	if st == nil || !strings.HasPrefix(body.Detail, counterNotes) {
-		return
+		return false
 	}
 	if st.Odd = body.State == string(device.Faulty); !st.Odd {
 		s.settle(e.Device, e.At)
 	} else {
 		st.Shown, st.OddAt = body.Counter, e.At
 		s.remark(noteOfCounter(e, body.Counter, st.Last))
+		if b := s.balers[e.Device]; b != nil {
+			b.quiet = 0
+		}
 	}
+	return true
 }

@@ -46,6 +46,7 @@ type belt struct {
 	wrapped bool          // since the last record
 	other   *series       // what the register shows instead of raw or a step beyond; nil: it shows that
 	astray  time.Duration // for how long it has shown what it can't
+	quiet   time.Duration // since the newest note
 	left    *series       // the newest series that was left and may have been real: to be noted
 	base    BeltState     // the record that counts rest on
 }
@@ -94,6 +95,7 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 	}
 	b.rest(*last)
 	b.elapsed = max(0, scan.At.Sub(b.at))
+	b.quiet += b.elapsed
 	b.passed(b.elapsed)
 	b.at = scan.At
 	b.read(raw)
@@ -105,7 +107,11 @@ func (b *belt) rest(last BeltState) {
 	if b.seen && b.base == last {
 		return
 	}
+	if last.OddAt != b.base.OddAt {
+		b.quiet = 0
+	}
 	if !b.seen {
+		b.quiet = noteEvery
 		b.unseen, b.other = b.carries(unseenFor), nil
 		if b.raw = last.Raw; last.Odd {
 			b.begin(last.Shown, false)
@@ -280,7 +286,7 @@ func (b *belt) proposals(last BeltState, at time.Time) (facts []record.Fact) {
 		}
 		facts = append(facts, b.fact(at, b.raw, standing, event, last.Material))
 	}
-	mayNote := last.OddAt.IsZero() || at.Before(last.OddAt) || at.Sub(last.OddAt) >= noteEvery
+	mayNote := b.quiet >= noteEvery
 	o := b.other
 	switch {
 	case b.left != nil && mayNote:

@@ -455,7 +455,7 @@ func TestWhatABalerShowsAndWhatIsABale(t *testing.T) {
 			all = s.press(cycle, 0, 1, 2)
 			s.restart(time.Second, false)
 			return append(all, s.press(cycle, 3, 4, 5, 6)...)
-		}, []uint64{4, 5, 6}, []string{"fault 0", "fault 2", "fault 4", "counter 3", "online 6"}},
+		}, []uint64{4, 5, 6}, []string{"fault 0", "fault 2", "fault 3", "fault 5", "counter 3", "online 6"}},
 		{"a number that nobody can have pressed", func(s *shift) []uint64 { return s.press(3*time.Second, 5_000_000, 42, 47, 42, 44, 42) },
 			nil, []string{"fault 5000000", "online 42"}},
 		{"a number that nobody can have pressed, for a year", func(s *shift) []uint64 {

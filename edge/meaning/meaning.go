@@ -149,7 +149,9 @@ func (s *Site) applyDevice(e Entry, body *record.Device) {
 		s.applyCounter(e, body)
 		return
 	}
-	s.applyCounterNote(e, body)
+	if s.applyCounterNote(e, body) {
+		return // the line to it is as it was
+	}
 	s.state.Devices[e.Device] = body.State
 	if d := s.decks[e.Device]; d != nil {
 		d.journaled(body)

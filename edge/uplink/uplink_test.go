@@ -240,6 +240,7 @@ func TestHoleGoesBackAlsoBelowTheReceipt(t *testing.T) {
 		defer shut(t, j)
 		all := write(t, j, 40)
 		c := newCloud(t)
+		c.clock = 1 << 41 // the city's clock is decades ahead
 		s := c.connect(j, func(c *uplink.Config) { c.Window, c.Batch = 1, 10 })
 		r := c.run(s)
 		synctest.Wait()
@@ -247,7 +248,8 @@ func TestHoleGoesBackAlsoBelowTheReceipt(t *testing.T) {
 		equal(t, "at first", held.N, uint64(40))
 		retained, _ := j.Receipt()
 
-		// The ledger is put back from an older copy: it ends at 10.
+		// The ledger is put back from an older copy: it ends at 10. The clock is set right meanwhile.
+		c.clock = 0
 		c.taken = c.taken[:10]
 		c.held[j.ID()] = wire.Receipt{N: 10, Hash: all[9].Hash}
 		// What the broker had kept says 40 once more, before and after the request.

@@ -152,7 +152,7 @@ func (s *search) present(d *drafted, samples []sample, path, name, text string, 
 		}
 	}
 	if len(known) > 0 {
-		note("no draft is needed where a dialect fits: %s reads this weight too, as firmware-bridge find shows, unless it contradicts the lamps", strings.Join(known, ", "))
+		note("this weight is read as well by %s, as firmware-bridge find shows: no draft is needed, unless the lamps contradict", strings.Join(known, ", "))
 	}
 	if d.few {
 		note("the frames differ too little to find a checksum, and whatever is the same in all is held fast: move the load a little while it listens")

@@ -133,6 +133,9 @@ func TestDraftHoldsWhatItDoesNotKnow(t *testing.T) {
 	if code != program.Done || !strings.Contains(stderr, "22 frames of 18 bytes; the layout reads 22") {
 		t.Fatalf("code %d\n%s%s", code, stdout, stderr)
 	}
+	if !strings.Contains(stdout, `{at: 1, is: {"S": "", "U": ""}}  # whenever the weight had changed it was "U": unstable, and the other stable?`) || !strings.Contains(stderr, "read as well by and18") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
 	read := reads(t, stdout)
 	for frame, want := range map[string]string{"US,GS,+0009000kg\r\n": "9000", "ST,NT,+0004340kg\r\n": "", "OL,GS,+0099999kg\r\n": "", "ST,GS,+0012340lb\r\n": "12340", "ST,GS,+0012340pc\r\n": ""} {
 		if got := read([]byte(frame)); got != want {

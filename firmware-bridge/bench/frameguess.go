@@ -33,8 +33,9 @@ type drafted struct {
 
 // held is bytes beside each other that are the same in every frame, or one of a few.
 type held struct {
-	at    int // from 1
-	texts []string
+	at     int // from 1
+	texts  []string
+	moving string // of two texts the one that came when the weight had changed, and the other never did
 }
 
 // place is where the known weight may stand: a span from 0 and how its digits are written.
@@ -83,6 +84,7 @@ func guess(samples []sample) (*drafted, error) {
 		}
 	}
 	d.lay(best, samples[0].known.Scale > 0)
+	d.watch()
 	return d, d.prove(samples)
 }
 
@@ -303,7 +305,8 @@ func (d *drafted) checksum(p place, taken []bool) (weighbridge.Checksum, int) {
 			if first <= p.to || taken[first] {
 				continue
 			}
-			for _, kind := range []string{"xor", "sum8", "neg8", "mt7"} {
+			// mt7 before neg8: where the eighth bit was never set, neg8 holds for both.
+			for _, kind := range []string{"xor", "sum8", "mt7", "neg8"} {
 				for from := 1; from <= 2; from++ {
 					for to := first; to >= p.to+1; to-- {
 						c := weighbridge.Checksum{Kind: kind, From: from, To: to, At: first + 1, Encoding: encoding.name}
@@ -351,7 +354,7 @@ func (d *drafted) hold(taken []bool) (codes []weighbridge.Code) {
 		for _, text := range texts {
 			c.Is[text] = ""
 		}
-		codes, d.codes = append(codes, c), append(d.codes, held{i + 1, texts})
+		codes, d.codes = append(codes, c), append(d.codes, held{at: i + 1, texts: texts})
 		i += n - 1
 	}
 	return codes
@@ -382,6 +385,28 @@ func (d *drafted) texts(i, n int) (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// watch looks which texts came while the weight changed: of a byte with two texts, one that never did may mean
+// rest, and the other motion.
+func (d *drafted) watch() {
+	digits := d.layout.Digits
+	for n := range d.codes {
+		c := &d.codes[n]
+		if len(c.texts) != 2 || len(c.texts[0]) != 1 {
+			continue
+		}
+		changed := map[string]int{}
+		for i, f := range d.frames[1:] {
+			if before := d.frames[i]; !bytes.Equal(before[digits.From-1:digits.To], f[digits.From-1:digits.To]) {
+				changed[string(f[c.at-1:c.at])]++
+			}
+		}
+		if len(changed) == 1 {
+			for c.moving = range changed {
+			}
+		}
+	}
 }
 
 // options are those of the dialect generic with the layout.

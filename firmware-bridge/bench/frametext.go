@@ -66,7 +66,11 @@ func (d *drafted) file(name, unitOf string, request weighbridge.Bytes) string {
 			for _, text := range c.texts {
 				texts = append(texts, strconv.QuoteToASCII(text)+`: ""`)
 			}
-			line("      - {at: %d, is: {%s}}", c.at, strings.Join(texts, ", "))
+			hint := ""
+			if c.moving != "" {
+				hint = fmt.Sprintf("  # whenever the weight had changed it was %s: unstable, and the other stable?", strconv.QuoteToASCII(c.moving))
+			}
+			line("      - {at: %d, is: {%s}}%s", c.at, strings.Join(texts, ", "), hint)
 		}
 	}
 	if len(d.free) > 0 {

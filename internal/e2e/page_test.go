@@ -37,6 +37,7 @@ func TestPage(t *testing.T) {
 	eventually(t, "the throughput changes from "+first, func() bool { return rate() != first })
 	city.Wait(`/[1-9]/.test(document.querySelector("#table tbody").innerText)`) // tonnes of today
 	city.WaitText("#sites", "新华区")
+	city.WaitText("[data-site=xinhua-1] [data-device=baler-1]", "1号打包机")
 	city.Wait(`!document.querySelector("#account").hidden`)
 	if loaded := browser.Eval[int](city, "performance.getEntriesByType('navigation').length"); loaded != 1 {
 		t.Errorf("the page was loaded %d times", loaded)

@@ -97,7 +97,7 @@ func TestDocumentNamesEveryField(t *testing.T) {
 	text := string(data)
 	types := map[string]reflect.Type{
 		"header": reflect.TypeFor[wire.Header](), "receipt": reflect.TypeFor[wire.Receipt](), "request": reflect.TypeFor[wire.Request](),
-		"status": reflect.TypeFor[wire.Status](), "live": reflect.TypeFor[wire.Live](),
+		"status": reflect.TypeFor[wire.Status](), "machines": reflect.TypeFor[wire.Machines](), "live": reflect.TypeFor[wire.Live](),
 	}
 	for _, kind := range kinds(t) {
 		types[string(kind)] = reflect.TypeOf(record.New(kind)).Elem()

@@ -306,6 +306,8 @@ const (
 // Sample is the changed tags of one device at one time.
 type Sample struct {
 	Machine string        `json:"machine,omitempty"` // its kind; left out by edges that do not say it
+	Name    string        `json:"name,omitempty"`    // what people call it, said once an hour; left out otherwise
+	English string        `json:"english,omitempty"` // the same in English
 	Values  []SampleValue `json:"values"`
 }
 

@@ -9,19 +9,21 @@ import (
 // the contract can live beside each other on one broker.
 const Root = "steelyard/v1"
 
-// The topics of a site. QoS 1 but for live, which is QoS 0. Status and receipts are retained.
+// The topics of a site. QoS 1 but for live, which is QoS 0. Status, machines and receipts are retained.
 func TopicOf(site string, stream Stream) string { return Root + "/" + site + "/" + string(stream) }
 func LiveTopic(site string) string              { return Root + "/" + site + "/live" }
 func StatusTopic(site string) string            { return Root + "/" + site + "/status" }
+func MachinesTopic(site string) string          { return Root + "/" + site + "/machines" }
 func ReceiptTopic(site string, s Stream) string { return Root + "/" + site + "/receipt/" + string(s) }
 func RequestTopic(site string) string           { return Root + "/" + site + "/request" }
 
 // Filters that the cloud subscribes to.
 const (
-	AllRecords = Root + "/+/records"
-	AllSamples = Root + "/+/samples"
-	AllLive    = Root + "/+/live"
-	AllStatus  = Root + "/+/status"
+	AllRecords  = Root + "/+/records"
+	AllSamples  = Root + "/+/samples"
+	AllLive     = Root + "/+/live"
+	AllStatus   = Root + "/+/status"
+	AllMachines = Root + "/+/machines"
 )
 
 // SplitTopic gives the site and the rest of a topic under Root.

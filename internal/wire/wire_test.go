@@ -84,7 +84,7 @@ func TestGolden(t *testing.T) {
 	for i, b := range examples() {
 		golden[string(b.Kind())+".v1.json"] = append(all[i], '\n')
 	}
-	golden["sample-machine.v1.json"] = append(lines(t, 14, chain.Of(all[12]), &record.Sample{Machine: record.BeltScale,
+	golden["sample-machine.v1.json"] = append(lines(t, 14, chain.Of(all[12]), &record.Sample{Machine: record.BeltScale, Name: "1号皮带秤", English: "Belt 1",
 		Values: []record.SampleValue{{Tag: "rate", Value: "12.34", Text: "", Unit: "t/h", OK: true}}})[0], '\n')
 	batch, err := wire.EncodeBatch("xinhua-1", journal, wire.Records, 1, chain.Hash{}, all[:1], wire.Hole{}, key(t))
 	if err != nil {
@@ -93,6 +93,7 @@ func TestGolden(t *testing.T) {
 	golden["batch.v1"] = batch
 	golden["receipt.v1.json"] = wire.Receipt{Site: "xinhua-1", Journal: journal, Stream: wire.Records, N: 13, Hash: chain.Of(all[12]), AtMS: 1_795_000_000_000}.Encode(key(t))
 	golden["request.v1.json"] = wire.Request{Journal: journal, Stream: wire.Records, From: 5, Why: "hole"}.Encode()
+	golden["machines.v1.json"] = wire.Machines{Site: "xinhua-1", Machines: []wire.MachineName{{Device: "weighbridge-1", Name: "1号地磅", English: "Weighbridge 1"}}}.Encode()
 	golden["status.v1.json"] = wire.Status{Site: "xinhua-1", Online: true, Session: "s", AtMS: 1, Version: "v", Last: 3, Backlog: 1, Oldest: 2}.Encode()
 	head := wire.Live{Site: "xinhua-1", AtMS: 1, Session: "s", N: 8}
 	golden["live-picture.v1.json"] = wire.EncodePicture(head, []wire.LiveValue{{Device: "belt-1", Tag: "rate", Value: "1.5", Unit: "t/h", OK: true, AgeMS: 7}})[0]

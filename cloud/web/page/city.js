@@ -9,13 +9,14 @@ import {age, clock, day, unknown} from './measure.js';
 import {showCards, showLoads, showTable, siteName} from './tonnage.js';
 import {showSites} from './sites.js';
 import {showAccount} from './account.js';
+import {loadAlarms, showAlarms, wanted} from './alarms.js';
 import {Spark} from './spark.js';
 
 const lateAfter = 60_000; // ms: a record that waits longer at its site makes today's tonnage provisional
 
 const language = new Language(words);
 const spark = new Spark();
-const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
+const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
 let ahead = 0; // ms by which the server's clock is before ours
 let valuesAt = 0, heardAt = 0; // performance.now() of the newest live event, and of any
 
@@ -30,6 +31,19 @@ async function loadCity() {
     state.city = await answer.json();
     show();
   } catch { /* the link says so, and this is asked again when it is back */ }
+}
+
+let asked = ''; // what the alarms shown hang on
+async function followAlarms() {
+  const want = wanted(state.sites);
+  if (want === asked) return;
+  asked = want;
+  try {
+    state.alarms = await loadAlarms() ?? state.alarms;
+    showAlarms({...state, now: now()}, language);
+  } catch {
+    asked = ''; // asked for again with the next state
+  }
 }
 
 // behind are the sites whose records may not all be here: silent ones, and those that say that a
@@ -72,6 +86,7 @@ function show() {
   showLoads(state, language);
   showTable(state, language);
   showLive();
+  showAlarms({...state, now: now()}, language);
   showAccount(state, language);
 }
 
@@ -89,6 +104,7 @@ state.link = new Link('/api/events', '/api/city', {
   }),
   sites: heard((sites) => {
     state.sites = sites;
+    followAlarms();
     showProvisional();
     showCards(state, language);
     showLive();

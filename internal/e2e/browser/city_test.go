@@ -38,6 +38,8 @@ func TestCityNumbersChangeWithoutReload(t *testing.T) {
 	p.WaitText("[data-category=copper] [data-flow=sorted]", "—") // nothing was posted
 	p.WaitText("[data-site=xinhua-1] [data-device=baler-1] .value", "压缩")
 	p.WaitText("[data-site=xinhua-1] [data-device=weighbridge-1] .value", "36.440 t")
+	p.WaitText("[data-site=xinhua-1] [data-device=weighbridge-1] .kind", "1号地磅")
+	p.WaitText("[data-site=xinhua-1] [data-device=belt-1] .kind", "皮带") // it has no name
 	p.WaitText("[data-site=xinhua-1] [data-fact=records] dd", "18,420")
 	p.WaitText("[data-site=weidong-1] [data-fact=backlog] dd", "17")
 	p.WaitText("#provisional", "卫东区绿色分拣中心")
@@ -67,6 +69,32 @@ func TestCitySiteFilterAndEmptyDay(t *testing.T) {
 	s.send("totals", totals())
 	p.WaitText("#tonnage-empty", "第一张磅单")
 	p.WaitText(sum, "—")
+}
+
+// Alarms and doubtful times are lines in the reader's language, as soon as a site's state counts them.
+func TestCityAlarms(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	p := browser.Open(t, url)
+	fillCity(s)
+	p.WaitText("[data-site=xinhua-1] [data-fact=records] dd", "18,420")
+	if p.Shown("#alarms") {
+		t.Error("alarms are shown where there are none")
+	}
+	states := siteStates()
+	states[0]["alarms"], states[0]["suspects"], states[0]["unreceipted_ms"] = 2, 1, 180_000
+	s.send("sites", states)
+	p.WaitText("[data-site=xinhua-1] .refused", "警报 2 项")
+	p.WaitText("[data-site=xinhua-1] .refused", "1 条时间存疑")
+	p.WaitText("[data-site=xinhua-1] .pill", "3分钟没有回执")
+	p.WaitText("#alarms-list [data-reason=number-again]", "新华区绿色分拣中心：磅单号重复")
+	p.WaitText("#alarms-list [data-reason=somebody-new]", "somebody-new")
+	p.WaitText("#alarms-list [data-reason=time-suspect]", "20261122-0badcafe-0007")
+	p.Click("#language")
+	p.WaitText("#alarms-list [data-reason=number-again]", "a ticket number came twice")
+	if n := browser.Eval[int](p, "document.querySelectorAll('#alarms-list li').length"); n != 3 {
+		t.Errorf("%d lines", n)
+	}
 }
 
 func TestCityWithoutSites(t *testing.T) {
@@ -219,7 +247,7 @@ func TestCityLooks(t *testing.T) {
 	p.WaitText("#city", "平顶山市")
 	s.send("live", liveValues("1412.50"))
 	p.WaitText("#rate b", "1,422.25")
-	looks(t, p, "city", false, "平顶山市")
+	looks(t, p, "city", false, "平顶山市", "2号打包机")
 
 	// The language is remembered.
 	p.Click("#language")
@@ -241,5 +269,5 @@ func TestCityLooksWhenLost(t *testing.T) {
 	p.WaitText("#verdict", "账实不符")
 	s.cut()
 	p.WaitText("#band", "连接已中断")
-	looks(t, p, "city-lost", true, "平顶山市")
+	looks(t, p, "city-lost", true, "平顶山市", "2号打包机")
 }

@@ -166,9 +166,20 @@ func city(t *testing.T, sites []web.Site) (string, *script) {
 	real := web.New(web.City{Name: "平顶山市", Sites: sites, Categories: categories(t), Now: func() time.Time { return now }})
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", s)
+	mux.HandleFunc("GET /api/quarantine", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, quarantined) })
+	mux.HandleFunc("GET /api/suspects", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, suspected) })
 	mux.Handle("/", real)
 	return serve(t, s.gate(mux), s), s
 }
+
+const (
+	quarantined = `{"quarantined": [
+		{"last_ms": 1795400000000, "times": 2, "site": "xinhua-1", "reason": "number-again", "why": "ticket number 1 is that of entry 7", "alarm": true},
+		{"last_ms": 1795400000000, "times": 1, "site": "xinhua-1", "reason": "somebody-new", "why": "of a newer city", "alarm": true},
+		{"last_ms": 1795400000000, "times": 9, "site": "xinhua-1", "reason": "form", "why": "no batch", "alarm": false}]}`
+	suspected = `{"suspects": [{"site": "xinhua-1", "journal": "00112233445566778899aabbccddeeff", "n": 42, "kind": "ticket",
+		"number": "20261122-0badcafe-0007", "at_ms": 1795300000000, "counted_ms": 1795400000000, "why": "", "grams": 12000000}]}`
+)
 
 func categories(t *testing.T) []web.Category {
 	t.Helper()
@@ -261,6 +272,7 @@ func account(lost int) object {
 // fillCity sends one of everything.
 func fillCity(s *script) {
 	s.send("live", liveValues("12.50"))
+	s.send("machines", object{"xinhua-1": []object{{"device": "weighbridge-1", "name": "1号地磅", "english": "Weighbridge 1"}, {"device": "baler-2", "name": "2号打包机", "english": ""}}})
 	s.send("sites", siteStates())
 	s.send("totals", fullDay())
 	s.send("hour", []object{total("xinhua-1", "steel", "collected", 37_420_000, 4), total("xinhua-1", "paper", "sorted", 1, 9)})

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -358,11 +359,12 @@ func (c *centre) restore(image string) {
 	}
 }
 
-// gate is the way from a centre to the broker. Closed, nobody listens.
+// gate is the way from a centre to the broker. Closed, nobody listens; silent, nothing is answered.
 type gate struct {
 	t       *testing.T
 	address string
 	target  string
+	silent  atomic.Bool // for connections made from now on
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -394,6 +396,12 @@ func (g *gate) open() {
 			near, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if g.silent.Load() {
+				g.mu.Lock()
+				g.conns[near] = true
+				g.mu.Unlock()
+				continue
 			}
 			far, err := net.Dial("tcp", g.target)
 			if err != nil {
@@ -429,6 +437,19 @@ func (g *gate) close() {
 		g.listener.Close()
 		g.listener = nil
 	}
+	g.drop()
+}
+
+// silence ends what was not answered, so that the next connection is.
+func (g *gate) silence(on bool) {
+	if g.silent.Swap(on) && !on {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.drop()
+	}
+}
+
+func (g *gate) drop() {
 	for c := range g.conns {
 		c.Close()
 	}

@@ -1,0 +1,35 @@
+// Alarms: what a person must look at, one line for each cause, and the entries whose time can't be.
+
+import {$, fill, h, put} from './dom.js';
+import {age, count, dateTime, massText} from './measure.js';
+import {siteName} from './tonnage.js';
+
+const mostShown = 50;
+
+// wanted says what of the sites' states the lists hang on: when it changes they are asked for.
+export const wanted = (sites) => (sites ?? []).filter((s) => s.alarms > 0 || s.suspects > 0).map((s) => [s.site, s.alarms, s.suspects].join()).join(' ');
+
+export async function loadAlarms() {
+  const [quarantine, suspects] = await Promise.all(['/api/quarantine', '/api/suspects'].map(async (url) => {
+    const answer = await fetch(url, {cache: 'no-store'});
+    return answer.ok ? answer.json() : null;
+  }));
+  if (!quarantine || !suspects) return null;
+  return {causes: quarantine.quarantined.filter((c) => c.alarm).slice(0, mostShown), suspects: suspects.suspects.slice(0, mostShown)};
+}
+
+export function showAlarms({city, alarms, now}, language) {
+  const causes = alarms?.causes ?? [], suspects = alarms?.suspects ?? [];
+  $('alarms').hidden = !city || causes.length + suspects.length === 0;
+  if ($('alarms').hidden) return;
+  const n = (value) => count(value, language.locale);
+  const site = (id) => siteName(city, id, language);
+  put($('alarms-count'), n(causes.length + suspects.length));
+  fill($('alarms-list'), JSON.stringify([language.name, causes, suspects]), () => [
+    ...causes.map((c) => h('li', {'data-reason': c.reason},
+      language.t('alarm-line', {site: site(c.site), what: language.has('alarm-' + c.reason) ? language.t('alarm-' + c.reason) : c.reason, n: n(c.times), age: age(now - c.last_ms, language.locale)}),
+      ' ', h('small', {lang: 'en'}, c.why))),
+    ...suspects.map((s) => h('li', {'data-reason': 'time-suspect'},
+      language.t('suspect-line', {site: site(s.site), number: s.number, mass: massText(s.grams, language.locale), at: dateTime(s.at_ms, language.locale), counted: dateTime(s.counted_ms, language.locale)}),
+      ' ', h('small', {class: 'num', lang: 'en'}, s.journal + ' #' + s.n)))]);
+}
