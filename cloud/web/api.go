@@ -30,16 +30,16 @@ func New(c City) *Pages {
 	s.hub = newHub(s)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.Handle("GET /api/city", answer(s.city))
-	mux.Handle("GET /api/totals", answer(s.totals))
-	mux.Handle("GET /api/sites", answer(s.sites))
-	mux.Handle("GET /api/live", answer(s.live))
-	mux.Handle("GET /api/series", answer(s.series))
-	mux.Handle("GET /api/range", answer(s.curve))
-	mux.Handle("GET /api/curves", answer(s.curves))
-	mux.Handle("GET /api/quarantine", answer(s.quarantine))
-	mux.Handle("GET /api/suspects", answer(s.suspects))
-	mux.Handle("GET /api/account", answer(s.account))
+	mux.Handle("GET /api/city", s.answer(s.city))
+	mux.Handle("GET /api/totals", s.answer(s.totals))
+	mux.Handle("GET /api/sites", s.answer(s.sites))
+	mux.Handle("GET /api/live", s.answer(s.live))
+	mux.Handle("GET /api/series", s.answer(s.series))
+	mux.Handle("GET /api/range", s.answer(s.curve))
+	mux.Handle("GET /api/curves", s.answer(s.curves))
+	mux.Handle("GET /api/quarantine", s.answer(s.quarantine))
+	mux.Handle("GET /api/suspects", s.answer(s.suspects))
+	mux.Handle("GET /api/account", s.answer(s.account))
 	mux.Handle("GET /api/events", s.hub.feed)
 	mux.Handle("GET /", page.Files(files))
 	s.Handler = page.Guard(mux, c.Hosts)
@@ -50,8 +50,8 @@ func New(c City) *Pages {
 func (s *Pages) Run(ctx context.Context) error { return s.hub.run(ctx) }
 
 // answer serves what a function reads.
-func answer(read func(*http.Request) (any, error)) http.Handler {
-	return page.Answer(func(r *http.Request) (int, any, error) {
+func (s *Pages) answer(read func(*http.Request) (any, error)) http.Handler {
+	return page.Answer(s.Log, func(r *http.Request) (int, any, error) {
 		body, err := read(r)
 		return http.StatusOK, body, err
 	})

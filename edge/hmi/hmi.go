@@ -97,19 +97,19 @@ func New(d Desk) *Pages {
 	}
 	s := &Pages{Desk: d, feed: page.NewFeed()}
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/decks", answer(s.decks))
-	mux.Handle("GET /api/recent", answer(s.recent))
-	mux.Handle("GET /api/passages", answer(s.passages))
-	mux.Handle("GET /api/tickets", answer(s.tickets))
-	mux.Handle("GET /api/lines", answer(s.lines))
-	mux.Handle("GET /api/materials", answer(s.materials))
-	mux.Handle("GET /api/journal", answer(s.journal))
+	mux.Handle("GET /api/decks", s.answer(s.decks))
+	mux.Handle("GET /api/recent", s.answer(s.recent))
+	mux.Handle("GET /api/passages", s.answer(s.passages))
+	mux.Handle("GET /api/tickets", s.answer(s.tickets))
+	mux.Handle("GET /api/lines", s.answer(s.lines))
+	mux.Handle("GET /api/materials", s.answer(s.materials))
+	mux.Handle("GET /api/journal", s.answer(s.journal))
 	mux.Handle("GET /api/events", s.feed)
-	mux.Handle("POST /api/weigh-in", answer(s.weighIn))
-	mux.Handle("POST /api/weigh-out", answer(s.weighOut))
-	mux.Handle("POST /api/cancel", answer(s.cancel))
-	mux.Handle("POST /api/date", answer(s.date))
-	mux.Handle("POST /api/lines/{line}/material", answer(s.setMaterial))
+	mux.Handle("POST /api/weigh-in", s.answer(s.weighIn))
+	mux.Handle("POST /api/weigh-out", s.answer(s.weighOut))
+	mux.Handle("POST /api/cancel", s.answer(s.cancel))
+	mux.Handle("POST /api/date", s.answer(s.date))
+	mux.Handle("POST /api/lines/{line}/material", s.answer(s.setMaterial))
 	mux.Handle("GET /", page.Files(files))
 	s.Handler = page.Guard(mux, d.Hosts)
 	return s
@@ -123,8 +123,8 @@ type reply struct {
 
 // answer serves a handler. An act that the rules forbid is a conflict; anything else that went
 // wrong means that nothing was recorded.
-func answer(handle func(*http.Request) (reply, error)) http.Handler {
-	return page.Answer(func(r *http.Request) (int, any, error) {
+func (s *Pages) answer(handle func(*http.Request) (reply, error)) http.Handler {
+	return page.Answer(s.Log, func(r *http.Request) (int, any, error) {
 		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
 		defer cancel()
 		out, err := handle(r.WithContext(ctx))

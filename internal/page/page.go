@@ -17,6 +17,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"mime"
 	"net/http"
 	"path"
@@ -98,8 +99,9 @@ func Guard(mux *http.ServeMux, names []string) http.Handler {
 }
 
 // Answer makes a handler of a function that gives a status and what is to be written as JSON. An
-// error that is no Problem says that the service is not able to answer now.
-func Answer(handle func(*http.Request) (status int, body any, err error)) http.Handler {
+// error that is no Problem is the service's own: it is logged, for whoever keeps the service, and the
+// one who asked learns that there is no answer now.
+func Answer(log *slog.Logger, handle func(*http.Request) (status int, body any, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
@@ -111,7 +113,10 @@ func Answer(handle func(*http.Request) (status int, body any, err error)) http.H
 		}
 		p, known := errors.AsType[*Problem](err)
 		if !known {
-			p = &Problem{"unavailable", http.StatusServiceUnavailable, "unavailable", err.Error()}
+			if r.Context().Err() == nil { // who went away needs no answer
+				log.Error("a request is not answered", "path", r.URL.Path, "err", err)
+			}
+			p = &Problem{"unavailable", http.StatusServiceUnavailable, "unavailable", "this can't be answered now: try again, and look into the service's log if it stays"}
 		}
 		p.send(w)
 	})

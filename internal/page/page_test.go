@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -42,7 +43,7 @@ func TestOwnFilesGoBeforeSharedOnes(t *testing.T) {
 // guarded is a small service: two acts and a page.
 func guarded() http.Handler {
 	mux := http.NewServeMux()
-	fine := page.Answer(func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil })
+	fine := page.Answer(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil })
 	mux.Handle("GET /api/city", fine)
 	mux.Handle("POST /api/weigh", fine)
 	mux.Handle("GET /", page.Files(fstest.MapFS{"page/index.html": {Data: []byte("<p>own")}}))
@@ -203,18 +204,23 @@ func TestErrorsBecomeProblems(t *testing.T) {
 	}{
 		{page.Wrong("bad-day", "no such day"), 400, `"code":"bad-day"`},
 		{&page.Problem{Title: "refused", Status: 409, Code: "moving", Detail: "wait"}, 409, `"code":"moving"`},
-		{errors.New("disk <full>"), 503, `"detail":"disk <full>"`},
+		{errors.New("ledger: disk <full>"), 503, `"code":"unavailable"`},
 	} {
-		h := page.Answer(func(*http.Request) (int, any, error) { return 200, "unused", c.err })
+		var logged strings.Builder
+		h := page.Answer(slog.New(slog.NewTextHandler(&logged, nil)), func(*http.Request) (int, any, error) { return 200, "unused", c.err })
 		res, body := ask(t, h, httptest.NewRequest("GET", "/", nil))
 		if res.StatusCode != c.status || !strings.Contains(body, c.want) || res.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%v: %d %s", c.err, res.StatusCode, body)
+		}
+		// What went wrong inside is for the log, and only that.
+		if inside := c.status == 503; strings.Contains(logged.String(), "disk <full>") != inside || strings.Contains(body, "disk") {
+			t.Errorf("%v: logged %q, said %s", c.err, logged.String(), body)
 		}
 	}
 }
 
 func TestBodiesAreReadStrictly(t *testing.T) {
-	h := page.Answer(func(r *http.Request) (int, any, error) {
+	h := page.Answer(slog.New(slog.DiscardHandler), func(r *http.Request) (int, any, error) {
 		v, err := page.Read[struct {
 			Name string `json:"name"`
 		}](r)

@@ -6,11 +6,22 @@ import {siteName} from './tonnage.js';
 
 const masses = new Set(['g', 'kg', 't']);
 
-// machines groups live values by device and finds what each device is by what it measures.
-function machines(values, site) {
+// by groups rows by a field.
+function by(field, rows) {
+  const groups = new Map();
+  for (const row of rows) {
+    const group = groups.get(row[field]);
+    if (group) group.push(row);
+    else groups.set(row[field], [row]);
+  }
+  return groups;
+}
+
+// machines groups the live values of a site by device and finds what each device is by what it
+// measures.
+function machines(values) {
   const found = new Map();
   for (const v of values) {
-    if (v.site !== site) continue;
     if (!found.has(v.device)) found.set(v.device, {});
     found.get(v.device)[v.tag] = v;
   }
@@ -44,11 +55,12 @@ export function showSites(state, language) {
   fill(box, city.sites.map((s) => s.id).join(' '), () => city.sites.map((s) => card(s.id)));
   const known = sites ?? [];
   put($('sites-count'), sites ? language.t('sites-count', {online: count(known.filter((s) => s.online).length, language.locale), all: count(city.sites.length, language.locale)}) : '');
+  const states = by('site', known), live = by('site', values ?? []);
   for (const article of box.children) {
     const id = article.dataset.site;
-    showState(article, known.find((s) => s.site === id), {link, now, sites}, language);
+    showState(article, states.get(id)?.[0], {link, now, sites}, language);
     put(article.querySelector('h3'), siteName(city, id, language));
-    showMachines(article, machines(values ?? [], id), {link, elapsed, names: names?.[id] ?? []}, language);
+    showMachines(article, machines(live.get(id) ?? []), {link, elapsed, names: names?.[id] ?? []}, language);
   }
 }
 

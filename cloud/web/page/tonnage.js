@@ -12,7 +12,8 @@ export function category(city, code, language) {
 }
 
 export function siteName(city, id, language) {
-  const known = city?.sites.find((s) => s.id === id);
+  if (city) city.named ??= new Map(city.sites.map((s) => [s.id, s]));
+  const known = city?.named.get(id);
   return known ? language.named(known, id) : id;
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -144,7 +145,7 @@ func guarded(t *testing.T, buffered bool) (url string, feed *page.Feed) {
 	feed = page.NewFeed()
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", feed)
-	mux.Handle("POST /api/act", page.Answer(func(*http.Request) (int, any, error) { return http.StatusOK, "done", nil }))
+	mux.Handle("POST /api/act", page.Answer(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "done", nil }))
 	handler := page.Guard(mux, []string{"steelyard.example.org"})
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if buffered {
