@@ -17,7 +17,11 @@ var pictures = flag.String("pictures", "", "folder to write the README's picture
 // The city's page shows a running town: numbers change without a reload, nothing is asked of
 // another host and nothing is written to the console, which package browser checks.
 func TestPage(t *testing.T) {
-	town := build(t, demo.Plan{Sites: 2, Speed: 20})
+	plan := demo.Plan{Sites: 2, Speed: 20}
+	if *pictures != "" {
+		plan.Speed, plan.Past = 8, 3*time.Hour // as a newcomer meets it, and quicker
+	}
+	town := build(t, plan)
 	ctx, stop := context.WithCancel(t.Context())
 	var publishing sync.WaitGroup
 	publishing.Go(func() {
@@ -46,7 +50,9 @@ func TestPage(t *testing.T) {
 	weigh := browser.Open(t, town.Sites[0].Page+"/")
 	weigh.Wait(`/[1-9]\d{3}/.test(document.body.innerText)`) // a lorry's weight
 	if *pictures != "" {
-		time.Sleep(40 * time.Second) // a fuller page
+		weigh.Click("#operator")
+		weigh.Type("王芳\r")
+		time.Sleep(20 * time.Second) // a fuller page
 		city.ShotAll(filepath.Join(*pictures, "city.png"))
 		weigh.Wait(`/可以称重/.test(document.body.innerText)`)
 		weigh.Shot(filepath.Join(*pictures, "weighing.png"))

@@ -41,7 +41,7 @@ export function showTickets({tickets, materials, up}, language) {
     const button = h('button', {type: 'button', class: 'row', 'data-ticket': t.number},
       h('b', {class: 'plate'}, t.vehicle),
       mass(language.t('net'), nets[i]),
-      h('span', {class: 'what num'}, t.number),
+      h('span', {class: 'what num number'}, h('bdi', {}, t.number)),
       h('span', {class: 'since num'}, language.t('gross-tare', {gross: kg(t.gross), tare: kg(t.tare)})),
       stored(numbers(t), language));
     button.addEventListener('click', () => openTicket(t, materials, language));
