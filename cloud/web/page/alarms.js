@@ -1,7 +1,7 @@
 // Alarms: what a person must look at, one line for each cause, and the entries whose time can't be.
 
 import {$, fill, h, put} from './dom.js';
-import {age, count, dateTime, massText} from './measure.js';
+import {age, count, dateTime, tonnes} from './measure.js';
 import {siteName} from './tonnage.js';
 
 const mostShown = 50;
@@ -30,6 +30,6 @@ export function showAlarms({city, alarms, now}, language) {
       language.t('alarm-line', {site: site(c.site), what: language.has('alarm-' + c.reason) ? language.t('alarm-' + c.reason) : c.reason, n: n(c.times), age: age(now - c.last_ms, language.locale)}),
       ' ', h('small', {lang: 'en'}, c.why))),
     ...suspects.map((s) => h('li', {'data-reason': 'time-suspect'},
-      language.t('suspect-line', {site: site(s.site), number: s.number, mass: massText(s.grams, language.locale), at: dateTime(s.at_ms, language.locale), counted: dateTime(s.counted_ms, language.locale)}),
+      language.t('suspect-line', {site: site(s.site), number: s.number, mass: tonnes(s.grams, language.locale) + ' t', at: dateTime(s.at_ms, language.locale), counted: dateTime(s.counted_ms, language.locale)}),
       ' ', h('small', {class: 'num', lang: 'en'}, s.journal + ' #' + s.n)))]);
 }

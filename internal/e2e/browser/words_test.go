@@ -309,3 +309,36 @@ func TestMeasuresAreExact(t *testing.T) {
 		}
 	}
 }
+
+var (
+	importsJS = regexp.MustCompile(`import \{([^}]+)\} from '\./([a-z-]+\.js)'`)
+	exportsJS = regexp.MustCompile(`(?m)^export (?:async )?(?:const|let|class|function) ([\w$]+)`)
+)
+
+// What a module imports the other one exports: a browser gives up a whole page for one name.
+func TestImportsAreExported(t *testing.T) {
+	checked := 0
+	for page, dir := range pages {
+		for _, file := range slices.Concat(filesOf(t, dir), filesOf(t, "../../page/shared")) {
+			for _, m := range importsJS.FindAllStringSubmatch(source(t, file), -1) {
+				from := dir + "/" + m[2]
+				if _, err := os.Stat(from); err != nil {
+					from = "../../page/shared/" + m[2]
+				}
+				exported := map[string]string{}
+				for _, e := range exportsJS.FindAllStringSubmatch(source(t, from), -1) {
+					exported[e[1]] = e[1]
+				}
+				for name := range strings.SplitSeq(m[1], ",") {
+					name, _, _ = strings.Cut(strings.TrimSpace(name), " as ")
+					if checked++; exported[name] == "" {
+						t.Errorf("%s: %s imports %s, which %s does not export", page, file, name, from)
+					}
+				}
+			}
+		}
+	}
+	if checked < 60 {
+		t.Errorf("only %d imports were found: the search is broken", checked)
+	}
+}
