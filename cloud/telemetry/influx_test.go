@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -266,4 +267,73 @@ func TestSenselessConfiguration(t *testing.T) {
 			t.Errorf("%+v is accepted", bad)
 		}
 	}
+}
+
+// TestParked: what InfluxDB refuses for a reason that somebody can mend is on disk before it counts as
+// kept, and in InfluxDB once it is mended, whatever restarts in between. The control keeps it in
+// memory only: those points are gone.
+func TestParked(t *testing.T) {
+	for name, want := range map[string]int64{"on disk": 100, "control, in memory": 0} {
+		t.Run(name, func(t *testing.T) {
+			server := influxtest.Start(t)
+			server.Write(fmt.Sprintf("tonnage,site=other grams=1.5 %d\n", start.UnixNano()))
+			parked := ""
+			if want > 0 {
+				parked = filepath.Join(t.TempDir(), "parked.db")
+			}
+			open := func() *telemetry.Influx {
+				return influxAt(t, server, func(c *telemetry.InfluxConfig) { c.Parked = parked })
+			}
+			var all []telemetry.Tonne
+			for i := range 100 {
+				all = append(all, telemetry.Tonne{Site: "a", Category: "paper", Material: "paper/occ", Flow: "sorted", At: start.UnixNano() + int64(i), Grams: 7})
+			}
+			store := open()
+			for range 2 { // sent again, parked once
+				if err := store.PutTonnes(t.Context(), all); err != nil {
+					t.Fatal(err)
+				}
+				if p := store.Parked(); p.Lines != 100 || p.Tonnage != 100 || p.Since.IsZero() || !strings.Contains(p.Why, "grams") {
+					t.Errorf("parked %+v", p)
+				}
+			}
+			store.Close()
+			store = open()
+			server.Query(`DROP MEASUREMENT "tonnage"`)
+			until(t, "what was parked is written", func() bool { return store.Mend(t.Context()) == nil && store.Parked().Lines == 0 })
+			var grams int64
+			for _, sum := range total(t, store, start, time.Minute) {
+				grams += sum.Grams
+			}
+			if grams != 7*want {
+				t.Errorf("%d g are there, want %d", grams, 7*want)
+			}
+		})
+	}
+}
+
+// TestParkedHasNoRoom: beyond its room nothing counts as kept: samples wait at their sites.
+func TestParkedHasNoRoom(t *testing.T) {
+	server := influxtest.Start(t)
+	server.Write(fmt.Sprintf("machine,device=x,site=other motor_current=\"text\" %d\n", start.UnixNano()))
+	store := influxAt(t, server, nil)
+	telemetry.SetParkedRoom(store, 64<<10)
+	var err error
+	for n := uint64(1); err == nil && n < 20_000; n += 200 {
+		var samples []telemetry.Sample
+		for i := range uint64(200) {
+			samples = append(samples, sample(t, "full", n+i, start.Add(time.Duration(n+i)*time.Millisecond), "1"))
+		}
+		err = store.Put(t.Context(), samples)
+	}
+	if m, ok := errors.AsType[*telemetry.MisconfiguredError](err); !ok || !strings.Contains(m.Error(), "type conflict") {
+		t.Errorf("got %v, want to hear that there is no room, and what must be mended", err)
+	}
+	if p := store.Parked(); p.Lines == 0 || p.Lines > 2000 {
+		t.Errorf("parked %d lines in 64 KiB", p.Lines)
+	}
+	// Mended, everything is taken: what was parked, and what waited.
+	server.Query(`DROP MEASUREMENT "machine"`)
+	until(t, "there is room again", func() bool { return store.Mend(t.Context()) == nil && store.Parked().Lines == 0 })
+	put(t, store, sample(t, "full", 20_000, start, "1"))
 }

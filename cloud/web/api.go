@@ -359,7 +359,9 @@ type curvesJSON struct {
 	LeftOut        int64  `json:"left_out"`        // samples since the start that no store could keep
 }
 
-func (s *Pages) curves(*http.Request) (any, error) {
+func (s *Pages) curves(*http.Request) (any, error) { return s.curvesNow(), nil }
+
+func (s *Pages) curvesNow() curvesJSON {
 	b, p := s.Behind(), s.Store.Parked()
 	c := curvesJSON{CaughtUp: b.CaughtUp && b.Why == "" && p.Tonnage == 0, Alarm: b.Why != "" || p.Lines > 0, Why: cmp.Or(b.Why, p.Why),
 		Unkept: b.Unkept, Parked: p.Lines, ParkedTonnage: p.Tonnage, Expired: p.Expired, LeftOut: p.Bad}
@@ -369,7 +371,7 @@ func (s *Pages) curves(*http.Request) (any, error) {
 	if !p.Since.IsZero() {
 		c.ParkedSinceMS = p.Since.UnixMilli()
 	}
-	return c, nil
+	return c
 }
 
 // quarantine gives what was refused, and alarms, one row for each cause.

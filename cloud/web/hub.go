@@ -20,7 +20,7 @@ const (
 )
 
 // hub works out once what all open pages are told: tables "live", "sites" and "totals", documents
-// "machines", "day", "hour", "account" and "unread".
+// "machines", "day", "hour", "account", "curves" and "unread".
 type hub struct {
 	*Pages
 	feed   *page.Feed
@@ -96,7 +96,7 @@ func (h *hub) look(ctx context.Context) {
 	for _, part := range []struct {
 		name string
 		read func(context.Context, time.Time) error
-	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"hour", h.lookHour}, {"account", h.lookAccount}} {
+	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"hour", h.lookHour}, {"account", h.lookAccount}, {"curves", h.lookCurves}} {
 		err := part.read(ctx, now)
 		if err != nil && ctx.Err() == nil && !h.failing[part.name] {
 			h.Log.Error("pages show old numbers, reading them again", "part", part.name, "err", err)
@@ -241,6 +241,11 @@ func (h *hub) lookAccount(context.Context, time.Time) error {
 }
 
 // put sets a row. Nothing here is of a kind that can't be written.
+func (h *hub) lookCurves(context.Context, time.Time) error {
+	c := h.curvesNow()
+	return h.feed.Set("curves", map[string]any{"alarm": c.Alarm, "parked": c.Parked})
+}
+
 func (h *hub) put(t *page.Table, row any, key ...string) {
 	if err := t.Put(row, key...); err != nil {
 		h.Log.Error("a row can't be written", "key", key, "err", err)

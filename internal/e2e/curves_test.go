@@ -60,6 +60,19 @@ func TestEmbeddedHistory(t *testing.T) {
 func recordsInLedger(t *testing.T, town *demo.Town) uint64 { return inLedger(t, town, wire.Records) }
 func samplesInLedger(t *testing.T, town *demo.Town) uint64 { return inLedger(t, town, wire.Samples) }
 
+// samplesInJournal is how far the samples journals of the first site are written.
+func samplesInJournal(t *testing.T, town *demo.Town) (n uint64) {
+	t.Helper()
+	readers, err := journal.Readers(filepath.Join(town.Sites[0].Dir, "data", "samples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range readers {
+		n += r.Last().N
+	}
+	return n
+}
+
 // inLedger counts the entries of a stream that the ledger has, or has passed on.
 func inLedger(t *testing.T, town *demo.Town, stream wire.Stream) (n uint64) {
 	t.Helper()
@@ -121,6 +134,8 @@ func sameCurves(t *testing.T, town *demo.Town, open func() (telemetry.Store, err
 		}
 		time.Sleep(time.Second)
 	}
+	// So do the samples, at the edge's pace: its newest are always on their way.
+	eventually(t, "the samples are receipted", func() bool { return samplesInJournal(t, town) < samplesInLedger(t, town)+100 })
 	time.Sleep(5 * time.Second)
 	if err := town.Sites[0].Edge.Stop(); err != nil {
 		t.Fatal(err)

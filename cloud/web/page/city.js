@@ -16,7 +16,7 @@ const lateAfter = 60_000; // ms: a record that waits longer at its site makes to
 
 const language = new Language(words);
 const spark = new Spark();
-const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
+const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, curves: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
 let ahead = 0; // ms by which the server's clock is before ours
 let valuesAt = 0, heardAt = 0; // performance.now() of the newest live event, and of any
 
@@ -31,6 +31,11 @@ async function loadCity() {
     state.city = await answer.json();
     show();
   } catch { /* the link says so, and this is asked again when it is back */ }
+}
+
+function showCurves() {
+  $('curves').hidden = !state.curves?.alarm;
+  put($('curves'), state.curves?.alarm ? language.t('curves-alarm', {n: state.curves.parked.toLocaleString(language.locale)}) : '');
 }
 
 let asked = ''; // what the alarms shown hang on
@@ -82,6 +87,7 @@ function showLive() {
 function show() {
   showHead();
   showProvisional();
+  showCurves();
   showCards(state, language);
   showLoads(state, language);
   showTable(state, language);
@@ -122,6 +128,10 @@ state.link = new Link('/api/events', '/api/city', {
   machines: heard((names) => {
     state.names = names;
     showLive();
+  }),
+  curves: heard((curves) => {
+    state.curves = curves;
+    showCurves();
   }),
   account: heard((account) => {
     state.account = account;

@@ -97,6 +97,20 @@ func TestCityAlarms(t *testing.T) {
 	}
 }
 
+// A store of curves that somebody must mend is said in the reader's language, until it is mended.
+func TestCityCurvesAlarm(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	p := browser.Open(t, url)
+	fillCity(s)
+	s.send("curves", object{"alarm": true, "parked": 12_345})
+	p.WaitText("#curves", "12,345 个点待补写")
+	p.Click("#language")
+	p.WaitText("#curves", "12,345 points wait")
+	s.send("curves", object{"alarm": false, "parked": 0})
+	p.Wait("document.querySelector('#curves').hidden")
+}
+
 func TestCityWithoutSites(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, nil)
