@@ -40,7 +40,7 @@ func commands() []command {
 		{"order", "find type and word order of a register beside the machine's display",
 			"-hex \"4640 D000\" -display 12340\n-link tcp://192.168.10.21:502 -unit 1 -at 40008 -base 40001 -count 4 -display 12340", order},
 		{"draft", "write the first file about a machine on Modbus that nobody described",
-			"-link tcp://192.168.10.21:502 -unit 1 own/acme-b100.yaml\n-link \"rtu:///dev/ttyUSB0?baud=9600\" -unit 1 -range 40001-40300 -base 40001 -display 12340,28.8", draft},
+			"-link tcp://192.168.10.21:502 -unit 1 -out own/acme-b100.yaml\n-link \"rtu:///dev/ttyUSB0?baud=9600\" -unit 1 -range 40001-40300 -base 40001 -display 12340,28.8", draft},
 		{"draft frame", "show where a known weight stands in a frame that nobody described, and write its first file",
 			"-port /dev/ttyUSB0 -known 12340 -out own/acme-w200.yaml\n-known 12340 -recording recording.txt\n12340=loaded.txt 0=empty.txt", draftFrame},
 		{"decode", "decode frames that are given as hexadecimal",

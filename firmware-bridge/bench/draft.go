@@ -16,7 +16,7 @@ import (
 	"steelyard/internal/unit"
 )
 
-const draftSynopsis = "-link L -unit N [flags] [FILE.yaml]"
+const draftSynopsis = "-link L -unit N [flags]"
 
 // draft writes the first file about a device that nobody described. Of a machine on Modbus it asks which
 // addresses answer, watches what stands there and writes a profile of it, with what it read as its test.
@@ -31,11 +31,13 @@ func draft(ctx context.Context, c call) error {
 	c.flags.DurationVar(&d.watch, "for", 10*time.Second, "how long to watch what was found; work the machine meanwhile")
 	c.flags.DurationVar(&d.timeout, "timeout", 0, "how long to wait until a reply begins (default 500ms on a serial line, 1s over tcp://)")
 	display := c.flags.String("display", "", "numbers on the machine's display, like 12340,28.8: the registers that hold them are named")
-	given, err := c.parse(draftSynopsis, 1)
-	if err != nil {
+	c.flags.StringVar(&d.file, "out", "", "write the profile there, like own/acme-b100.yaml; nothing is overwritten; empty: print it")
+	c.flags.BoolVar(&d.asJSON, "json", false, "print JSON")
+	if _, err := c.parse(draftSynopsis, 0); err != nil {
 		return err
 	}
-	if err := d.check(given, *display); err != nil {
+	d.call = c
+	if err := d.check(*display); err != nil {
 		return wrongCall("usage: firmware-bridge draft "+draftSynopsis, "%w", err)
 	}
 	return d.run(ctx)
@@ -53,6 +55,7 @@ type drafting struct {
 	watch     time.Duration
 	timeout   time.Duration
 	file      string // empty: the profile goes to standard output
+	asJSON    bool
 	name      string // of the profile
 	displays  []unit.Decimal
 	line      modbus.Link
@@ -69,7 +72,7 @@ type table struct {
 var profileName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,47}$`)
 
 // check makes everything ready that the command line says.
-func (d *drafting) check(given []string, display string) (err error) {
+func (d *drafting) check(display string) (err error) {
 	if d.link == "" {
 		return errors.New("draft needs the link of a machine that answers; find -modbus finds it")
 	}
@@ -87,14 +90,13 @@ func (d *drafting) check(given []string, display string) (err error) {
 		return fmt.Errorf("timeout %s: must be between 10ms and 15s", d.timeout)
 	}
 	d.name = "unknown-machine"
-	if len(given) == 1 {
-		d.file = given[0]
+	if d.file != "" {
 		d.name = strings.TrimSuffix(filepath.Base(d.file), ".yaml")
 		if !profileName.MatchString(d.name) || !strings.HasSuffix(d.file, ".yaml") {
-			return fmt.Errorf("file %.80q: name it like acme-b100.yaml, for the maker and the model", d.file)
+			return fmt.Errorf("out %.80q: name it like acme-b100.yaml, for the maker and the model", d.file)
 		}
 		if _, err := os.Lstat(d.file); err == nil {
-			return fmt.Errorf("file %.80q: is there already and is not overwritten", d.file)
+			return fmt.Errorf("out %.80q: is there already and is not overwritten", d.file)
 		}
 	}
 	for text := range strings.SplitSeq(display, ",") {
@@ -181,28 +183,44 @@ func (d *drafting) run(ctx context.Context) error {
 	if _, err := catalog.Read(d.name+".yaml", []byte(text)); err != nil {
 		return fmt.Errorf("the draft is not in order, which is a mistake of this program: %w", err)
 	}
+	if d.file != "" {
+		if err := os.WriteFile(d.file, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
 	out := d.output()
+	if d.asJSON {
+		out.json(s.words(text, d.siteLines()))
+		return out.failed()
+	}
 	s.report(out)
-	return errors.Join(d.write(out, text), out.failed())
+	d.print(out, text)
+	return out.failed()
 }
 
 // tell says on standard error what a person who waits wants to know.
 func (d *drafting) tell(format string, args ...any) {
+	if d.asJSON {
+		return
+	}
 	fmt.Fprintf(d.env.Stderr, format+"\n", args...)
 }
 
-// write puts the profile into its file, and prints what an edge needs to read the machine by it.
-func (d *drafting) write(out *output, text string) error {
-	folder := "own"
+// print prints the profile, or where it was written, and what an edge needs to read the machine by it.
+func (d *drafting) print(out *output, text string) {
 	if d.file == "" {
-		out.printf("\nThe draft, for a file own/%s.yaml (named on the command line, it is written there):\n\n%s", d.name, text)
+		out.printf("\nThe draft, for a file own/%s.yaml (-out writes it):\n\n%s", d.name, text)
 	} else {
-		if err := os.WriteFile(d.file, []byte(text), 0o644); err != nil {
-			return err
-		}
-		folder = filepath.Dir(d.file)
 		out.printf("\nwritten: %s; name its points, give them unit, scale and meaning, and take out what nobody needs.\nThen: firmware-bridge check %[1]s, and firmware-bridge show -link %q -unit %d -profile %[1]s beside the display\n", d.file, linkText(d.line), d.unit)
 	}
-	out.printf("\nFor edge.yaml:\n\nprofiles: %s\nbuses:\n  - link: %q\n    machines:\n      - device: machine-%d\n        profile: %s\n        unit: %d\n", folder, linkText(d.line), d.unit, d.name, d.unit)
-	return nil
+	out.printf("\nFor edge.yaml:\n\n%s", d.siteLines())
+}
+
+// siteLines are the lines of edge.yaml, which work as they stand.
+func (d *drafting) siteLines() string {
+	folder := "own"
+	if d.file != "" {
+		folder = filepath.Dir(d.file)
+	}
+	return fmt.Sprintf("profiles: %s\nbuses:\n  - link: %q\n    machines:\n      - device: machine-%d\n        profile: %s\n        unit: %d\n", folder, linkText(d.line), d.unit, d.name, d.unit)
 }

@@ -128,7 +128,7 @@ func TestDraftOfAMachineThatNobodyDescribed(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-unit", "7", "-rate", "1000", "-range", "0-99", "-for", "300ms", "-display", "12340,28.80", file)
+	stdout, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-unit", "7", "-rate", "1000", "-range", "0-99", "-for", "300ms", "-display", "12340,28.80", "-out", file)
 	if code != program.Done {
 		t.Fatalf("code %d\n%s\n%s", code, stdout, stderr)
 	}
@@ -189,8 +189,13 @@ func TestDraftOfAMachineThatNobodyDescribed(t *testing.T) {
 	if code != program.Done || !strings.Contains(stdout, `"holding_13":"28.8"`) {
 		t.Errorf("%s\n%s", stdout, stderr)
 	}
+	stdout, stderr, code = run(t, "", "draft", "-link", "tcp://"+address, "-unit", "7", "-rate", "1000", "-fc", "3,1", "-range", "0-49", "-for", "100ms", "-json")
+	got := objects(t, stdout)
+	if code != program.Done || stderr != "" || len(got) != 1 || len(got[0]["reads"].([]any)) != 5 || !strings.Contains(got[0]["profile"].(string), "profile: unknown-machine") {
+		t.Errorf("code %d: %s\n%s", code, stdout, stderr)
+	}
 	// A draft never replaces a file that a person has worked on.
-	if _, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, file); code != program.WrongCall || !strings.Contains(stderr, "is not overwritten") {
+	if _, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-out", file); code != program.WrongCall || !strings.Contains(stderr, "is not overwritten") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 }
@@ -219,7 +224,7 @@ func TestDraftRefusesAndExplains(t *testing.T) {
 		{[]string{"-link", "tcp://" + address, "-base", "40001", "-range", "1-10", "-fc", "3"}, program.WrongCall, "lies in none of the tables that are asked"},
 		{[]string{"-link", "tcp://" + address, "-base", "7"}, program.WrongCall, "base 7: is none of 0, 1, 30001"},
 		{[]string{"-link", "rtu:///dev/ttyS9", "-unit", "250"}, program.WrongCall, "a serial line has the units 1 to 247"},
-		{[]string{"-link", "tcp://" + address, "Big Name.yaml"}, program.WrongCall, "name it like acme-b100.yaml"},
+		{[]string{"-link", "tcp://" + address, "-out", "Big Name.yaml"}, program.WrongCall, "name it like acme-b100.yaml"},
 		{[]string{"-link", "tcp://" + address, "-fc", "3", "-range", "0-20", "-rate", "1000"}, program.Failed, "refuses every address that was asked: try others with -range"},
 		{[]string{"-link", "tcp://" + address, "-fc", "2", "-range", "0-20", "-rate", "1000"}, program.Failed, "has none of the tables that were asked: [function 2: left out: exception 01"},
 		{[]string{"-link", "tcp://" + address, "-fc", "3", "-base", "40001", "-range", "45001", "-for", "0s"}, program.Done, ""},

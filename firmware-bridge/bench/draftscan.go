@@ -48,7 +48,7 @@ func newScan(d *drafting) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &scan{drafting: d, master: m, began: time.Now(), bar: d.progress(false), most: map[uint8]int{1: 1000, 2: 1000, 3: 100, 4: 100}}, nil
+	return &scan{drafting: d, master: m, began: time.Now(), bar: d.progress(d.asJSON), most: map[uint8]int{1: 1000, 2: 1000, 3: 100, 4: 100}}, nil
 }
 
 func (s *scan) close() { s.master.Close() }
@@ -288,7 +288,7 @@ func (s *scan) join(ctx context.Context, from int) error {
 // observe reads what was found again and again, so that what changes is seen.
 func (s *scan) observe(ctx context.Context, length time.Duration) error {
 	var picture *screen
-	if fd, ok := terminal(s.env.Stdout); ok {
+	if fd, ok := terminal(s.env.Stdout); ok && !s.asJSON {
 		picture = &screen{out: s.output(), fd: fd}
 		defer picture.leave()
 	}

@@ -82,13 +82,53 @@ func (s *scan) report(out *output) {
 			out.printf("  %s %s\n", []string{"<", " "}[min(i, 1)], strings.TrimRight(string(row), " "))
 		}
 	}
-	for _, text := range s.absent {
+	for _, text := range s.notes() {
 		out.printf("%s\n", text)
 	}
-	if s.quiet > 0 {
-		out.printf("%s got no answer: such addresses are left out\n", count(s.quiet, "read"))
-	}
 	out.printf("\n%s\n", strings.Join(s.lines(), "\n"))
+}
+
+// draftWords is what draft prints as JSON.
+type draftWords struct {
+	Reads   []readWord `json:"reads"`
+	Notes   []string   `json:"notes"`
+	Profile string     `json:"profile"` // the file's text
+	File    string     `json:"file"`    // empty: it was not written
+	YAML    string     `json:"yaml"`    // for edge.yaml
+}
+
+// readWord is a read that is answered.
+type readWord struct {
+	Function uint8    `json:"function"`
+	From     uint32   `json:"from"`  // as the manual counts
+	Words    []uint16 `json:"words"` // of the latest answer
+	Changed  []uint32 `json:"changed"`
+	Request  string   `json:"request"`
+	Reply    string   `json:"reply"`
+}
+
+func (s *scan) words(profile, yaml string) draftWords {
+	w := draftWords{Reads: []readWord{}, Notes: s.notes(), Profile: profile, File: s.file, YAML: yaml}
+	for _, r := range s.found {
+		request, reply := r.frames()
+		read := readWord{r.FC, s.printed(r, 0), r.words, []uint32{}, spaced(request), spaced(reply)}
+		for i, changed := range r.changed {
+			if changed {
+				read.Changed = append(read.Changed, s.printed(r, i))
+			}
+		}
+		w.Reads = append(w.Reads, read)
+	}
+	return w
+}
+
+// notes are what is to be known about what is not in the draft.
+func (s *scan) notes() []string {
+	all := append([]string{}, s.absent...)
+	if s.quiet > 0 {
+		all = append(all, count(s.quiet, "read")+" got no answer: such addresses are left out")
+	}
+	return all
 }
 
 // frames are request and reply as in a profile's tests.

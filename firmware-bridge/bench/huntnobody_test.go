@@ -166,7 +166,7 @@ func TestShowSaysWhatCame(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := speaking(t, func(came []byte) []byte { return tcpAnswer(came, 1) })
-	_, stderr, code := run(t, "", "show", "-link", "tcp://"+address, "-profile", profile, "-unit", "1", "-for", "2s")
+	_, stderr, code := run(t, "", "show", "-link", "tcp://"+address, "-profile", profile, "-unit", "1", "-for", "5s")
 	if code != program.Failed || !strings.Contains(stderr, "00 02 00 00 00 07 01 03 04 00 00 00 00: a whole answer came under transaction 2 for 1") || strings.Contains(stderr, "baud") {
 		t.Errorf("code %d: %s", code, stderr)
 	}

@@ -87,7 +87,7 @@ func (l *living) print(out *output, line modbus.Link) {
 		}
 		out.printf("  compare with its display: firmware-bridge show -link %q -unit %d -profile %s\n", linkText(line), l.Unit, others[0].Profile)
 	case !l.proven():
-		out.printf("  no profile of the catalogue fits; one is drafted with: firmware-bridge draft -link %q -unit %d own/NAME.yaml\n", linkText(line), l.Unit)
+		out.printf("  no profile of the catalogue fits; one is drafted with: firmware-bridge draft -link %q -unit %d -out own/NAME.yaml\n", linkText(line), l.Unit)
 	}
 	out.printf("  excluded: %s, each by a read that is refused or not answered, or by a constant that does not hold\n", count(l.Excluded, "profile"))
 }

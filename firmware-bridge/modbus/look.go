@@ -167,6 +167,7 @@ func look(ctx context.Context, l Link, pause time.Duration, r request, why error
 	if rest(ctx, time.Now().Add(pause)) != nil {
 		return why
 	}
+	r.timeout = max(r.timeout, time.Second) // nobody waits for this answer but a person
 	_, _, err = opened.read(ctx, r)
 	if _, refused := errors.AsType[Exception](err); err == nil || refused || errors.Is(err, ErrLost) || errors.Is(err, errSilentTCP) || ctx.Err() != nil {
 		return why // nothing came, or all is well by now
