@@ -249,3 +249,27 @@ func TestBalerOfCoilsIsRead(t *testing.T) {
 		})
 	}
 }
+
+// A machine refuses a read of coils that it has only some of: those it has are read.
+func TestRefusedCoilsAreSplit(t *testing.T) {
+	t.Parallel()
+	unit := sim.NewRegisters(0)
+	unit.SetBits(1, []bool{2: true, 6: false})
+	server, err := sim.ServeModbusTCP("127.0.0.1:0", sim.Units{1: unit}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	p := load(t, "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\nreads: [{fc: 1, from: 0, count: 12}]\npoints:\n"+
+		"  - {name: a, at: 2, meaning: machine.running}\n  - {name: b, at: 3, meaning: machine.ready}\n  - {name: c, at: 8, meaning: machine.fault}\n")
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	sink := &seen{values: map[string]string{}, done: cancel, whole: func(got map[string]string) bool { return len(got) == 3 }}
+	bus := newBus(t, modbus.Config{Link: "tcp://" + server.Addr(), Units: []modbus.Unit{{Device: "plc", ID: 1, Profile: p, Every: time.Millisecond}}}, sink)
+	if err := bus.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"machine.running": "1", "machine.ready": "0", "machine.fault": "none"}, sink.values); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -2,6 +2,7 @@ package modbus_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"log"
 	"math/rand/v2"
@@ -45,7 +46,7 @@ func (l *tardy) delay(polls func() uint64) time.Duration {
 }
 
 // lateReplies runs until so many replies were late and checks that none became another value.
-func lateReplies(t *testing.T, link func(delay func() time.Duration) string, count int, spare time.Duration, trust bool) (wrong int) {
+func lateReplies(t *testing.T, profile *modbus.Profile, link func(delay func() time.Duration) string, count int, spare time.Duration, trust bool) (wrong int) {
 	l := &tardy{rng: rand.New(rand.NewPCG(4, 7)), armed: true, spare: spare}
 	book := newBook(map[string]uint8{"plc": 1})
 	var bus *modbus.Bus
@@ -64,7 +65,7 @@ func lateReplies(t *testing.T, link func(delay func() time.Duration) string, cou
 		l.armed = true
 	}
 	bus = newBus(t, modbus.Config{Link: url, Units: []modbus.Unit{
-		{Device: "plc", ID: 1, Profile: blocks(t, 4, lateTimeout, lateLatency), Every: time.Millisecond}}}, book)
+		{Device: "plc", ID: 1, Profile: profile, Every: time.Millisecond}}}, book)
 	if trust {
 		bus.Trust()
 	}
@@ -119,8 +120,46 @@ func TestLateReplyOnASerialLine(t *testing.T) {
 // A machine that is slower than its profile says: the question of another length alone holds.
 func TestLateReplyBeyondTheLatency(t *testing.T) {
 	t.Parallel()
-	if wrong := lateReplies(t, ptyLink(t), 12, 60*time.Millisecond, false); wrong > 0 {
+	if wrong := lateReplies(t, blocks(t, 4, lateTimeout, lateLatency), ptyLink(t), 12, 60*time.Millisecond, false); wrong > 0 {
 		t.Errorf("%d wrong values", wrong)
+	}
+}
+
+// coils are four blocks of 16 coils, all of one length; those from a on hold the bits of holds(unit, a).
+func coils(t *testing.T) *modbus.Profile {
+	text := fmt.Sprintf("profile: coils\nstatus: bench\nsources: [{doc: test}]\naddress_base: 0\nlimits: {timeout_ms: %d, latency_ms: %d}\nreads:\n", lateTimeout.Milliseconds(), lateLatency.Milliseconds())
+	points := "points:\n"
+	for at := 0; at < 400; at += 100 {
+		text += fmt.Sprintf("  - {fc: 1, from: %d, count: 16}\n", at)
+		points += fmt.Sprintf("  - {name: r%d, at: %[1]d, type: bits, length: 16}\n", at)
+	}
+	return load(t, text+points)
+}
+
+func lateCoils(t *testing.T) func(func() time.Duration) string {
+	return func(delay func() time.Duration) string {
+		path := onPty(t, &slave{reply: func(unit uint8, request, _ []byte) []byte {
+			time.Sleep(delay()) // a slow machine
+			bits, count := holds(unit, binary.BigEndian.Uint16(request[2:])), int(request[5])
+			answer := []byte{unit, request[1], byte((count + 7) / 8), byte(bits), byte(bits >> 8)}
+			return withCRC(answer[:3+(count+7)/8])
+		}})
+		return "rtu://" + path + "?baud=115200"
+	}
+}
+
+// Coils have no more of a number than registers: what comes late is never another block's.
+func TestLateReplyOfCoils(t *testing.T) {
+	t.Parallel()
+	if wrong := lateReplies(t, coils(t), lateCoils(t), 12, 60*time.Millisecond, false); wrong > 0 {
+		t.Errorf("%d wrong values", wrong)
+	}
+}
+
+func TestLateReplyOfCoilsIsWrongWithoutTheProtection(t *testing.T) {
+	t.Parallel()
+	if wrong := lateReplies(t, coils(t), lateCoils(t), 200, 0, true); wrong == 0 {
+		t.Error("no wrong value: this proves nothing")
 	}
 }
 
@@ -157,7 +196,7 @@ func mbap(request, pdu []byte) []byte {
 // the same line takes late replies for other registers.
 func TestLateReplyIsWrongWithoutTheProtection(t *testing.T) {
 	t.Parallel()
-	if wrong := lateReplies(t, ptyLink(t), 200, 0, true); wrong == 0 {
+	if wrong := lateReplies(t, blocks(t, 4, lateTimeout, lateLatency), ptyLink(t), 200, 0, true); wrong == 0 {
 		t.Error("the unprotected bus brought no wrong value: the test above proves nothing")
 	}
 }

@@ -135,3 +135,23 @@ func TestCost(t *testing.T) {
 		}
 	}
 }
+
+// Bits are eight to a byte: 16 coils cost what one register costs, and are read together where 16
+// registers would be too.
+func TestBitsCostAnEighth(t *testing.T) {
+	bits, words := modbus.Wire{Baud: 9600, Bits: true, Max: 2000}, modbus.Wire{Baud: 9600, Max: 125}
+	for count, registers := range map[int]int{1: 1, 16: 1, 17: 2, 2000: 125} {
+		if byBits, byWords := bits.Cost(count), words.Cost(registers); byBits > byWords || byWords-byBits > 2*11*time.Second/9600 {
+			t.Errorf("%d bits cost %s, %d registers %s", count, byBits, registers, byWords)
+		}
+	}
+	p := load(t, "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\nlimits: {max_bits: 20, hole: 3}\npoints:\n"+
+		"  - {name: a, at: 0, fc: 1}\n  - {name: b, at: 4, fc: 1}\n  - {name: c, at: 9, fc: 1}\n  - {name: d, at: 0, fc: 2, type: bits, length: 12}\n  - {name: e, at: 12, fc: 2, every: slow}\n  - {name: f, at: 30, fc: 2}\n")
+	var got []modbus.Span
+	for _, b := range p.Blocks() {
+		got = append(got, modbus.Span{From: int(b.FC)*1000 + int(b.From), Count: b.Count})
+	}
+	if diff := cmp.Diff([]modbus.Span{{From: 1000, Count: 5}, {From: 1009, Count: 1}, {From: 2000, Count: 12}, {From: 2030, Count: 1}, {From: 2012, Count: 1}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
