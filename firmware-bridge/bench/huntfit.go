@@ -58,8 +58,9 @@ func (h *hunt) oneForAll() {
 type examined struct {
 	unit    *living
 	blocks  map[modbus.Question]reply
-	tries   int  // how often it is asked again while it is busy
-	silence bool // it answers nothing any more
+	bits    [3]bool // functions 1 and 2 of which it was silent once: it has no such table
+	tries   int     // how often it is asked again while it is busy
+	silence bool    // it answers nothing any more
 }
 
 // compare reads what each profile would read and keeps the profiles that fit. Blocks that several
@@ -143,6 +144,10 @@ func (h *hunt) block(ctx context.Context, m asker, r *examined, q modbus.Questio
 	if known, ok := r.blocks[q]; ok {
 		return known, nil
 	}
+	bits := q.FC <= 2
+	if bits && r.bits[q.FC] {
+		return reply{}, nil
+	}
 	for try := 0; ; try++ {
 		read, err = h.ask(ctx, m, q)
 		if err != nil || !read.came || read.refused == "" || read.final || try >= r.tries {
@@ -163,6 +168,9 @@ func (h *hunt) block(ctx context.Context, m asker, r *examined, q modbus.Questio
 		var there reply
 		there, err = h.ask(ctx, m, known)
 		r.silence = err == nil && !there.came
+		if bits {
+			r.bits[q.FC] = true
+		}
 	}
 	if err == nil {
 		r.blocks[q] = read

@@ -7,6 +7,7 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,13 +128,13 @@ func TestLateReplyBeyondTheLatency(t *testing.T) {
 
 // coils are four blocks of 16 coils, all of one length; those from a on hold the bits of holds(unit, a).
 func coils(t *testing.T) *modbus.Profile {
-	text := fmt.Sprintf("profile: coils\nstatus: bench\nsources: [{doc: test}]\naddress_base: 0\nlimits: {timeout_ms: %d, latency_ms: %d}\nreads:\n", lateTimeout.Milliseconds(), lateLatency.Milliseconds())
-	points := "points:\n"
+	var reads, points strings.Builder
 	for at := 0; at < 400; at += 100 {
-		text += fmt.Sprintf("  - {fc: 1, from: %d, count: 16}\n", at)
-		points += fmt.Sprintf("  - {name: r%d, at: %[1]d, type: bits, length: 16}\n", at)
+		fmt.Fprintf(&reads, "  - {fc: 1, from: %d, count: 16}\n", at)
+		fmt.Fprintf(&points, "  - {name: r%d, at: %[1]d, type: bits, length: 16}\n", at)
 	}
-	return load(t, text+points)
+	return load(t, fmt.Sprintf("profile: coils\nstatus: bench\nsources: [{doc: test}]\naddress_base: 0\nlimits: {timeout_ms: %d, latency_ms: %d}\nreads:\n%spoints:\n%s",
+		lateTimeout.Milliseconds(), lateLatency.Milliseconds(), &reads, &points))
 }
 
 func lateCoils(t *testing.T) func(func() time.Duration) string {
