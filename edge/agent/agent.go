@@ -149,6 +149,11 @@ func (p *parts) open(w Weakness) (err error) {
 	}
 	p.sampler = newSampler(p.samples, p.clock, p.log)
 	p.sampler.known = machinesOf(c)
+	p.sampler.thin = newThinning(c.Journal.DailyMiB << 20)
+	p.sampler.tell = func(ctx context.Context, f record.Fact) error {
+		_, err := p.desk.act(ctx, func(*meaning.Site) ([]record.Fact, error) { return []record.Fact{f}, nil })
+		return err
+	}
 	p.openDesk()
 	return p.openBuses()
 }

@@ -49,9 +49,10 @@ type Cloud struct {
 
 // Journal bounds what the disk holds.
 type Journal struct {
-	RecordsMiB int64         `yaml:"records_mib"` // at this size nothing more is weighed
-	SamplesMiB int64         `yaml:"samples_mib"` // at this size the oldest samples make room
-	Keep       time.Duration `yaml:"keep"`        // records stay at least so long, and until receipted
+	RecordsMiB int64         `yaml:"records_mib"`       // at this size nothing more is weighed
+	SamplesMiB int64         `yaml:"samples_mib"`       // at this size the oldest samples make room
+	DailyMiB   int64         `yaml:"samples_daily_mib"` // samples that would write more in a day are written more seldom
+	Keep       time.Duration `yaml:"keep"`              // records stay at least so long, and until receipted
 }
 
 // defaults are what a file that does not say it means.
@@ -60,7 +61,7 @@ func defaults() Config {
 		Data:    "data",
 		Listen:  "127.0.0.1:8081",
 		Clock:   kernelClock,
-		Journal: Journal{RecordsMiB: 2048, SamplesMiB: 2048, Keep: 400 * 24 * time.Hour},
+		Journal: Journal{RecordsMiB: 2048, SamplesMiB: 2048, DailyMiB: 1536, Keep: 400 * 24 * time.Hour},
 	}
 }
 
@@ -131,7 +132,7 @@ func (c *Config) check(k *config.Checker) {
 	if _, err := chain.ParsePublicKey(c.Cloud.Key); err != nil {
 		k.Fault("cloud.key", "%v: copy what cloud -key prints in the city", err)
 	}
-	for key, size := range map[string]int64{"records_mib": c.Journal.RecordsMiB, "samples_mib": c.Journal.SamplesMiB} {
+	for key, size := range map[string]int64{"records_mib": c.Journal.RecordsMiB, "samples_mib": c.Journal.SamplesMiB, "samples_daily_mib": c.Journal.DailyMiB} {
 		if size < leastMiB || size > mostMiB {
 			k.Fault("journal."+key, "a journal of %d MiB: give it %d to %d", size, leastMiB, mostMiB)
 		}

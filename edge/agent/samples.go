@@ -27,13 +27,15 @@ type sampler struct {
 	journal *journal.Journal
 	clock   *clock
 	log     *slog.Logger
-	known   map[string]*known // machines of the configuration, by device
+	known   map[string]*known                        // machines of the configuration, by device
+	tell    func(context.Context, record.Fact) error // writes a fact among the records
 
 	mu      sync.Mutex // guards the fields below
 	devices map[string]*shown
 	pending []record.Fact
 	dropped int // facts, since the journal last took any
 	live    follower
+	thin    thinning
 }
 
 // shown is what a device shows. Its tags stand in the order in which it brought them first, which is
@@ -41,6 +43,7 @@ type sampler struct {
 type shown struct {
 	at    time.Time // when it was last heard
 	scale bool      // an indicator, whose only tag is its weight
+	wrote time.Time // when a sample of it was last taken for the journal
 	tags  []*tag
 }
 
@@ -64,7 +67,7 @@ func (s *sampler) scan(scan device.Scan) {
 	for _, v := range scan.Values {
 		values = append(values, sampleOf(v))
 	}
-	s.take(scan.Device, scan.At, values)
+	s.take(scan.Device, scan.At, values, false)
 }
 
 // weight takes one frame of an indicator; the frames of a second make one sample.
@@ -118,26 +121,32 @@ func (d *shown) tag(at int, name string) *tag {
 // see takes the newest value of a tag. The caller holds mu.
 func (s *sampler) see(t *tag, v record.SampleValue) {
 	if t.now != v || t.place < 0 {
+		if t.now != v && t.now != t.written {
+			s.thin.leftOut++ // the value before it will not be written
+		}
 		t.now = v
 		s.live.changed(t)
 	}
 }
 
-func (s *sampler) take(dev string, at time.Time, values []record.SampleValue) {
+// take takes values of a device; at once where nothing may come after them.
+func (s *sampler) take(dev string, at time.Time, values []record.SampleValue, atOnce bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.device(dev)
 	d.at = at
+	write := atOnce || d.may(at, s.thin.every)
 	var changed []record.SampleValue
 	for i, v := range values {
 		t := d.tag(i, v.Tag)
 		s.see(t, v)
-		if t.due(at) {
+		if write && t.due(at) {
 			t.written, t.since = v, at
 			changed = append(changed, v)
 		}
 	}
 	if len(changed) > 0 {
+		d.wrote = at
 		s.pending = append(s.pending, s.fact(dev, at, changed))
 	}
 	s.trim()
@@ -184,7 +193,7 @@ func (s *sampler) silence(dev string, at time.Time) {
 	}
 	s.mu.Unlock()
 	if len(gone) > 0 {
-		s.take(dev, at, gone)
+		s.take(dev, at, gone, true)
 	}
 }
 
@@ -192,11 +201,16 @@ func (s *sampler) silence(dev string, at time.Time) {
 func (s *sampler) run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
+	judge := time.NewTicker(judgeEvery)
+	defer judge.Stop()
 	healthy := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-judge.C:
+			s.judge(ctx)
+			continue
 		case <-tick.C:
 		}
 		err := s.flush()
@@ -228,7 +242,8 @@ func (s *sampler) flush() error {
 		if !d.scale {
 			continue
 		}
-		if t := d.tags[0]; t.due(d.at) {
+		if t := d.tags[0]; d.may(d.at, s.thin.every) && t.due(d.at) {
+			d.wrote = d.at
 			t.written, t.since = t.now, d.at
 			s.pending = append(s.pending, s.fact(dev, d.at, []record.SampleValue{t.now}))
 		}
@@ -238,7 +253,11 @@ func (s *sampler) flush() error {
 	s.mu.Unlock()
 	for len(facts) > 0 {
 		n := min(len(facts), journal.MaxFacts)
-		if _, err := s.journal.Append(s.clock.state(), facts[:n]...); err != nil {
+		written, err := s.journal.Append(s.clock.state(), facts[:n]...)
+		s.mu.Lock()
+		s.thin.wrote(written)
+		s.mu.Unlock()
+		if err != nil {
 			s.mu.Lock()
 			s.pending = append(facts, s.pending...)
 			s.trim()

@@ -37,6 +37,7 @@ const (
 	KindClock      Kind = "clock"
 	KindGap        Kind = "gap"
 	KindSample     Kind = "sample"
+	KindThinning   Kind = "thinning"
 )
 
 // Body is the content of one fact.
@@ -75,6 +76,8 @@ func New(k Kind) Body {
 		return new(Gap)
 	case KindSample:
 		return new(Sample)
+	case KindThinning:
+		return new(Thinning)
 	}
 	return nil
 }
@@ -292,6 +295,15 @@ type Gap struct {
 	Reason  string `json:"reason"` // "thinned": samples made room; "damaged": unreadable on disk
 }
 
+// Thinning says that from now on samples are written more seldom than values change, because they
+// change more than the site may write, or that this is over. It stands in the records stream, so that
+// nobody takes a sparse curve for a calm machine.
+type Thinning struct {
+	EveryMS int64 `json:"every_ms"` // shortest time between two samples of a device; 0: each change is written again
+	LeftOut int64 `json:"left_out"` // values that were not written since the fact before
+	Daily   int64 `json:"daily"`    // bytes that the site may write in a day
+}
+
 // Kinds of machines, as Sample.Machine says them.
 const (
 	Weighbridge  = "weighbridge"
@@ -334,6 +346,7 @@ func (*Operator) Kind() Kind   { return KindOperator }
 func (*Clock) Kind() Kind      { return KindClock }
 func (*Gap) Kind() Kind        { return KindGap }
 func (*Sample) Kind() Kind     { return KindSample }
+func (*Thinning) Kind() Kind   { return KindThinning }
 
 // MaxMass bounds every single mass in a fact: 10,000 t is more than any vehicle, bale or heap.
 const MaxMass = 10_000 * unit.Tonne
@@ -454,6 +467,14 @@ func (g *Gap) Check() error {
 		return fmt.Errorf("gap from %d to %d", g.From, g.To)
 	}
 	return oneOf("reason", g.Reason, "thinned", "damaged")
+}
+
+// Check of Thinning.
+func (t *Thinning) Check() error {
+	if t.EveryMS < 0 || t.LeftOut < 0 || t.Daily < 0 {
+		return fmt.Errorf("thinning to one in %d ms, %d left out, %d bytes a day: none is negative", t.EveryMS, t.LeftOut, t.Daily)
+	}
+	return nil
 }
 
 // Check of Sample.

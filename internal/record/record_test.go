@@ -164,6 +164,8 @@ func sound(kind record.Kind) record.Body {
 		return &record.Clock{StepMS: -3_600_000, State: "synced"}
 	case record.KindGap:
 		return &record.Gap{Journal: journal, From: 3, To: 9, Reason: "thinned"}
+	case record.KindThinning:
+		return &record.Thinning{EveryMS: 5000, LeftOut: 12, Daily: 1 << 30}
 	case record.KindSample:
 		return &record.Sample{Values: []record.SampleValue{{Tag: "rate", Value: "12.34", Unit: "t/h", OK: true}, {Tag: "state", Text: "running", OK: true}, {Tag: "speed"}}}
 	}
@@ -293,6 +295,7 @@ func TestEachRuleIsHeld(t *testing.T) {
 		"gap that ends early":    {with(record.KindGap, func(g *record.Gap) { g.To = 2 }), "gap from 3 to 2"},
 		"gap for no reason":      {with(record.KindGap, func(g *record.Gap) { g.Reason = "" }), `reason "" is none of`},
 		"gap for a bad reason":   {with(record.KindGap, func(g *record.Gap) { g.Reason = "tidied" }), `reason "tidied" is none of`},
+		"thinned before time":    {with(record.KindThinning, func(t *record.Thinning) { t.EveryMS = -1 }), "thinning to one in -1 ms"},
 		"a sample of words":      {with(record.KindSample, func(s *record.Sample) { s.Values[0].Value = "fast" }), `tag "rate": number "fast"`},
 		"a sample of a float":    {with(record.KindSample, func(s *record.Sample) { s.Values[0].Value = "1.2e3" }), `tag "rate": number "1.2e3"`},
 		"the last sample is bad": {with(record.KindSample, func(s *record.Sample) { s.Values[2].Value = "NaN" }), `tag "speed": number "NaN"`},

@@ -86,6 +86,7 @@ func TestGolden(t *testing.T) {
 	}
 	golden["sample-machine.v1.json"] = append(lines(t, 14, chain.Of(all[12]), &record.Sample{Machine: record.BeltScale, Name: "1号皮带秤", English: "Belt 1",
 		Values: []record.SampleValue{{Tag: "rate", Value: "12.34", Text: "", Unit: "t/h", OK: true}}})[0], '\n')
+	golden["thinning.v1.json"] = append(lines(t, 15, chain.Hash{}, &record.Thinning{EveryMS: 5000, LeftOut: 12, Daily: 1 << 30})[0], '\n')
 	batch, err := wire.EncodeBatch("xinhua-1", journal, wire.Records, 1, chain.Hash{}, all[:1], wire.Hole{}, key(t))
 	if err != nil {
 		t.Fatal(err)
