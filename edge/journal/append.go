@@ -99,13 +99,9 @@ func (j *Journal) encode(clock wire.Clock, facts []record.Fact) ([]Written, []by
 	written := make([]Written, 0, len(facts))
 	var frames []byte
 	for _, fact := range facts {
-		body, err := wire.EncodeBody(fact.Body)
-		if err != nil {
-			return nil, nil, err
-		}
 		e := wire.Entry{Site: j.site, Journal: j.id, N: last.N + 1, At: wire.Moment(fact.At), Clock: clock,
-			Kind: fact.Body.Kind(), Device: fact.Device, Prev: last.Hash, Body: body}
-		line, err := e.Line()
+			Kind: fact.Body.Kind(), Device: fact.Device, Prev: last.Hash}
+		line, err := e.LineOf(fact.Body)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", e.Kind, err)
 		}
@@ -224,6 +220,7 @@ func (j *Journal) publish(s *segment, written []Written, size int64) {
 	s.end += size
 	s.size = s.end
 	j.before.beforeBytes = s.end
+	j.fresh.add(written)
 	newest := written[len(written)-1]
 	j.last = newest.Entry.Link(newest.Line)
 }

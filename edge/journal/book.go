@@ -32,6 +32,7 @@ type book struct {
 	suspect  DamageError // bytes at the end that may have been acknowledged; Bytes 0: none
 	newest   *segment    // where last was found; never changes after loading
 	damage   []DamageError
+	fresh    fresh
 	keep     stub
 
 	receipts sync.Mutex // held while a receipt is checked and saved

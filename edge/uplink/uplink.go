@@ -418,6 +418,22 @@ func (f *flight) fill(ctx context.Context) error {
 	return nil
 }
 
+// after gives the entries after n: those written a moment ago from memory.
+func (f *flight) after(n uint64) iter.Seq2[journal.Stored, error] {
+	if f.current {
+		if run := f.journal.Fresh(n, f.pace.entries+1); len(run) > 0 {
+			return func(yield func(journal.Stored, error) bool) {
+				for _, e := range run {
+					if !yield(e, nil) {
+						return
+					}
+				}
+			}
+		}
+	}
+	return f.log.After(n)
+}
+
 // batch packs entries from next on. Damaged entries at its front are declared as a hole, so that
 // the cloud knows that waiting for them is in vain.
 func (f *flight) batch() (payload []byte, last uint64, err error) {
@@ -425,7 +441,7 @@ func (f *flight) batch() (payload []byte, last uint64, err error) {
 	var hole wire.Hole
 	first, size := uint64(0), wire.MaxHeader
 	var prev chain.Hash
-	for stored, err := range f.log.After(f.next - 1) {
+	for stored, err := range f.after(f.next - 1) {
 		if err != nil {
 			damage, ok := errors.AsType[*journal.DamageError](err)
 			if !ok {

@@ -81,9 +81,14 @@ func ParseMoment(text string) (time.Time, error) {
 }
 
 // EncodeBody writes a body in its one canonical form.
-func EncodeBody(b record.Body) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
+func EncodeBody(b record.Body) ([]byte, error) { return appendBody(nil, b) }
+
+func appendBody(to []byte, b record.Body) ([]byte, error) {
+	if s, ok := b.(*record.Sample); ok && plainSample(s) {
+		return appendSample(to, s), nil
+	}
+	buf := bytes.NewBuffer(to)
+	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(b); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", b.Kind(), err)
@@ -116,9 +121,37 @@ func (e Entry) Decode() (record.Body, error) {
 	return body, nil
 }
 
+// LineOf encodes the body and writes the entry's line around it; Body is then a part of the line.
+func (e *Entry) LineOf(b record.Body) ([]byte, error) {
+	line := e.envelope(make([]byte, 0, 640))
+	at := len(line)
+	// The envelope is read as its receiver reads it, with nothing in it. A body that was encoded just
+	// now is what it should be.
+	if _, err := parseEntry(append(line, "{}}"...), e); err != nil {
+		return nil, err
+	}
+	line, err := appendBody(line, b)
+	if err != nil {
+		return nil, err
+	}
+	if line = append(line, '}'); len(line) > MaxLine {
+		return nil, fmt.Errorf("entry of %d bytes: more than %d", len(line), MaxLine)
+	}
+	e.Body = line[at : len(line)-1 : len(line)-1]
+	return line, nil
+}
+
 // Line writes the entry's line, without a newline: the evidence.
 func (e Entry) Line() ([]byte, error) {
-	line := make([]byte, 0, 320+len(e.Body))
+	line := append(append(e.envelope(make([]byte, 0, 320+len(e.Body))), e.Body...), '}')
+	if _, err := ParseEntry(line); err != nil {
+		return nil, err
+	}
+	return line, nil
+}
+
+// envelope is the line up to the body.
+func (e *Entry) envelope(line []byte) []byte {
 	line = append(line, `{"v":1,"site":"`...)
 	line = append(line, e.Site...)
 	line = append(line, `","journal":"`...)
@@ -135,13 +168,7 @@ func (e Entry) Line() ([]byte, error) {
 	line = append(line, e.Device...)
 	line = append(line, `","prev":"`...)
 	line = append(line, e.Prev.String()...)
-	line = append(line, `","body":`...)
-	line = append(line, e.Body...)
-	line = append(line, '}')
-	if _, err := ParseEntry(line); err != nil {
-		return nil, err
-	}
-	return line, nil
+	return append(line, `","body":`...)
 }
 
 // ParseEntry reads a line that Line wrote. The envelope has one form only: fields in their order,
