@@ -50,6 +50,7 @@ type shown struct {
 // tag is the newest value of one tag of one device.
 type tag struct {
 	of      *shown
+	said    device.Value // as the machine said it last; zero for a weight
 	now     record.SampleValue
 	written record.SampleValue // as the journal has it
 	since   time.Time          // when it was written
@@ -61,13 +62,26 @@ func newSampler(j *journal.Journal, c *clock, log *slog.Logger) *sampler {
 	return &sampler{journal: j, clock: c, log: log, devices: map[string]*shown{}, live: newFollower()}
 }
 
-// scan takes one poll of a machine.
+// scan takes one poll of a machine. A value that the machine has said before costs a comparison.
 func (s *sampler) scan(scan device.Scan) {
-	values := make([]record.SampleValue, 0, len(scan.Values))
-	for _, v := range scan.Values {
-		values = append(values, sampleOf(v))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.device(scan.Device)
+	d.at = scan.At
+	write := d.may(scan.At, s.thin.every)
+	var changed []record.SampleValue
+	for i, v := range scan.Values {
+		t := d.tag(i, v.Tag)
+		if t.said != v {
+			t.said = v
+			s.see(t, sampleOf(v))
+		}
+		if write && t.due(scan.At) {
+			t.written, t.since = t.now, scan.At
+			changed = append(changed, t.now)
+		}
 	}
-	s.take(scan.Device, scan.At, values, false)
+	s.put(scan.Device, scan.At, changed)
 }
 
 // weight takes one frame of an indicator; the frames of a second make one sample.
@@ -129,24 +143,10 @@ func (s *sampler) see(t *tag, v record.SampleValue) {
 	}
 }
 
-// take takes values of a device; at once where nothing may come after them.
-func (s *sampler) take(dev string, at time.Time, values []record.SampleValue, atOnce bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.device(dev)
-	d.at = at
-	write := atOnce || d.may(at, s.thin.every)
-	var changed []record.SampleValue
-	for i, v := range values {
-		t := d.tag(i, v.Tag)
-		s.see(t, v)
-		if write && t.due(at) {
-			t.written, t.since = v, at
-			changed = append(changed, v)
-		}
-	}
+// put lets the changed tags of a device wait for the journal. The caller holds mu.
+func (s *sampler) put(dev string, at time.Time, changed []record.SampleValue) {
 	if len(changed) > 0 {
-		d.wrote = at
+		s.devices[dev].wrote = at
 		s.pending = append(s.pending, s.fact(dev, at, changed))
 	}
 	s.trim()
@@ -180,21 +180,27 @@ func (s *sampler) trim() {
 
 func (t *tag) due(at time.Time) bool { return t.now != t.written || at.Sub(t.since) >= repeatAfter }
 
-// silence marks what a silent device showed as no longer known.
+// silence marks what a silent device showed as no longer known, at once: nothing may come after it.
 func (s *sampler) silence(dev string, at time.Time) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[dev]
+	if d == nil {
+		return
+	}
+	d.at = at
 	var gone []record.SampleValue
-	if d := s.devices[dev]; d != nil {
-		for _, t := range d.tags {
-			v := t.now
-			v.OK, v.Value, v.Text = false, "", ""
+	for _, t := range d.tags {
+		v := t.now
+		v.OK, v.Value, v.Text = false, "", ""
+		t.said = device.Value{}
+		s.see(t, v)
+		if t.due(at) {
+			t.written, t.since = v, at
 			gone = append(gone, v)
 		}
 	}
-	s.mu.Unlock()
-	if len(gone) > 0 {
-		s.take(dev, at, gone, true)
-	}
+	s.put(dev, at, gone)
 }
 
 // run writes the samples down once a second until ctx ends.

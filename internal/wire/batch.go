@@ -87,7 +87,7 @@ func pack(plain []byte) []byte {
 var packer, unpacker = newPacker(), newUnpacker()
 
 func newPacker() *zstd.Encoder {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
 	if err != nil { // constants only
 		panic(err)
 	}

@@ -10,7 +10,7 @@ import (
 // without reflection, in the same form as all others.
 
 func plainSample(s *record.Sample) bool {
-	if s.Values == nil || !plainText(s.Machine) {
+	if s.Values == nil || !plainText(s.Machine) || !plainText(s.Name) || !plainText(s.English) {
 		return false
 	}
 	for i := range s.Values {
@@ -33,8 +33,11 @@ func plainText(text string) bool {
 
 func appendSample(to []byte, s *record.Sample) []byte {
 	to = append(to, '{')
-	if s.Machine != "" {
-		to = append(append(append(to, `"machine":"`...), s.Machine...), `",`...)
+	for _, said := range [...]struct{ key, text string }{{"machine", s.Machine}, {"name", s.Name}, {"english", s.English}} {
+		if said.text != "" {
+			to = append(append(append(to, '"'), said.key...), `":"`...)
+			to = append(append(to, said.text...), `",`...)
+		}
 	}
 	to = append(to, `"values":[`...)
 	for i := range s.Values {

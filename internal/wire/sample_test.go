@@ -16,7 +16,7 @@ func FuzzSampleHasOneForm(f *testing.F) {
 		f.Add("tag", text, text, false)
 	}
 	f.Fuzz(func(t *testing.T, tag, value, machine string, ok bool) {
-		s := &record.Sample{Machine: machine, Values: []record.SampleValue{{Tag: tag, Value: value, OK: ok}, {Tag: "x", Text: value, Unit: tag}}}
+		s := &record.Sample{Machine: machine, Name: tag, English: value, Values: []record.SampleValue{{Tag: tag, Value: value, OK: ok}, {Tag: "x", Text: value, Unit: tag}}}
 		got, err := wire.EncodeBody(s)
 		if err != nil {
 			t.Fatal(err)
