@@ -3,9 +3,11 @@ package e2e_test
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +39,7 @@ type loadPlant struct {
 	polls     atomic.Int64
 }
 
-func startLoadPlant(b *testing.B, restless bool) *loadPlant {
+func startLoadPlant(b testing.TB, restless bool) *loadPlant {
 	b.Helper()
 	p := &loadPlant{restless: restless}
 	for range loadMachines {
@@ -84,7 +87,7 @@ func (p *loadPlant) serve(conn net.Conn) {
 }
 
 // meter is a cable that counts what goes to the broker.
-func meter(b *testing.B, to string) (address string, bytes *atomic.Int64) {
+func meter(b testing.TB, to string) (address string, bytes *atomic.Int64) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,7 +124,7 @@ func (c countingWriter) Write(p []byte) (int, error) {
 }
 
 // loadEdge starts an edge process that polls the plant and a city that takes what it sends.
-func loadEdge(b *testing.B, p *loadPlant, every time.Duration) (pid int, bytes *atomic.Int64, city *crowd) {
+func loadEdge(b testing.TB, p *loadPlant, every time.Duration) (pid int, bytes *atomic.Int64, city *crowd) {
 	b.Helper()
 	city = gather(b, 1, "", 0)
 	m := city.members[0]
@@ -172,6 +175,48 @@ func loadEdge(b *testing.B, p *loadPlant, every time.Duration) (pid int, bytes *
 	}
 	time.Sleep(2 * time.Second) // the first pictures are sent, and every tag is written once
 	return cmd.Process.Pid, bytes, city
+}
+
+// TestSiteOfManyValuesIsShown: 40 machines of 60 registers are 2,400 live values. All are shown, and
+// as live while somebody looks; when the edge is gone none is.
+func TestSiteOfManyValuesIsShown(t *testing.T) {
+	pid, _, city := loadEdge(t, startLoadPlant(t, true), time.Second)
+	shown := func() (all, live int) {
+		response, err := http.Get("http://" + city.pages + "/api/live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var list struct {
+			Values []struct{ Live bool }
+		}
+		if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range list.Values {
+			if v.Live {
+				live++
+			}
+		}
+		return len(list.Values), live
+	}
+	const want = loadMachines * loadRegisters
+	eventually(t, "all values are shown as live", func() bool {
+		all, live := shown()
+		return all == want && live == want
+	})
+	edge, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := edge.Signal(syscall.SIGSTOP); err != nil { // its connection stands, and nothing comes
+		t.Fatal(err)
+	}
+	defer func() { _ = edge.Signal(syscall.SIGCONT) }()
+	eventually(t, "values of an edge that says nothing are stale", func() bool {
+		all, live := shown()
+		return all == want && live == 0
+	})
 }
 
 // watcher looks at the site as the city's pages do, and takes how old a change is when it is there.
