@@ -33,7 +33,7 @@ func (p *parts) journalState() hmi.JournalState {
 	s := p.records.State()
 	version, _ := program.Version()
 	out := hmi.JournalState{Site: p.config.Site, Name: p.config.Name, English: p.config.English, Journal: p.records.ID(), Last: s.Last, Receipted: s.Receipted, Backlog: s.Waiting,
-		UnansweredMS: p.uplinks[0].Unanswered().Milliseconds(), Bytes: s.Bytes, Budget: s.Budget, Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
+		UnansweredMS: p.uplinks[0].Unanswered().Milliseconds(), Bytes: s.Bytes, Budget: s.Budget, SampleEveryMS: p.sampler.every().Milliseconds(), Link: p.link.word(), Clock: string(p.clock.state()), Version: version}
 	if p.config.Clock == hostClock {
 		out.Clock = hostClock
 	}

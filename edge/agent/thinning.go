@@ -88,6 +88,13 @@ func (t *thinning) below() int64 {
 	return int64(100 * lower / pauses()[t.step])
 }
 
+// every is the present pause; 0: each change is written.
+func (s *sampler) every() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.thin.every
+}
+
 // judge fits the pause to what was written, and says so where it changes.
 func (s *sampler) judge(ctx context.Context) {
 	s.mu.Lock()

@@ -55,8 +55,11 @@ type JournalState struct {
 	OldestMS  int64  `json:"oldest_ms"` // Unix ms of the oldest entry without receipt; 0 when there is none
 	Bytes     int64  `json:"bytes"`
 	Budget    int64  `json:"budget"`
-	Link      string `json:"link"`    // "online", "offline"
-	Problem   string `json:"problem"` // why nothing is recorded, or why the cloud refuses; empty when all is well
+	// SampleEveryMS is how seldom the process values of a machine are written, because they change more
+	// than the site may write; 0: each change is.
+	SampleEveryMS int64  `json:"sample_every_ms"`
+	Link          string `json:"link"`    // "online", "offline"
+	Problem       string `json:"problem"` // why nothing is recorded, or why the cloud refuses; empty when all is well
 	// UnansweredMS is how long the connection has stood and nothing that was sent was receipted; 0 when
 	// nothing waits.
 	UnansweredMS int64 `json:"unanswered_ms"`

@@ -104,6 +104,7 @@ export function showJournal({journal: j, now, up}, language) {
       j.unanswered_ms >= unansweredAfter ? 'bad' : j.link === 'online' ? 'good' : 'warn'],
     ['journal-clock', has('clock-', j.clock), j.clock === 'synced' ? 'good' : j.clock === 'host' ? '' : 'warn'],
     ['journal-bytes', bytes(j.bytes, language.locale) + ' / ' + bytes(j.budget, language.locale), j.bytes > j.budget / 10 * 9 ? 'warn' : ''],
+    ...(j.sample_every_ms > 0 ? [['journal-samples', language.t('samples-thinned', {n: n(j.sample_every_ms / 1000)}), 'warn']] : []),
     ['journal-version', language.version(j.version), ''],
   ];
   $('journal').classList.toggle('stale', !up);

@@ -223,7 +223,7 @@ func TestEveryStateAndKindHasWords(t *testing.T) {
 		t.Errorf("only %d states were found in the profiles", len(keys))
 	}
 	for _, k := range []record.Kind{record.KindOpened, record.KindWeighing, record.KindTicket, record.KindBale, record.KindBelt, record.KindTare, record.KindStock,
-		record.KindCorrection, record.KindDevice, record.KindOperator, record.KindClock, record.KindGap, record.KindSample} {
+		record.KindCorrection, record.KindDevice, record.KindOperator, record.KindClock, record.KindGap, record.KindSample, record.KindThinning} {
 		keys = append(keys, "kind-"+string(k))
 	}
 	if missing := lacking(keys, zh); len(missing) > 0 {
