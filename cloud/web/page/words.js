@@ -273,7 +273,7 @@ export const words = {
     'kind-operator': 'Operator act',
     'kind-clock': 'Clock step',
     'kind-gap': 'Gap',
-    'kind-thinning': 'samples thinned',
+    'kind-thinning': 'Samples thinned',
     'kind-sample': 'Sample',
     'fault-at': '{site}: {fault}',
     'direction-inbound': 'inbound',
