@@ -2,11 +2,13 @@ package bench_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"steelyard/firmware-bridge/bench"
@@ -173,5 +175,35 @@ func TestShowSaysWhatCame(t *testing.T) {
 	stdout, stderr, code := run(t, "", "show", "-link", "tcp://"+address+"?transaction=any", "-profile", profile, "-unit", "1", "-count", "1", "-json")
 	if code != program.Done || !strings.Contains(stdout, `"values":{"weight":"0"}`) {
 		t.Errorf("code %d: %s\n%s", code, stdout, stderr)
+	}
+}
+
+// A machine that is silent about coils, where it should refuse, is asked for them once and not for each
+// profile that has some.
+func TestFindAsksForCoilsThatAreNotThereOnce(t *testing.T) {
+	t.Parallel()
+	var coils, others atomic.Int64
+	address := speaking(t, func(came []byte) []byte {
+		if len(came) == 12 && came[7] <= 2 {
+			coils.Add(1)
+			return nil
+		}
+		others.Add(1)
+		return tcpAnswer(came, 0)
+	})
+	own := t.TempDir()
+	for i := range 3 { // like machines whose coils stand elsewhere
+		name := fmt.Sprintf("coils-%d", i)
+		text := strings.NewReplacer("coil-baler", name, "at: 40,", fmt.Sprintf("at: %d,", 40+i)).Replace(coilBaler)
+		if err := os.WriteFile(filepath.Join(own, name+".yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stdout, stderr, err := hunt(t, bench.Lines{}, "-link", "tcp://"+address, "-units", "1", "-timeout", "300ms", "-profiles", own)
+	if err != nil || !strings.Contains(stdout, "unit 1 answers") {
+		t.Fatalf("%v\n%s\n%s", err, stdout, stderr)
+	}
+	if n := coils.Load(); n < 1 || n > 2 || others.Load() < 10 {
+		t.Errorf("asked %d times for coils and inputs, and %d times for registers", n, others.Load())
 	}
 }

@@ -100,6 +100,9 @@ func (s shown) enough(where string, length time.Duration, wanted uint64) error {
 	trouble := s.trouble
 	if trouble == "" {
 		trouble = "is the machine on, its output enabled, the cable plugged? or wait longer"
+		if s.what == "poll" {
+			trouble = "is the machine on, its Modbus enabled, the unit id right? wait longer, and what comes is said"
+		}
 	}
 	switch {
 	case wanted > 0 && s.number < wanted:
