@@ -42,11 +42,13 @@ const direction = () => document.querySelector('[name=direction]:checked')?.valu
 const destination = () => document.querySelector('[name=destination]:checked')?.value ?? '';
 const kg = (grams, language) => kilograms(grams, language.locale) + ' kg';
 
+const fresh = (duty) => Math.abs(Date.now() - duty.since) < longestShift;
+
 // onDuty gives the weighmaster of this shift, {name, since}, or null when one is to be asked for.
 function onDuty() {
   try {
     const duty = JSON.parse(recall(dutyKey));
-    return duty?.name && Date.now() - duty.since < longestShift ? duty : null;
+    return duty?.name && fresh(duty) ? duty : null;
   } catch {
     return null;
   }
@@ -88,6 +90,11 @@ export class Act {
     $('operator').addEventListener('input', () => this.show());
     $('operator').addEventListener('change', () => this.begin($('operator').value.trim()));
     $('relieve').addEventListener('click', () => this.begin(''));
+    addEventListener('storage', (e) => { // another tab of this desk
+      if (e.key !== dutyKey) return;
+      this.duty = onDuty();
+      this.show();
+    });
     $('material').addEventListener('change', () => this.material = $('material').value);
     $(this.duty ? 'vehicle' : 'operator').focus();
     addEventListener('keydown', (e) => {
@@ -168,7 +175,7 @@ export class Act {
     const {passages, materials, deck} = now;
     this.settle(passages);
     if (this.chosen && !passages.some((p) => p.passage === this.chosen)) this.letGo();
-    this.duty = this.duty && onDuty();
+    if (this.duty && !fresh(this.duty)) this.duty = null;
     this.menus(passages, materials);
     this.showFields();
     for (const [id, rule] of [['in', this.ruleIn(now)], ['out', this.ruleOut(now)]]) {

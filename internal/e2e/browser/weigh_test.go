@@ -477,6 +477,26 @@ func TestMustBeEnteredIsMarked(t *testing.T) {
 	p.WaitText("#counterparty-is", "客户")
 }
 
+// A browser that stores nothing asks again when the page is opened again; until then it knows who is
+// on duty. After twelve hours somebody else is.
+func TestOnDutyWithoutStorage(t *testing.T) {
+	t.Parallel()
+	y, url := openYard(t, bridge)
+	y.show(bridge, 0, device.Yes)
+	p := browser.Open(t, url)
+	p.WaitText("#sentence", "等待车辆上磅")
+	browser.Eval[bool](p, "(() => { Storage.prototype.setItem = Storage.prototype.getItem = () => { throw new Error('forbidden') }; return true })()")
+	p.Type("王芳" + kb.Enter)
+	p.WaitText("#on-duty", "王芳")
+	y.show(bridge, 36440, device.Yes)
+	p.WaitText("#sentence", "可以称重") // the page has been shown again since
+	p.WaitText("#on-duty", "王芳")
+	p.WaitText("#in-rule", "请填写车牌")
+	browser.Eval[bool](p, "(() => { const now = Date.now; Date.now = () => now() + 13 * 3600 * 1000; return true })()")
+	p.WaitText("#in-rule", "请填写车牌")
+	p.Wait("document.querySelector('#operator').checkVisibility()")
+}
+
 // A page that is opened while a lorry stands on the deck shows how it came there.
 func TestCurveIsThereAtLoad(t *testing.T) {
 	t.Parallel()
