@@ -13,6 +13,7 @@ import (
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/page"
+	"steelyard/internal/record"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
 )
@@ -38,6 +39,7 @@ func New(c City) *Pages {
 	mux.Handle("GET /api/range", s.answer(s.curve))
 	mux.Handle("GET /api/curves", s.answer(s.curves))
 	mux.Handle("GET /api/quarantine", s.answer(s.quarantine))
+	mux.Handle("GET /api/unposted", s.answer(s.unposted))
 	mux.Handle("GET /api/suspects", s.answer(s.suspects))
 	mux.Handle("GET /api/account", s.answer(s.account))
 	mux.Handle("GET /api/events", s.hub.feed)
@@ -394,6 +396,60 @@ func (s *Pages) quarantine(r *http.Request) (any, error) {
 		rows = append(rows, row{c.Last.UnixMilli(), c.Times, c.Pieces, c.Site, c.Journal, c.From, c.To, c.Reason, c.Why, c.Alarm})
 	}
 	return map[string]any{"quarantined": rows, "ingest": s.Ingest()}, err
+}
+
+// unpostedJSON is an entry that stands in the account and in no total, with the reason.
+type unpostedJSON struct {
+	Site    string      `json:"site"`
+	Journal string      `json:"journal"`
+	N       uint64      `json:"n"`
+	Kind    record.Kind `json:"kind"`
+	AtMS    int64       `json:"at_ms"`
+	Why     string      `json:"why"`
+}
+
+// mostUnposted bounds the list of what is in no total; the newest are shown.
+const mostUnposted = 50
+
+// unpostedRows gives what the account holds and calls senseless, and then what could not be counted.
+func (s *Pages) unpostedRows(ctx context.Context) ([]unpostedJSON, error) {
+	rows := []unpostedJSON{}
+	senseless, err := s.Ledger.NotCounted(ctx, mostUnposted)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range senseless {
+		rows = append(rows, unpostedJSON{e.Site, e.Journal, e.N, e.Kind, e.At.UnixMilli(), e.Why})
+	}
+	left, err := s.Rollup.Uncounted(ctx, mostUnposted)
+	for _, l := range left {
+		rows = append(rows, unpostedJSON{l.Site, l.Ref.Journal, l.Ref.N, l.Kind, l.At.UnixMilli(), l.Why})
+	}
+	return rows, err
+}
+
+// unposted gives what is in no total, and the numbers that edges have stated to be gone.
+func (s *Pages) unposted(r *http.Request) (any, error) {
+	type gap struct {
+		Site    string      `json:"site"`
+		Journal string      `json:"journal"`
+		Stream  wire.Stream `json:"stream"`
+		From    uint64      `json:"from"`
+		To      uint64      `json:"to"`
+		Reason  string      `json:"reason"`
+		SeenMS  int64       `json:"seen_ms"`
+		Alarm   bool        `json:"alarm"`
+	}
+	rows, err := s.unpostedRows(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	gaps := []gap{}
+	found, err := s.Ledger.Gaps(r.Context(), mostUnposted)
+	for _, g := range found {
+		gaps = append(gaps, gap{g.Site, g.Journal, g.Stream, g.From, g.To, g.Reason, g.Seen.UnixMilli(), g.Alarm})
+	}
+	return map[string]any{"unposted": rows, "gaps": gaps}, err
 }
 
 // maxAccount bounds the file of a simulation's account.

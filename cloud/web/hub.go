@@ -39,6 +39,7 @@ type hub struct {
 	totalled bool               // totals have been read
 	read     int64              // of the account, as totals show it
 	day      rollup.Day
+	listed   *[2]int64 // head and read as unposted shows them; nil: it was never read
 	slow     time.Time // when the account was last looked at
 	hour     time.Time // when the last hour was last summed
 	failing  map[string]bool
@@ -96,7 +97,7 @@ func (h *hub) look(ctx context.Context) {
 	for _, part := range []struct {
 		name string
 		read func(context.Context, time.Time) error
-	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"hour", h.lookHour}, {"account", h.lookAccount}, {"curves", h.lookCurves}} {
+	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"unposted", h.lookUnposted}, {"hour", h.lookHour}, {"account", h.lookAccount}, {"curves", h.lookCurves}} {
 		err := part.read(ctx, now)
 		if err != nil && ctx.Err() == nil && !h.failing[part.name] {
 			h.Log.Error("pages show old numbers, reading them again", "part", part.name, "err", err)
@@ -218,6 +219,24 @@ func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
 	}
 	h.read, h.day, h.totalled = read, day, true
 	return h.totals.In(map[string]string{"day": day.String()}, "totals")
+}
+
+// lookUnposted takes over what is in no total, when the account or its totals have moved.
+func (h *hub) lookUnposted(ctx context.Context, _ time.Time) error {
+	head, err := h.Ledger.Head(ctx)
+	if err != nil {
+		return err
+	}
+	read, err := h.Rollup.Read(ctx)
+	if moved := [2]int64{head, read}; err != nil || h.listed != nil && *h.listed == moved {
+		return err
+	}
+	rows, err := h.unpostedRows(ctx)
+	if err != nil {
+		return err
+	}
+	h.listed = &[2]int64{head, read}
+	return h.feed.Set("unposted", rows)
 }
 
 func (h *hub) lookHour(ctx context.Context, now time.Time) error {

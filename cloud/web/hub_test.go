@@ -161,6 +161,15 @@ func TestOpenPageFollowsTheCity(t *testing.T) {
 	p.until("the bale", func() bool {
 		return p.has("totals", "xinhua-1", `"grams":412000`, `"flow":"sorted"`) && p.has("sites", "xinhua-1", `"records":1`) && strings.Contains(p.docs["hour"], `"grams":412000`)
 	})
+	// What can't be counted is told with its reason, and stands in no total.
+	bad := j.WriteRaw(noon, "", record.KindTicket, []byte(`{"net":1}`))
+	if _, err := account.Post(t.Context(), noon, []*wire.Batch{j.Batch(bad.N, bad.N)}); err != nil {
+		t.Fatal(err)
+	}
+	later.Add(int64(time.Minute))
+	p.until("an entry in no total", func() bool {
+		return strings.Contains(p.docs["unposted"], `"site":"xinhua-1"`) && strings.Contains(p.docs["unposted"], `"kind":"ticket"`) && !strings.Contains(p.docs["unposted"], `"why":""`)
+	})
 	later.Add(int64(12 * time.Hour))
 	p.until("the next day", func() bool {
 		return strings.Contains(p.docs["totals"], `"in":{"day":"2026-11-24"}`) && strings.Contains(p.docs["totals"], `"drop":[["xinhua-1","paper","sorted"]]`)

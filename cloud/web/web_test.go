@@ -77,6 +77,7 @@ func TestEmptyDatabase(t *testing.T) {
 		"/api/totals":               `{"from":"2026-11-23","time_suspect":[],"to":"2026-11-23","totals":[]}`,
 		"/api/suspects":             `{"suspects":[]}`,
 		"/api/live":                 `{"values":[]}`,
+		"/api/unposted":             `{"gaps":[],"unposted":[]}`,
 		"/api/series?site=xinhua-1": `{"series":[]}`,
 		"/api/curves":               `{"caught_up":false,"alarm":false,"failing_since_ms":0,"why":"","unkept":0,"parked":0,"parked_tonnage":0,"parked_since_ms":0,"expired":0,"left_out":0}`,
 		"/api/range?site=xinhua-1&device=belt-1&tag=rate&from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&step=1h": `{"buckets":[]}`,

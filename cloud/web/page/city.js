@@ -16,7 +16,7 @@ const lateAfter = 60_000; // ms: a record that waits longer at its site makes to
 
 const language = new Language(words);
 const spark = new Spark();
-const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, curves: null, flow: 'collected', site: '', link: {up: null}, provisional: false};
+const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, curves: null, unposted: null, unread: {}, flow: 'collected', site: '', link: {up: null}, provisional: false};
 let ahead = 0; // ms by which the server's clock is before ours
 let valuesAt = 0, heardAt = 0; // performance.now() of the newest live event, and of any
 
@@ -79,6 +79,15 @@ function showProvisional() {
   put($('provisional'), names.length > 0 ? language.t('provisional', {names: names.join(language.t('list-comma'))}) : '');
 }
 
+// known is the state as it may be shown of a part of the account: what can't be read is not of now.
+const known = (part) => state.unread[part] ? {...state, link: {up: false}} : state;
+
+function showUnread() {
+  const unread = ['totals', 'sites', 'hour'].some((part) => state.unread[part]);
+  $('unread').hidden = !unread;
+  put($('unread'), unread ? language.t('unread') : '');
+}
+
 function showLive() {
   showSites({...state, elapsed: performance.now() - valuesAt, now: now()}, language);
   spark.show(language);
@@ -86,11 +95,12 @@ function showLive() {
 
 function show() {
   showHead();
+  showUnread();
   showProvisional();
   showCurves();
-  showCards(state, language);
-  showLoads(state, language);
-  showTable(state, language);
+  showCards(known('totals'), language);
+  showLoads(known('hour'), language);
+  showTable(known('totals'), language);
   showLive();
   showAlarms({...state, now: now()}, language);
   showAccount(state, language);
@@ -112,18 +122,18 @@ state.link = new Link('/api/events', '/api/city', {
     state.sites = sites;
     followAlarms();
     showProvisional();
-    showCards(state, language);
+    showCards(known('totals'), language);
     showLive();
   }),
   totals: heard((totals) => {
     state.totals = totals;
     showHead();
-    showCards(state, language);
-    showTable(state, language);
+    showCards(known('totals'), language);
+    showTable(known('totals'), language);
   }),
   hour: heard((hour) => {
     state.hour = hour;
-    showLoads(state, language);
+    showLoads(known('hour'), language);
   }),
   machines: heard((names) => {
     state.names = names;
@@ -132,6 +142,14 @@ state.link = new Link('/api/events', '/api/city', {
   curves: heard((curves) => {
     state.curves = curves;
     showCurves();
+  }),
+  unposted: heard((unposted) => {
+    state.unposted = unposted;
+    showAlarms({...state, now: now()}, language);
+  }),
+  unread: heard((unread) => {
+    state.unread = unread;
+    show();
   }),
   account: heard((account) => {
     state.account = account;
@@ -150,11 +168,11 @@ $('language').addEventListener('click', () => {
 });
 $('site').addEventListener('change', (e) => {
   state.site = e.target.value;
-  showTable(state, language);
+  showTable(known('totals'), language);
 });
 $('flow').addEventListener('change', (e) => {
   state.flow = e.target.value;
-  showTable(state, language);
+  showTable(known('totals'), language);
 });
 
 // Ages grow and the curve moves although nothing is heard.

@@ -228,6 +228,31 @@ func TestCitySilentLine(t *testing.T) {
 	p.WaitText("#rate b", "29.75")
 }
 
+// What is in no total is listed with its reason; while the account can't be read its tonnage is grey.
+func TestCityUnpostedAndUnread(t *testing.T) {
+	t.Parallel()
+	url, s := city(t, twoSites)
+	fillCity(s)
+	p := browser.Open(t, url)
+	const card = ".card[data-flow=collected] b"
+	p.WaitText(card, "3,801.200")
+	if p.Shown("#unread") {
+		t.Error("the account is said not to be read")
+	}
+	s.send("unposted", []object{{"site": "xinhua-1", "journal": "9f3a", "n": 42, "kind": "bale", "at_ms": now.UnixMilli(), "why": "material \"rubber\" is not in the catalogue"}})
+	p.WaitText("#alarms-list [data-reason=unposted]", "新华区绿色分拣中心：11/23 12:21 的包（第 42 条）未入账")
+	p.WaitText("#alarms-list [data-reason=unposted]", "rubber")
+	s.send("unread", object{"totals": true, "sites": false, "hour": false})
+	p.WaitText("#unread", "总账暂时读不出")
+	p.Wait("document.querySelector('" + card + "').matches('.stale')")
+	p.WaitText("#link-text", "实时")
+	s.send("unread", object{"totals": false, "sites": false, "hour": false})
+	p.Wait("!document.querySelector('" + card + "').matches('.stale')")
+	p.Wait("!document.querySelector('#unread').checkVisibility()")
+	s.send("unposted", []object{})
+	p.Wait("!document.querySelector('#alarms').checkVisibility()")
+}
+
 func TestCityAccount(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, twoSites)
