@@ -13,7 +13,7 @@ const freshBytes = 256 << 10
 // add takes entries that are durable now. The caller holds the book's mu.
 func (f *fresh) add(written []Written) {
 	for _, w := range written {
-		f.entries = append(f.entries, Stored{w.Entry, w.Hash, w.Line})
+		f.entries = append(f.entries, Stored(w))
 		f.bytes += len(w.Line)
 	}
 	drop := 0
