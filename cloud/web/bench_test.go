@@ -110,7 +110,12 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := web.City{Name: "city", Ledger: account.Reader, Rollup: tables.Reader, Now: time.Now, Log: quiet,
+	store, err := telemetry.OpenHistory(ctx, telemetry.HistoryConfig{Path: filepath.Join(tb.TempDir(), "history.db")})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = store.Close() })
+	c := web.City{Name: "city", Ledger: account.Reader, Rollup: tables.Reader, Store: store, Now: time.Now, Log: quiet,
 		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} }}
 	var names []string
 	keys := map[string]chain.PublicKey{}
