@@ -61,9 +61,9 @@ func TestOlderJournalsAreSentToo(t *testing.T) {
 		n := len(c.batches)
 		r = c.run(s)
 		time.Sleep(time.Minute)
+		r.end()
 		equal(t, "batches", len(c.batches), n+1)
 		equal(t, "the question", c.batches[n].First, third.Last().N)
-		r.end()
 	})
 }
 
