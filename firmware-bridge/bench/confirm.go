@@ -209,6 +209,9 @@ func (s *search) yaml(c candidate) string {
 	return b.String()
 }
 
+// fewModels are listed as lines of the file; more would push what matters off the screen.
+const fewModels = 4
+
 // speakers says what the indicator sends: by its model where the catalogue has exactly one that
 // fits, else by its dialect with the models that one may name in its place.
 func speakers(c candidate) string {
@@ -232,6 +235,9 @@ func speakers(c candidate) string {
 	case len(models) == 1:
 		write("", models)
 		write("# ", append([]string{"the only model in the catalogue that speaks so; if the plate names another, write in its place:"}, dialect...))
+	case len(models) > fewModels:
+		write("", dialect)
+		write("# ", []string{"or, in place of that, the model on the plate, where it is one of those above, like:", models[0]})
 	case len(models) > 1:
 		write("", dialect)
 		write("# ", append([]string{"or, in place of that, the model on the plate, where it is one of those that speak so:"}, models...))
