@@ -33,7 +33,7 @@ func (r raw) send(bytes string) {
 	_, _ = io.WriteString(r.Conn, bytes)
 }
 
-// exchange sends while it receives, since a pipe holds nothing, and says whether the broker has
+// exchange sends while it receives, since a pipe holds nothing, and reports whether the broker has
 // answered a ping at the end of bytes.
 func (r raw) exchange(bytes string) (answered bool) {
 	r.t.Helper()

@@ -64,7 +64,7 @@ func (r rights) of(name []byte) account {
 	return r.accounts[string(name)]
 }
 
-// mayPublish says whether the account may send to a topic, and leave a will there.
+// mayPublish reports whether the account may send to a topic, and leave a will there.
 func (a account) mayPublish(topic string, retain bool) bool {
 	if strings.ContainsAny(topic, "+#") {
 		return false
@@ -90,7 +90,7 @@ func (a account) mayPublish(topic string, retain bool) bool {
 	return false
 }
 
-// mayRead says whether the account may subscribe to a filter, and receive a topic.
+// mayRead reports whether the account may subscribe to a filter, and receive a topic.
 func (a account) mayRead(filter string) bool {
 	switch a.role {
 	case Cloud:

@@ -122,7 +122,7 @@ func TestEachAccountReachesItsOwnTopicsOnly(t *testing.T) {
 	}
 }
 
-// try does one thing on a connection of its own and says whether it was allowed.
+// try does one thing on a connection of its own and reports whether it was allowed.
 func try(t testing.TB, b *Broker, role string, version byte, act string, qos byte, topic string) bool {
 	t.Helper()
 	l := login{version: version, id: role + "-try", name: role, password: role[:1] + "-secret", keepAlive: 60}

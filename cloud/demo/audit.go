@@ -153,7 +153,7 @@ func (a *auditor) weighings() {
 	}
 }
 
-// journaledAt says whether the journal has the visit's weighing and entries has counted it already.
+// journaledAt reports whether the journal has the visit's weighing and entries has counted it already.
 func (a *auditor) journaledAt(v sim.Event) bool {
 	return slices.ContainsFunc(a.journal, func(l line) bool {
 		at := l.At.UnixMicro()

@@ -98,7 +98,7 @@ func (s *shelf) put(r Refusal, at int64) (bool, error) {
 	return s.keep(r, at)
 }
 
-// keep keeps one piece and says whether it is a new one.
+// keep keeps one piece and reports whether it is a new one.
 func (s *shelf) keep(r Refusal, at int64) (bool, error) {
 	r.Size = max(r.Size, len(r.Evidence))
 	r.Evidence = r.Evidence[:min(len(r.Evidence), MaxEvidence)]

@@ -50,7 +50,7 @@ func (p *posting) stream(b *wire.Batch) (*standing, error) {
 	return s, nil
 }
 
-// mayOpen says whether the site may begin a new journal.
+// mayOpen reports whether the site may begin a new journal.
 func (p *posting) mayOpen(s *standing) error {
 	var enrolled, journals int
 	err := p.tx.QueryRowContext(p.ctx, `

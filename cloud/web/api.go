@@ -346,7 +346,7 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 	return map[string]any{"buckets": rows}, err
 }
 
-// curvesJSON says whether the store of curves has what it should have. An alarm is something that
+// curvesJSON reports whether the store of curves has what it should have. An alarm is something that
 // somebody must mend.
 type curvesJSON struct {
 	CaughtUp       bool   `json:"caught_up"` // all tonnage of the account is in the store

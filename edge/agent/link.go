@@ -15,7 +15,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// linkState says whether a connection to the cloud's broker stands.
+// linkState reports whether a connection to the cloud's broker stands.
 type linkState struct{ online atomic.Bool }
 
 func (l *linkState) word() string {

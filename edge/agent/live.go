@@ -52,7 +52,7 @@ func (f *follower) changed(t *tag) {
 	}
 }
 
-// picture is the newest of everything. follow says whether changes of it are collected from now on.
+// picture is the newest of everything. follow reports whether changes of it are collected from now on.
 func (s *sampler) picture(now time.Time, follow bool) (values []wire.LiveValue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *sampler) ages(now time.Time) (list []int64) {
 	return list
 }
 
-// news says whether there is something to send: changes, tags that are new.
+// news reports whether there is something to send: changes, tags that are new.
 func (s *sampler) news() (changed, grown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

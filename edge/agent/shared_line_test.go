@@ -142,7 +142,7 @@ func TestLineWithManyWeighbridges(t *testing.T) {
 	}
 }
 
-// weighs says whether a load is weighed whose weight comes so often.
+// weighs reports whether a load is weighed whose weight comes so often.
 func weighs(every, gap time.Duration) bool {
 	deck := meaning.Deck{Device: "scale-1", Division: unit.Kilogram, Min: 20 * unit.Kilogram, Max: 3 * unit.Tonne, Unit: unit.KG, Window: 2 * time.Second, Gap: gap}
 	yard := meaning.New(meaning.Config{Decks: []meaning.Deck{deck}})

@@ -41,7 +41,7 @@ func newThinning(daily int64) thinning {
 	return thinning{daily: daily, saved: daily * int64(savedFor/time.Minute) / minutesADay}
 }
 
-// may says whether a device's values may be written now.
+// may reports whether a device's values may be written now.
 func (d *shown) may(at time.Time, every time.Duration) bool {
 	return every == 0 || d.wrote.IsZero() || at.Sub(d.wrote) >= every
 }

@@ -38,7 +38,7 @@ type file interface {
 	// Forget drops what the system remembers of the file, so that the next read comes from the
 	// medium. After a failed fsync the two may differ.
 	Forget()
-	// Lies says whether the file is still to be found under path.
+	// Lies reports whether the file is still to be found under path.
 	Lies(path string) bool
 	Close() error
 }

@@ -170,7 +170,7 @@ func segmentNumber(name string) (n uint64, ok bool) {
 	return n, n > 0 && segmentName(n) == name
 }
 
-// unfinished says whether the bytes behind the last good frame can be the rest of a write that
+// unfinished reports whether the bytes behind the last good frame can be the rest of a write that
 // was cut off by a crash, and so of an append that was never acknowledged. at is their offset in
 // the file, and no sound frame that follows is among them. A cut-off write leaves a frame that ends early, or sectors that were never written and
 // read as zeros. Bytes that look like neither may be an acknowledged entry that was damaged later.
@@ -195,7 +195,7 @@ func unfinished(tail []byte, at int64) bool {
 // sector is the unit in which storage loses what it was writing.
 const sector = 512
 
-// zeroSector says whether zeros reach to the end of a sector or of b, two of them at least: a
+// zeroSector reports whether zeros reach to the end of a sector or of b, two of them at least: a
 // single zero can be one damaged byte.
 func zeroSector(b []byte, at int64) bool {
 	run := 0

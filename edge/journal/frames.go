@@ -74,7 +74,7 @@ func (f *frames) next() (Stored, int64, error) {
 // maxLooks bounds the work that a segment full of damage can make.
 const maxLooks = 64
 
-// misplaced says whether a frame that leaves out numbers is a copy of a later page that was written
+// misplaced reports whether a frame that leaves out numbers is a copy of a later page that was written
 // to the wrong place: then entries with numbers up to its own still follow from off on.
 func (f *frames) misplaced(off int64, n uint64) (bool, error) {
 	if f.looks++; f.looks > maxLooks {

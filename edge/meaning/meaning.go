@@ -27,7 +27,7 @@ type Config struct {
 	Balers []Baler
 	// Series is a part of each ticket's number that no other start of the program has.
 	Series string
-	// Material says whether a material may be recorded at a time; nil accepts all.
+	// Material reports whether a material may be recorded at a time; nil accepts all.
 	Material func(material string, at time.Time) error
 }
 
@@ -223,5 +223,5 @@ func (s *Site) forgetClosed(now time.Time) {
 // zone needs no database on a small controller.
 func shanghai() *time.Location { return time.FixedZone("CST", 8*60*60) }
 
-// withinOf says whether two masses differ by no more than tolerance.
+// withinOf reports whether two masses differ by no more than tolerance.
 func withinOf(a, b, tolerance unit.Mass) bool { return (a - b).Abs() <= tolerance }

@@ -67,13 +67,13 @@ type registering struct {
 	stray string // the newest note of a stored weighing: a line that repeats itself fills no journal
 }
 
-// answers says whether a frame answers a request to register: it shows a stored weighing, or a
+// answers reports whether a frame answers a request to register: it shows a stored weighing, or a
 // refusal, which is neither a weight nor a fault of the range.
 func (d *deck) answers(w device.Weight) bool {
 	return w.Alibi != "" || d.Register && !w.HasValue && w.Error != "" && w.Range == device.RangeUnknown
 }
 
-// Answers says whether a frame of a weighbridge is no live weight but the answer to registering. It
+// Answers reports whether a frame of a weighbridge is no live weight but the answer to registering. It
 // may be called from any goroutine.
 func (s *Site) Answers(w device.Weight) bool {
 	d := s.decks[w.Device]
@@ -93,7 +93,7 @@ func (s *Site) ToRegister(now time.Time) []string {
 	return all
 }
 
-// wants says whether a load rests in the newest frame that waits for its number.
+// wants reports whether a load rests in the newest frame that waits for its number.
 func (d *deck) wants(now time.Time) bool {
 	r := &d.registering
 	return r.ready && now.Sub(d.now.At) <= staleAfter &&

@@ -82,7 +82,7 @@ type deck struct {
 	registering registering // where Register is set; elsewhere only its notes are used
 }
 
-// zeroSeen says whether the deck was seen empty since the last weighing.
+// zeroSeen reports whether the deck was seen empty since the last weighing.
 type zeroSeen int8
 
 const (
@@ -94,7 +94,7 @@ const (
 func newDeck(d Deck) *deck { return &deck{Deck: d, why: "silent"} }
 
 // forget drops what was seen: after a silence the next frame is looked at afresh, and only the
-// journal says whether the load was weighed before.
+// journal reports whether the load was weighed before.
 func (d *deck) forget(at time.Time) {
 	d.window, d.curve, d.distinct, d.lastRaw = nil, nil, 0, nil
 	d.onDeck, d.zero, d.why, d.loaded = Captured{}, zeroUnknown, "silent", false

@@ -98,7 +98,7 @@ func (c call) refuse(why string, names ...string) (err error) {
 	return err
 }
 
-// given says whether one of these flags was.
+// given reports whether one of these flags was.
 func (c call) given(names ...string) (is bool) {
 	c.flags.Visit(func(given *flag.Flag) { is = is || slices.Contains(names, given.Name) })
 	return is
@@ -173,7 +173,7 @@ func (c call) indicator(name string) (*catalog.Indicator, error) {
 	return i, err
 }
 
-// isFile says whether a name is one of a file and not of the catalogue.
+// isFile reports whether a name is one of a file and not of the catalogue.
 func isFile(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.ContainsRune(name, filepath.Separator)
 }
@@ -219,7 +219,7 @@ func (o *output) failed() error {
 	return nil
 }
 
-// terminal says whether w is one that pictures can be drawn on: it has the settings that only a
+// terminal reports whether w is one that pictures can be drawn on: it has the settings that only a
 // terminal has, and knows control sequences.
 func terminal(w any) (fd int, ok bool) {
 	f, isFile := w.(*os.File)

@@ -85,7 +85,7 @@ func (s *scan) all(ctx context.Context) error {
 	return nil
 }
 
-// twin says whether a table of registers is the one that was read with the other function, as of many
+// twin reports whether a table of registers is the one that was read with the other function, as of many
 // machines.
 func (s *scan) twin(from int) bool {
 	this := s.found[from:]
@@ -172,7 +172,7 @@ func (s *scan) reach(ctx context.Context, fc uint8, at, most int) (good int, err
 	return good, err
 }
 
-// try reads, keeps what is answered in place of the shorter read from the same address, and says whether
+// try reads, keeps what is answered in place of the shorter read from the same address, and reports whether
 // it was answered.
 func (s *scan) try(ctx context.Context, fc uint8, at, count int) (bool, error) {
 	r, ok, err := s.read(ctx, modbus.Question{Unit: uint8(s.unit), FC: fc, From: uint16(at), Count: count})
@@ -240,7 +240,7 @@ func (s *scan) read(ctx context.Context, q modbus.Question) (*run, bool, error) 
 	}
 }
 
-// lost says whether the machine is gone, or only silent about an address.
+// lost reports whether the machine is gone, or only silent about an address.
 func (s *scan) lost(ctx context.Context, q modbus.Question, why error) error {
 	why = s.master.Look(ctx, q, why)
 	if s.first.Count == 0 || s.first == q {

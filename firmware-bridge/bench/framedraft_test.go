@@ -89,7 +89,7 @@ func TestDraftFindsTheWeightOfEveryFormat(t *testing.T) {
 	}
 }
 
-// equal says whether two decimals are the same number.
+// equal reports whether two decimals are the same number.
 func equal(a, b string) bool {
 	x, okX := new(big.Rat).SetString(a)
 	y, okY := new(big.Rat).SetString(b)

@@ -161,7 +161,7 @@ func waysToWrite(known unit.Decimal) (all []way) {
 // widest is the field of a display: eight digits and a point.
 const widest = 9
 
-// reads says whether the bytes are the number, written so.
+// reads reports whether the bytes are the number, written so.
 func (w way) reads(frame []byte, from, to int, known unit.Decimal) (p place, ok bool) {
 	field := frame[from : to+1]
 	digits := w.digits

@@ -99,7 +99,7 @@ func anchors(b []byte, phase, length int) (score int) {
 
 func text(c byte) bool { return c >= ' ' && c <= '~' }
 
-// most says whether nearly all frames are so; the rest are torn ones.
+// most reports whether nearly all frames are so; the rest are torn ones.
 func most(frames [][]byte, is func([]byte) bool) bool {
 	n := 0
 	for _, f := range frames {
@@ -110,7 +110,7 @@ func most(frames [][]byte, is func([]byte) bool) bool {
 	return 10*n >= 8*len(frames)
 }
 
-// steady says whether a byte is the same in nearly all frames.
+// steady reports whether a byte is the same in nearly all frames.
 func steady(frames [][]byte, i int) bool {
 	return most(frames, func(f []byte) bool { return f[i] == frames[0][i] })
 }

@@ -90,7 +90,7 @@ func (h *hunt) compare(ctx context.Context, m asker, l *living) error {
 	return nil
 }
 
-// fits says whether nothing contradicts a profile: each constant holds, or where it has none, each
+// fits reports whether nothing contradicts a profile: each constant holds, or where it has none, each
 // block is answered.
 func (h *hunt) fits(ctx context.Context, m asker, r *examined, p *modbus.Profile) (f fit, ok bool, err error) {
 	f = fit{Profile: p.Name, Makes: p.Maker + " " + p.Model}

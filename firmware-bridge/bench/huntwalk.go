@@ -330,7 +330,7 @@ func (h *hunt) recognised(line modbus.Link, came []byte) error {
 	return nil
 }
 
-// isText says whether nearly all bytes are those of a display, with or without a parity bit.
+// isText reports whether nearly all bytes are those of a display, with or without a parity bit.
 func isText(came []byte) bool {
 	plain := 0
 	for _, b := range came {

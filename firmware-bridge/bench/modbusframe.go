@@ -74,7 +74,7 @@ func bare(b []byte) ([]byte, bool) {
 	return b, len(b) == 6 || len(b) == 3+int(b[2])
 }
 
-// answers says whether the reply has the shape that the request asks for.
+// answers reports whether the reply has the shape that the request asks for.
 func answers(request, reply []byte) bool {
 	return len(request) == 6 && request[0] == reply[0] && request[1] == reply[1] &&
 		dataBytes(request[1], int(binary.BigEndian.Uint16(request[4:]))) == int(reply[2])

@@ -123,7 +123,7 @@ func kinds() []kind {
 	return all
 }
 
-// sized says whether the file must name the length.
+// sized reports whether the file must name the length.
 func (k kind) sized() bool { return k.name == "digits" || strings.HasPrefix(k.name, "base") }
 
 // interpret reads registers in all ways.
@@ -161,7 +161,7 @@ func interpret(words []uint16, at uint32, display *unit.Decimal) []reading {
 	return all
 }
 
-// unlikely says whether no machine of this trade would show such a number.
+// unlikely reports whether no machine of this trade would show such a number.
 func unlikely(n unit.Decimal) bool {
 	size := math.Abs(real64(n))
 	return size > 1e12 || size < 1e-6 && (size != 0 || n.Scale > 0) // a tiny float is rounded to 0.000000000000
@@ -201,7 +201,7 @@ func match(n, display unit.Decimal, float bool) (word, scale string) {
 	return "", ""
 }
 
-// same says whether two decimals are the same number: "12.50" is "12.5".
+// same reports whether two decimals are the same number: "12.50" is "12.5".
 func same(a, b unit.Decimal) bool {
 	difference, err := a.Plus(unit.Decimal{Coef: -b.Coef, Scale: b.Scale})
 	return err == nil && difference.Coef == 0
@@ -271,7 +271,7 @@ func printReadings(out *output, words []uint16, all []reading, at uint32, displa
 	}
 }
 
-// hasUnsigned says whether a signed reading is the same as the unsigned one beside it.
+// hasUnsigned reports whether a signed reading is the same as the unsigned one beside it.
 func hasUnsigned(all []reading, r reading) bool {
 	return r.Type[0] == 's' && slices.ContainsFunc(all, func(u reading) bool {
 		return u.At == r.At && u.Order == r.Order && u.Type == "u"+r.Type[1:] && u.Value == r.Value

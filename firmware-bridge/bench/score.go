@@ -92,7 +92,7 @@ func (s *search) rank(pieces [][]byte) []candidate {
 // fewBytes are too few to say that no dialect explains them.
 const fewBytes = 12 * leastFrames
 
-// undecided says whether the bytes of a line allow no judgement yet: they are few, or a dialect
+// undecided reports whether the bytes of a line allow no judgement yet: they are few, or a dialect
 // explains them and has only not shown enough frames.
 func (s *search) undecided(pieces [][]byte) bool {
 	came := 0
@@ -152,7 +152,7 @@ func (s *search) name(c *candidate, pieces [][]byte) {
 	}
 }
 
-// agrees says whether two readers of the line read the same from it in all that a weighing rests on.
+// agrees reports whether two readers of the line read the same from it in all that a weighing rests on.
 func (c candidate) agrees(o candidate) bool {
 	return c.Unit == o.Unit && c.Frames == o.Frames && slices.Equal(c.Weights, o.Weights) &&
 		c.last.Kind == o.last.Kind && c.last.Stable == o.last.Stable && c.last.Range == o.last.Range
@@ -231,7 +231,7 @@ func inside(d weighbridge.Dialect, o weighbridge.Options, pieces [][]byte) ([]de
 	return all, stats
 }
 
-// checked says whether a frame is guarded: no frame in which one digit is another digit is taken.
+// checked reports whether a frame is guarded: no frame in which one digit is another digit is taken.
 // It is tried and not looked up, so it holds for the variant and cannot be out of date.
 func checked(d weighbridge.Dialect, o weighbridge.Options, frame []byte) bool {
 	tried := 0
@@ -250,7 +250,7 @@ func checked(d weighbridge.Dialect, o weighbridge.Options, frame []byte) bool {
 
 func first(w []device.Weight, _ weighbridge.Stats) []device.Weight { return w }
 
-// reads says whether the candidate has shown this number.
+// reads reports whether the candidate has shown this number.
 func (c candidate) reads(n unit.Decimal) bool {
 	return slices.ContainsFunc(c.seen, func(s unit.Decimal) bool { return same(s, n) })
 }

@@ -29,7 +29,7 @@ type screen struct {
 	drawn time.Time // of the latest picture; zero: none yet
 }
 
-// due says whether a picture may be drawn.
+// due reports whether a picture may be drawn.
 func (s *screen) due(now time.Time) bool { return now.Sub(s.drawn) >= leastRedraw }
 
 // draw shows the lines, folded to the terminal's size as it is now. Each picture is one write that

@@ -95,7 +95,7 @@ type shown struct {
 	trouble string // the latest; empty: none, or it is over
 }
 
-// enough says whether it is what was waited for: a script must not take silence for a weight.
+// enough reports whether it is what was waited for: a script must not take silence for a weight.
 func (s shown) enough(where string, length time.Duration, wanted uint64) error {
 	trouble := s.trouble
 	if trouble == "" {

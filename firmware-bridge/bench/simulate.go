@@ -115,7 +115,7 @@ func (c call) simulated(f *simulateFlags) (s spoken, err error) {
 	return s, nil
 }
 
-// onDeck says whether the indicator can be simulated with a deck, and so show any weight.
+// onDeck reports whether the indicator can be simulated with a deck, and so show any weight.
 func (s spoken) onDeck() bool {
 	return s.dialect.Name == string(sim.Yaohua) || s.dialect.Name == string(sim.Toledo) && !s.options.Short
 }

@@ -372,7 +372,7 @@ func leftOut(t *testing.T, f field, example string, data []byte, path string) st
 	return "–"
 }
 
-// refuses says whether the example without the key is a mistake that is about the key. A key that
+// refuses reports whether the example without the key is a mistake that is about the key. A key that
 // the example does not have can be left out.
 func refuses(t *testing.T, name string, data []byte, path, key string) bool {
 	t.Helper()
@@ -399,7 +399,7 @@ func refuses(t *testing.T, name string, data []byte, path, key string) bool {
 	return false
 }
 
-// lackedByAny says whether a shipped model of this kind does without the key.
+// lackedByAny reports whether a shipped model of this kind does without the key.
 func lackedByAny(t *testing.T, kind, key string) bool {
 	t.Helper()
 	files, err := filepath.Glob("../../configs/devices/*.yaml")
@@ -419,7 +419,7 @@ func lackedByAny(t *testing.T, kind, key string) bool {
 	return false
 }
 
-// lackedByOne says whether the example itself has a list below the path in which one does without
+// lackedByOne reports whether the example itself has a list below the path in which one does without
 // the key.
 func lackedByOne(text, path, key string) bool {
 	block := regexp.MustCompile(`(?m)^` + path + `:.*\n((?:[ #].*\n)*)`).FindStringSubmatch(text)

@@ -50,7 +50,7 @@ const (
 	TarePreset   TareKind = "preset"
 )
 
-// Range says whether the load is within the instrument's range.
+// Range reports whether the load is within the instrument's range.
 type Range string
 
 // Range states. OverOrUnder is Toledo's one bit for both: its digits mean nothing.

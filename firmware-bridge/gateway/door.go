@@ -91,7 +91,7 @@ func (d *door) run(ctx context.Context) error {
 	}
 }
 
-// enter says whether a peer may come in.
+// enter reports whether a peer may come in.
 func (d *door) enter(conn net.Conn) bool {
 	peer := netip.Addr{}
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {

@@ -94,7 +94,7 @@ func (s *scale) answer(_ context.Context, q modbus.Question) ([]byte, uint8) {
 	return block[2*first : 2*(first+q.Count)], 0
 }
 
-// halved says whether a cut before register i would divide a 32-bit value.
+// halved reports whether a cut before register i would divide a 32-bit value.
 func halved(i int) bool { return i == 5 || i == 7 || i == 13 || i == 15 }
 
 // block builds the registers of a moment; the lock is held.

@@ -14,7 +14,7 @@ func options(sum string, u unit.Unit) weighbridge.Options {
 	return weighbridge.Options{Checksum: sum, Unit: u}
 }
 
-// none says whether a block has no weight in any of the ways in which a program may look.
+// none reports whether a block has no weight in any of the ways in which a program may look.
 func none(words []uint16) bool {
 	long := func(i int) uint32 { return uint32(words[i])<<16 | uint32(words[i+1]) }
 	return words[3]&1 == 0 && words[3]&(1<<15) != 0 && long(4) == 0x80000000 && long(6) == 0x80000000 &&

@@ -223,7 +223,7 @@ func (b *Bus) Run(ctx context.Context) error {
 // master, and a bound on the connections that fast polls make.
 const reopenPause = 100 * time.Millisecond
 
-// closes says whether the connection is closed after the poll of a machine.
+// closes reports whether the connection is closed after the poll of a machine.
 func (b *Bus) closes(p *Profile) bool {
 	return !b.link.serial() && (b.config.CloseAfterPoll || p.Limits.CloseAfterPoll)
 }

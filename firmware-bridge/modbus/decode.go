@@ -58,7 +58,7 @@ type decoder struct {
 	scale    unit.Decimal
 	offset   unit.Decimal
 	sign     int // index of the point with the sign; -1: none
-	valid    int // index of the point that says whether there is a value; -1: none
+	valid    int // index of the point that reports whether there is a value; -1: none
 	decimals int // index of the point with the decimals; -1: none
 	factors  []int
 	plus     int // index of the point that is added; -1: none

@@ -51,7 +51,7 @@ func formOf(name string) (form, bool) {
 
 const typeWords = "u16 s16 u32 s32 u48 s48 u64 s64 f32 f64 bcd16 bcd32 bcd48 bcd64 base100 base1000 base10000 bits string digits"
 
-// isInteger says whether the registers hold one binary or packed number, of which bits can be taken.
+// isInteger reports whether the registers hold one binary or packed number, of which bits can be taken.
 func (f form) isInteger() bool {
 	return f.kind == unsigned || f.kind == signed || f.kind == packed4 || f.kind == flags
 }

@@ -34,7 +34,7 @@ func (r request) String() string {
 	return fmt.Sprintf("unit %d: function %d: %s %d to %d", r.unit, r.fc, what, r.from, int(r.from)+r.count-1)
 }
 
-// bits says whether the request is for coils or discrete inputs.
+// bits reports whether the request is for coils or discrete inputs.
 func (r request) bits() bool { return isBits(r.fc) }
 
 func isBits(fc uint8) bool { return fc == 1 || fc == 2 }

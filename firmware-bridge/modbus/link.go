@@ -133,11 +133,11 @@ func (l Link) port() serial.Config {
 	return c
 }
 
-// serial says whether a serial line is at the far end, on which one late reply can meet another
+// serial reports whether a serial line is at the far end, on which one late reply can meet another
 // request.
 func (l Link) serial() bool { return l.Scheme != TCP }
 
-// own says whether answers are taken by other rules than the library's.
+// own reports whether answers are taken by other rules than the library's.
 func (l Link) own() bool { return l.AnyTransaction || l.Trailing }
 
 func (l Link) String() string {

@@ -40,7 +40,7 @@ const lookAfter = 300 * time.Millisecond
 // remembered are so many answers: a copy does not come later than that.
 const remembered = 64
 
-// copied says whether an answer came under this transaction already. A gateway that knows no transaction but
+// copied reports whether an answer came under this transaction already. A gateway that knows no transaction but
 // 0 cannot be told from its copies by it.
 func (l *seenTCP) copied(id uint16) bool {
 	none := id == 0 && !slices.ContainsFunc(l.answered, func(other uint16) bool { return other != 0 })

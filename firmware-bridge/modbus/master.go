@@ -108,7 +108,7 @@ func NewMaster(c MasterConfig) (*Master, error) {
 	return &Master{link: link, config: c}, nil
 }
 
-// Serial says whether a serial line is at the far end: it has the units 1 to 247 only.
+// Serial reports whether a serial line is at the far end: it has the units 1 to 247 only.
 func (m *Master) Serial() bool { return m.link.serial() }
 
 // Read asks and waits for the answer: the data bytes without their count, which are the caller's,

@@ -116,7 +116,7 @@ func TestMasterAsksAnotherLengthFirst(t *testing.T) {
 	t.Error("no answer in time, five times: the master does not come back, or the computer is too busy for this test")
 }
 
-// anotherLengthFirst loses one answer. It says whether master and machine had the processor in time.
+// anotherLengthFirst loses one answer. It reports whether master and machine had the processor in time.
 func anotherLengthFirst(t *testing.T) (proved bool) {
 	t.Helper()
 	var mu sync.Mutex

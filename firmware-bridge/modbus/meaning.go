@@ -56,7 +56,7 @@ func Meanings() []Meaning {
 	}
 }
 
-// Worded says whether a machine may say it as a text; every other meaning is a number or a bit.
+// Worded reports whether a machine may say it as a text; every other meaning is a number or a bit.
 func (m Meaning) Worded() bool {
 	return slices.Contains([]string{"weight.unit", "weight.status", "belt.material", "bale.material", "machine.identity", "machine.version",
 		"machine.state", "machine.mode", "machine.material", "machine.fault", "machine.fault_code", "machine.warning"}, m.Word)

@@ -88,7 +88,7 @@ func spread(bits []byte, count int) []byte {
 
 // refused deals with a part that the machine will not read: an illegal address is split once, an
 // illegal length until single points remain, and what is still refused is left alone for a
-// while. It says whether the part was split.
+// while. It reports whether the part was split.
 func (m *member) refused(i int, refusal Exception, now time.Time) (split bool) {
 	p := &m.parts[i]
 	request := m.request(*p).String()

@@ -186,7 +186,7 @@ func answer(came []byte, r request) (data []byte, found bool, err error) {
 	return nil, false, nil
 }
 
-// sound says whether a frame's CRC is right. It is sent low byte first.
+// sound reports whether a frame's CRC is right. It is sent low byte first.
 func sound(frame []byte) bool {
 	body := frame[:len(frame)-2]
 	return crc(body) == binary.LittleEndian.Uint16(frame[len(body):])

@@ -43,11 +43,11 @@ func newJob(u Unit, blocks []int) job {
 	return j
 }
 
-// waits says whether the job gives way to polls. What proves the machine does not until it has: no
+// waits reports whether the job gives way to polls. What proves the machine does not until it has: no
 // value is given away before.
 func (j *job) waits() bool { return j.slow && (j.proved || !j.proves) }
 
-// reads says whether a block belongs to the job.
+// reads reports whether a block belongs to the job.
 func (j *job) reads(block int) bool { return slices.Contains(j.blocks, block) }
 
 // done sets when the job is due again. What was missed meanwhile is not made up for.

@@ -100,7 +100,7 @@ func (p *Profile) checkVector(i int, report fault) {
 	}
 }
 
-// same says whether a text is a number, however many zeros it ends with.
+// same reports whether a text is a number, however many zeros it ends with.
 func same(n unit.Decimal, text string) bool {
 	want, err := unit.ParseDecimal(text)
 	if err == nil {

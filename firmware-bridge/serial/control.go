@@ -49,7 +49,7 @@ func (c Config) control(tty lines) error {
 	return nil
 }
 
-// uncontrolled says whether a driver has refused because it has nothing to set.
+// uncontrolled reports whether a driver has refused because it has nothing to set.
 func uncontrolled(err error) bool {
 	return errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP)
 }

@@ -87,7 +87,7 @@ func newFaulty(units Units) faulty {
 	return faulty{units: maps.Clone(units), changed: make(chan struct{})}
 }
 
-// pause lets the delay pass, not beyond the moment in which another fault is set, and says whether
+// pause lets the delay pass, not beyond the moment in which another fault is set, and reports whether
 // the machine is still there.
 func (f LinkFault) pause(done <-chan struct{}) bool {
 	t := time.NewTimer(f.Delay)

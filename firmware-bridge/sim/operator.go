@@ -111,7 +111,7 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("the edge refused: %d %s %s %s", r.Status, r.Code, r.Title, r.Detail)
 }
 
-// passes says whether the refusal may pass by itself: the edge is starting, or the weight is not
+// passes reports whether the refusal may pass by itself: the edge is starting, or the weight is not
 // ready yet.
 func (r *refusal) passes() bool {
 	switch r.Status {

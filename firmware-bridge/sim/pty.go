@@ -130,7 +130,7 @@ func (p *Pty) Read(buf []byte) (int, error) {
 	}
 }
 
-// pause waits, and says whether the line is still there.
+// pause waits, and reports whether the line is still there.
 func (p *Pty) pause(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -204,7 +204,7 @@ func makeRaw(fd int) error {
 	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
-// nobody says whether the other side is closed.
+// nobody reports whether the other side is closed.
 func nobody(master *os.File) (hungUp bool) {
 	conn, err := master.SyscallConn()
 	if err != nil {

@@ -143,7 +143,7 @@ func (m *ModbusRTU) serve(ctx context.Context, request []byte) {
 	_, _ = m.line.Write(frame)
 }
 
-// pause waits, and says whether the wait was not cut short.
+// pause waits, and reports whether the wait was not cut short.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

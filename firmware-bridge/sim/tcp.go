@@ -211,7 +211,7 @@ func readADU(r io.Reader) ([]byte, error) {
 	return adu, err
 }
 
-// reply sends the reply with the fault of the moment, and says whether the connection lives.
+// reply sends the reply with the fault of the moment, and reports whether the connection lives.
 func (m *ModbusTCP) reply(client net.Conn, request, reply []byte, noise *rand.Rand) bool {
 	fault := m.take(request[unitAt])
 	switch fault.Kind {

@@ -109,7 +109,7 @@ func (w *Wire) Close() error {
 	return w.Line.Close()
 }
 
-// addressed says whether an answer of the dialect carries the address of its indicator.
+// addressed reports whether an answer of the dialect carries the address of its indicator.
 func addressed(dialect string) bool {
 	return dialect == "yaohua-cmd" || dialect == "laumas-ascii" || dialect == "dini-short" || dialect == "dini-ext"
 }

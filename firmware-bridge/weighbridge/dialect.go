@@ -166,7 +166,7 @@ func (d Dialect) For(o Options) Dialect {
 	return d
 }
 
-// Addressed says whether an indicator of this dialect can be asked among others on its line: only
+// Addressed reports whether an indicator of this dialect can be asked among others on its line: only
 // then, and its answers name it.
 func (d Dialect) Addressed() bool { return d.Poll != "" && d.address != nil }
 

@@ -91,7 +91,7 @@ const (
 	diniError  = "ERR"
 )
 
-// diniWord says whether a line begins with a word of its own and not with an address.
+// diniWord reports whether a line begins with a word of its own and not with an address.
 func diniWord(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(diniStored)) || bytes.HasPrefix(b, []byte(diniError))
 }

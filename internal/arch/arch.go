@@ -143,7 +143,7 @@ func (h *house) imports(dir string, s source) {
 	}
 }
 
-// within says whether a folder or an import path is another one or lies below it.
+// within reports whether a folder or an import path is another one or lies below it.
 func within(name, above string) bool {
 	return name == above || strings.HasPrefix(name, above+"/")
 }

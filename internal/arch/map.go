@@ -66,7 +66,7 @@ var doors = map[string][]string{
 // a program.
 var harnesses = []string{"edge/journal/powercut", "cloud/telemetry/influxtest", "cloud/ledger/scribe", "internal/config/configtest", "internal/leak"}
 
-// known says whether the map has a place for a folder.
+// known reports whether the map has a place for a folder.
 func known(dir string) bool {
 	if within(dir, "internal") || dir == "configs" {
 		return true

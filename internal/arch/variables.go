@@ -102,7 +102,7 @@ func lockOf(s source, spec *ast.ValueSpec) string {
 	return ""
 }
 
-// writes says whether a function changes its first argument in place.
+// writes reports whether a function changes its first argument in place.
 func writes(f ast.Expr) bool {
 	switch f := f.(type) {
 	case *ast.Ident:

@@ -68,7 +68,7 @@ func (e *FaultError) Error() string {
 	return fmt.Sprintf("journal %s: entry %d: %s", e.Journal, e.N, e.Fault)
 }
 
-// Follows says whether next may stand after last; the zero N of last stands before entry 1.
+// Follows reports whether next may stand after last; the zero N of last stands before entry 1.
 func Follows(last, next Link) error {
 	due := last.N + 1
 	fault := func(format string, args ...any) error {
@@ -161,7 +161,7 @@ func (p PublicKey) String() string { return base64.StdEncoding.EncodeToString(p.
 // IsZero says that no key was given.
 func (p PublicKey) IsZero() bool { return len(p.key) == 0 }
 
-// Verify says whether the signature of the message was made by the key.
+// Verify reports whether the signature of the message was made by the key.
 func (p PublicKey) Verify(message, signature string) bool {
 	raw, err := base64.StdEncoding.DecodeString(signature)
 	return err == nil && len(p.key) == ed25519.PublicKeySize && ed25519.Verify(p.key, []byte(message), raw)

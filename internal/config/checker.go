@@ -27,7 +27,7 @@ func (c *Checker) Fault(path, format string, args ...any) {
 	c.faults = append(c.faults, c.tree.mistake(path, fmt.Sprintf(format, args...)))
 }
 
-// Faults reports each line of an error as a fault of its own. It says whether there was none.
+// Faults reports each line of an error as a fault of its own. It reports whether there was none.
 func (c *Checker) Faults(path string, err error) (ok bool) {
 	if err == nil {
 		return true
@@ -42,7 +42,7 @@ func (c *Checker) Faults(path string, err error) (ok bool) {
 // file, the line of what would hold it.
 func (c *Checker) Line(path string) int { return c.tree.position(path).line }
 
-// Has says whether the file gives the path at all, though the value may be empty.
+// Has reports whether the file gives the path at all, though the value may be empty.
 func (c *Checker) Has(path string) bool {
 	_, ok := c.tree.at[path]
 	return ok

@@ -159,7 +159,7 @@ func (e entry) span() string {
 	return "from " + e.From.String() + " until " + e.Until.String()
 }
 
-// overlaps says whether some day belongs to both entries.
+// overlaps reports whether some day belongs to both entries.
 func (e entry) overlaps(o entry) bool {
 	return (e.Until == Day{} || o.From == Day{} || !e.Until.before(o.From)) &&
 		(o.Until == Day{} || e.From == Day{} || !o.Until.before(e.From))

@@ -83,7 +83,7 @@ func RunFunc(ctx context.Context, name string, env Env, run func(context.Context
 	return Failed
 }
 
-// stoppedBy says whether err is nothing but the echo of the cancellation. An error that was joined
+// stoppedBy reports whether err is nothing but the echo of the cancellation. An error that was joined
 // with it is real: a journal that could not be closed must not look like a clean stop.
 func stoppedBy(ctx context.Context, err error) bool {
 	switch wrapped := err.(type) {

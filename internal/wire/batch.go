@@ -34,7 +34,7 @@ func (h Header) signed() string {
 		h.V, h.Site, h.Journal, h.Stream, h.First, h.Last, h.Prev, h.Head, h.Gap, h.Reason)
 }
 
-// Signed says whether the header carries the key's signature.
+// Signed reports whether the header carries the key's signature.
 func (h Header) Signed(by chain.PublicKey) bool { return by.Verify(h.signed(), h.Sig) }
 
 // Batch is a run of entries of one journal. Lines are the exact bytes; Entries the same, parsed.

@@ -261,7 +261,7 @@ func CheckSlug(what, name string) error {
 	return nil
 }
 
-// IsJournal says whether text is a journal id.
+// IsJournal reports whether text is a journal id.
 func IsJournal(text string) bool {
 	if len(text) != journalSize {
 		return false

@@ -219,7 +219,7 @@ func (r raw) packet(head byte, body []byte) {
 	_, _ = r.Write(append(append([]byte{head}, length...), body...))
 }
 
-// publish sends with QoS 1 and says whether the broker has acknowledged it.
+// publish sends with QoS 1 and reports whether the broker has acknowledged it.
 func (r raw) publish(topic string, payload []byte) bool {
 	r.packet(0x32, append(append(field(topic), 0, 1), payload...))
 	answer := make([]byte, 4)

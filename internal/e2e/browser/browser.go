@@ -295,7 +295,7 @@ func (p *Page) WaitText(selector, text string) {
 	p.Wait("((e) => e?.checkVisibility() && e.innerText.includes(" + quoted(text) + "))(document.querySelector(" + quoted(selector) + "))")
 }
 
-// Shown says whether there is a visible element for a selector.
+// Shown reports whether there is a visible element for a selector.
 func (p *Page) Shown(selector string) bool {
 	p.t.Helper()
 	return Eval[bool](p, "Boolean(document.querySelector("+quoted(selector)+")?.checkVisibility())")
