@@ -84,7 +84,7 @@ func (s *search) lamps(c candidate) string {
 	row("rest", rest, "not said: the edge waits until the weight rests for the time of window")
 	kind := c.Kind
 	if kind == string(device.Net) {
-		kind = "net: an edge weighs nothing then; clear the tare, or set the indicator to send the gross weight"
+		kind = "net: an edge weighs nothing then, unless the frame has a tare of zero beside it; clear the tare, or set the indicator to send the gross weight"
 	}
 	row("kind", kind, "not said: it is the displayed weight, so the indicator must stay in gross")
 	row("zero", map[string]string{"yes": "at zero", "no": "not at zero", "both": "both were said"}[c.Zero], "not said")
