@@ -54,7 +54,7 @@ func TestCheckNamesWhatWillNotStart(t *testing.T) {
 			t.Errorf("-check: got %q, want it to name %q", errs, want)
 		}
 	}
-	if code != program.Failed || out != "" || strings.Count(errs, "\n") != 3 {
+	if code != program.ExitError || out != "" || strings.Count(errs, "\n") != 3 {
 		t.Errorf("-check: got %d %q %q, want one line for each missing file", code, out, errs)
 	}
 }
@@ -77,7 +77,7 @@ func TestCheckCertificate(t *testing.T) {
 			c.write("broker.key", tc.key, 0o600)
 			c.configure("broker: {listen: \"127.0.0.1:0\", cert_file: broker.pem, key_file: broker.key}\n")
 			code, out, errs := run(t, "-config", c.file, "-check")
-			if tc.want == "" && (code != program.Done || errs != "") || tc.want != "" && (code != program.Failed || !strings.Contains(errs, tc.want) || !strings.Contains(errs, "cloud.yaml:")) {
+			if tc.want == "" && (code != program.ExitOK || errs != "") || tc.want != "" && (code != program.ExitError || !strings.Contains(errs, tc.want) || !strings.Contains(errs, "cloud.yaml:")) {
 				t.Errorf("got %d %q %q, want %q", code, out, errs, tc.want)
 			}
 		})
@@ -109,7 +109,7 @@ func TestKeyBeforeTheFirstStart(t *testing.T) {
 	c := newCity(t)
 	c.write("cloud.yaml", "listen: \"127.0.0.1:0\"\n", 0o600)
 	code, first, errs := run(t, "-config", c.file, "-key")
-	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.Done || err != nil || errs != "" {
+	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.ExitOK || err != nil || errs != "" {
 		t.Fatalf("got %d %q %q: %v", code, first, errs, err)
 	}
 	if _, again, _ := run(t, "-config", c.file, "-key"); again != first {
@@ -120,7 +120,7 @@ func TestKeyBeforeTheFirstStart(t *testing.T) {
 		t.Errorf("-check: got %q %q", out, errs)
 	}
 	c.write("cloud.yaml", "listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\"}\n", 0o600)
-	if code, out, _ := run(t, "-config", c.file, "-check"); code != program.Done || !strings.Contains(out, "no site is enrolled") {
+	if code, out, _ := run(t, "-config", c.file, "-check"); code != program.ExitOK || !strings.Contains(out, "no site is enrolled") {
 		t.Errorf("-check without sites: got %d %q", code, out)
 	}
 }
@@ -140,7 +140,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	env := program.Env{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	code = program.RunFunc(ctx, "cloud", env, service.Run)
+	code = program.RunMain(ctx, "cloud", env, service.Run)
 	if ctx.Err() != nil {
 		t.Errorf("the cloud started")
 	}
@@ -331,7 +331,7 @@ func TestStartFailures(t *testing.T) {
 			c := newCity(t)
 			tc.prepare(c)
 			code, out, errs := run(t, "-config", c.file)
-			if code != program.Failed || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "cloud: ") {
+			if code != program.ExitError || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "cloud: ") {
 				t.Errorf("got exit %d, %q, %q, want exit 1 and one line", code, out, errs)
 			}
 			for _, want := range tc.want {
@@ -357,7 +357,7 @@ func TestManySites(t *testing.T) {
 	c := newCity(t)
 	text := "listen: \"127.0.0.1:0\"\nbroker: {listen: \"127.0.0.1:0\", max_clients: %d}\nsites:\n" + sites.String()
 	c.write("cloud.yaml", fmt.Sprintf(text, many-1), 0o600)
-	if code, _, errs := run(t, "-config", c.file, "-check"); code != program.Failed || !strings.Contains(errs, "broker.max_clients: 4999 clients and 5000 sites") {
+	if code, _, errs := run(t, "-config", c.file, "-check"); code != program.ExitError || !strings.Contains(errs, "broker.max_clients: 4999 clients and 5000 sites") {
 		t.Errorf("-check: %d %q", code, errs)
 	}
 	c.write("cloud.yaml", fmt.Sprintf(text, many), 0o600)
@@ -402,7 +402,7 @@ func TestStartsAgain(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"-nonsense"}, {"now"}, {"-config"}} {
 		code, out, errs := run(t, args...)
-		if code != program.WrongCall || out != "" || errs == "" {
+		if code != program.ExitUsage || out != "" || errs == "" {
 			t.Errorf("%q: got %d %q %q, want exit 2 and a reason", args, code, out, errs)
 		}
 	}

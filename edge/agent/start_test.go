@@ -34,11 +34,11 @@ func TestShippedConfigurationLoads(t *testing.T) {
 // file whose machine has all.
 func TestCheckNamesWhatWillNotStart(t *testing.T) {
 	code, out, errs := run(t, "-config", "../../configs/edge.yaml", "-check")
-	if want := ":3: cloud.password_file: secret: /etc/steelyard/xinhua-1.password: no such file"; code != program.Failed || out != "" || !strings.Contains(errs, want) {
+	if want := ":3: cloud.password_file: secret: /etc/steelyard/xinhua-1.password: no such file"; code != program.ExitError || out != "" || !strings.Contains(errs, want) {
 		t.Errorf("-check: got %d %q %q, want %q", code, out, errs, want)
 	}
 	s := newSite(t)
-	if code, out, errs := run(t, "-config", s.file, "-check"); code != program.Done || !strings.HasSuffix(out, ": good\n") {
+	if code, out, errs := run(t, "-config", s.file, "-check"); code != program.ExitOK || !strings.HasSuffix(out, ": good\n") {
 		t.Errorf("-check: got %d %q %q", code, out, errs)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "ca.pem"), []byte("nothing"), 0o600); err != nil {
@@ -51,7 +51,7 @@ func TestCheckNamesWhatWillNotStart(t *testing.T) {
 	if err := os.WriteFile(s.file, bytes.Replace(text, []byte("cloud: {"), []byte("cloud: {ca_file: ca.pem, "), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := run(t, "-config", s.file, "-check"); code != program.Failed || !strings.Contains(errs, "cloud.ca_file: broker's authorities") {
+	if code, _, errs := run(t, "-config", s.file, "-check"); code != program.ExitError || !strings.Contains(errs, "cloud.ca_file: broker's authorities") {
 		t.Errorf("-check with an empty authority: got %d %q", code, errs)
 	}
 }
@@ -63,7 +63,7 @@ func TestKeyBeforeTheFirstStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, first, errs := run(t, "-config", file, "-key")
-	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.Done || err != nil || errs != "" {
+	if _, err := chain.ParsePublicKey(strings.TrimSpace(first)); code != program.ExitOK || err != nil || errs != "" {
 		t.Fatalf("got %d %q %q: %v", code, first, errs, err)
 	}
 	if _, again, _ := run(t, "-config", file, "-key"); again != first {
@@ -86,7 +86,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	env := program.Env{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	code = program.RunFunc(ctx, "edge", env, agent.Run)
+	code = program.RunMain(ctx, "edge", env, agent.Run)
 	if ctx.Err() != nil {
 		t.Errorf("the agent started")
 	}
@@ -197,7 +197,7 @@ func TestStartFailures(t *testing.T) {
 			s := newSite(t)
 			tc.prepare(t, s)
 			code, out, errs := run(t, "-config", s.file)
-			if code != program.Failed || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "edge: ") {
+			if code != program.ExitError || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "edge: ") {
 				t.Errorf("got exit %d, %q, %q, want exit 1 and one line", code, out, errs)
 			}
 			for _, want := range tc.want {
@@ -215,7 +215,7 @@ func TestStartFailures(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"-nonsense"}, {"now"}, {"-config"}} {
 		code, out, errs := run(t, args...)
-		if code != program.WrongCall || out != "" || errs == "" {
+		if code != program.ExitUsage || out != "" || errs == "" {
 			t.Errorf("%q: got %d %q %q, want exit 2 and a reason", args, code, out, errs)
 		}
 	}
@@ -232,7 +232,7 @@ func TestFileThatIsNone(t *testing.T) {
 	}
 	for name, path := range map[string]string{"missing": filepath.Join(dir, "none.yaml"), "folder": dir, "pipe": pipe, "device": "/dev/zero"} {
 		code, _, errs := run(t, "-config", path)
-		if code != program.Failed || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, path) {
+		if code != program.ExitError || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, path) {
 			t.Errorf("%s: got %d %q", name, code, errs)
 		}
 	}

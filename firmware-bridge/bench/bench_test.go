@@ -118,7 +118,7 @@ func start(t testing.TB, args ...string) *running {
 	env := program.Env{Args: args, Stdin: stdin, Stdout: &r.out, Stderr: &r.err, Log: slog.New(slog.DiscardHandler)}
 	go func() {
 		defer close(r.done)
-		r.code = program.RunFunc(ctx, "firmware-bridge", env, bench.Run)
+		r.code = program.RunMain(ctx, "firmware-bridge", env, bench.Run)
 	}()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -156,7 +156,7 @@ func run(t testing.TB, stdin string, args ...string) (stdout, stderr string, cod
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*patience, errors.New("the test took too long"))
 	defer cancel()
 	env := program.Env{Args: args, Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs, Log: slog.New(slog.DiscardHandler)}
-	code = program.RunFunc(ctx, "firmware-bridge", env, bench.Run)
+	code = program.RunMain(ctx, "firmware-bridge", env, bench.Run)
 	if ctx.Err() != nil {
 		t.Fatalf("firmware-bridge %s does not end:\n%s%s", strings.Join(args, " "), &out, &errs)
 	}
@@ -252,8 +252,8 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"simulate", "-profile", "laumas-tlb", "-pty", "x", "-set", "gross"}, "tag=value"},
 	} {
 		stdout, stderr, code := run(t, "", test.args...)
-		if code != program.WrongCall || !strings.Contains(stderr, test.want) || stdout != "" {
-			t.Errorf("%q: code %d, stdout %q, stderr %q; want %d and %q", test.args, code, stdout, stderr, program.WrongCall, test.want)
+		if code != program.ExitUsage || !strings.Contains(stderr, test.want) || stdout != "" {
+			t.Errorf("%q: code %d, stdout %q, stderr %q; want %d and %q", test.args, code, stdout, stderr, program.ExitUsage, test.want)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestFlagsWithoutEffect(t *testing.T) {
 		{"simulate -dialect mt-cont -listen tcp://127.0.0.1:0 -baud 1200", "baud"},
 	} {
 		stdout, stderr, code := run(t, "", strings.Fields(test.args)...)
-		if code != program.WrongCall || !strings.Contains(stderr, "flag -"+test.flag+": ") || !strings.Contains(stderr, "leave it out") && !strings.Contains(stderr, "name the indicator") || stdout != "" {
+		if code != program.ExitUsage || !strings.Contains(stderr, "flag -"+test.flag+": ") || !strings.Contains(stderr, "leave it out") && !strings.Contains(stderr, "name the indicator") || stdout != "" {
 			t.Errorf("%s: code %d: %s%s", test.args, code, stdout, stderr)
 		}
 	}
@@ -290,7 +290,7 @@ func TestFlagsWithoutEffect(t *testing.T) {
 func TestWrongFlagIsSeen(t *testing.T) {
 	for _, command := range []string{"find", "show", "draft frame", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
 		_, stderr, code := run(t, "", command, "-bogus")
-		if code != program.WrongCall || !strings.Contains(stderr, "-bogus") || !strings.Contains(stderr, command+" -h shows the flags") || strings.Count(stderr, "\n") > 3 {
+		if code != program.ExitUsage || !strings.Contains(stderr, "-bogus") || !strings.Contains(stderr, command+" -h shows the flags") || strings.Count(stderr, "\n") > 3 {
 			t.Errorf("%s: code %d: %s", command, code, stderr)
 		}
 	}
@@ -298,7 +298,7 @@ func TestWrongFlagIsSeen(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	stdout, _, code := run(t, "", "help")
-	if code != program.Done || !strings.Contains(stdout, "usage: firmware-bridge COMMAND") {
+	if code != program.ExitOK || !strings.Contains(stdout, "usage: firmware-bridge COMMAND") {
 		t.Errorf("help: code %d, %s", code, stdout)
 	}
 	for _, command := range []string{"find", "show", "order", "decode", "check", "plan", "record", "replay", "simulate"} {
@@ -306,10 +306,10 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help does not name %s", command)
 		}
 		own, _, code := run(t, "", command, "-h")
-		if code != program.Done || !strings.Contains(own, "usage: firmware-bridge "+command) {
+		if code != program.ExitOK || !strings.Contains(own, "usage: firmware-bridge "+command) {
 			t.Errorf("%s -h: code %d, %s", command, code, own)
 		}
-		if other, _, code := run(t, "", "help", command); code != program.Done || other != own {
+		if other, _, code := run(t, "", "help", command); code != program.ExitOK || other != own {
 			t.Errorf("help %s: code %d, %s", command, code, other)
 		}
 		examples := 0

@@ -21,7 +21,7 @@ func TestCheckSaysWhatIsThere(t *testing.T) {
 		{"-json", "../../configs/gateway.yaml"},
 	} {
 		stdout, stderr, code := run(t, "", append([]string{"check"}, args...)...)
-		if code != program.Done || stderr != "" {
+		if code != program.ExitOK || stderr != "" {
 			t.Errorf("%q: code %d: %s%s", args, code, stdout, stderr)
 		}
 		all.WriteString("$ check " + strings.Join(args, " ") + "\n" + stdout + "\n")
@@ -62,7 +62,7 @@ func TestCheckOfSitesAndGateways(t *testing.T) {
 			n++
 		}
 	}
-	if n != len(got) || code != program.Failed || !strings.Contains(stderr, fmt.Sprintf("%d mistakes in %d of %d files", n, len(files), len(files))) {
+	if n != len(got) || code != program.ExitError || !strings.Contains(stderr, fmt.Sprintf("%d mistakes in %d of %d files", n, len(files), len(files))) {
 		t.Errorf("%d lines for %d mistakes, code %d, %s", len(got), n, code, stderr)
 	}
 }
@@ -91,7 +91,7 @@ func TestCheckOfBrokenModels(t *testing.T) {
 	for _, m := range got["mistakes"].([]any) {
 		paths = append(paths, m.(map[string]any)["path"].(string))
 	}
-	if code != program.Failed || got["ok"] != false || got["kind"] != "site" || strings.Join(paths, " ") != "statuss tests[0].expect busses" {
+	if code != program.ExitError || got["ok"] != false || got["kind"] != "site" || strings.Join(paths, " ") != "statuss tests[0].expect busses" {
 		t.Errorf("code %d, mistakes at %q: %s", code, paths, stdout)
 	}
 }
@@ -118,7 +118,7 @@ func TestKindsOfFiles(t *testing.T) {
 		}
 		stdout, _, code := run(t, "", "check", "-json", file)
 		got := objects(t, stdout)[0]
-		if code != program.Failed || got["kind"] != want || len(got["mistakes"].([]any)) == 0 {
+		if code != program.ExitError || got["kind"] != want || len(got["mistakes"].([]any)) == 0 {
 			t.Errorf("%q is taken for %q, want %q; code %d: %s", text, got["kind"], want, code, stdout)
 		}
 	}
@@ -138,7 +138,7 @@ func TestModelOfTheOtherKind(t *testing.T) {
 		{"decode -indicator laumas-tlc", "not in the catalogue"},
 	} {
 		_, stderr, code := run(t, "", strings.Fields(test.args)...)
-		if code != program.Failed || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1 {
+		if code != program.ExitError || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: code %d, got %q, want %q", test.args, code, stderr, test.want)
 		}
 	}

@@ -37,16 +37,16 @@ func TestMachineOfCoils(t *testing.T) {
 	for _, listen := range []string{"tcp://127.0.0.1:0", "rtu-over-tcp://127.0.0.1:0"} {
 		m := start(t, "simulate", "-profile", profile, "-listen", listen, "-set", "running=1", "-set", "wire_low=1")
 		stdout, stderr, code := run(t, "", "show", "-link", m.at(), "-profile", profile, "-unit", "1", "-count", "1", "-json")
-		if code != program.Done || !strings.Contains(stdout, `"values":{"bales":"42","fault":"0","running":"1","wire_low":"1"}`) {
+		if code != program.ExitOK || !strings.Contains(stdout, `"values":{"bales":"42","fault":"0","running":"1","wire_low":"1"}`) {
 			t.Errorf("code %d: %s\n%s", code, stdout, stderr)
 		}
 		m.says("set running=0\nset fault=1")
 		m.out.has(t, "fault=1")
 		stdout, stderr, code = run(t, "", "show", "-link", m.at(), "-profile", profile, "-unit", "1", "-count", "1", "-json")
-		if code != program.Done || !strings.Contains(stdout, `"values":{"bales":"42","fault":"1","running":"0","wire_low":"1"}`) {
+		if code != program.ExitOK || !strings.Contains(stdout, `"values":{"bales":"42","fault":"1","running":"0","wire_low":"1"}`) {
 			t.Errorf("code %d: %s\n%s", code, stdout, stderr)
 		}
-		if stdout, stderr, code = run(t, "", "find", "-modbus", "-link", m.at(), "-units", "1", "-profiles", filepath.Dir(profile)); code != program.Done || !strings.Contains(stdout, "coil-baler") || !strings.Contains(stdout, "profiles: "+filepath.Dir(profile)+"\n") {
+		if stdout, stderr, code = run(t, "", "find", "-modbus", "-link", m.at(), "-units", "1", "-profiles", filepath.Dir(profile)); code != program.ExitOK || !strings.Contains(stdout, "coil-baler") || !strings.Contains(stdout, "profiles: "+filepath.Dir(profile)+"\n") {
 			t.Errorf("code %d: %s\n%s", code, stdout, stderr)
 		}
 	}

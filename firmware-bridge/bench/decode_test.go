@@ -51,7 +51,7 @@ func TestDecodeKnownFrames(t *testing.T) {
 			}
 			stdout, stderr, code := run(t, in.String(), "decode", "-dialect", proto)
 			got := objects(t, stdout)
-			if code != program.Done || stderr != "" || len(got) != len(by[proto]) {
+			if code != program.ExitOK || stderr != "" || len(got) != len(by[proto]) {
 				t.Fatalf("code %d, %d objects for %d lines: %s", code, len(got), len(by[proto]), stderr)
 			}
 			for i, v := range by[proto] {
@@ -125,7 +125,7 @@ func TestDecodeDamaged(t *testing.T) {
 				t.Errorf("%s: damaged frame %d: %v", test.dialect, i, got)
 			}
 		}
-		if code != program.Done {
+		if code != program.ExitOK {
 			t.Errorf("%s: code %d", test.dialect, code)
 		}
 	}
@@ -144,7 +144,7 @@ func TestDecodeStream(t *testing.T) {
 	in := "# a frame in three pieces, and one without its end\n02 2B 30 32\n33:39:36 30\n30 31 35 03 02 2B\n"
 	stdout, _, code := run(t, in, "decode", "-dialect", "yaohua-tf0", "-stream", "-unit", "kg")
 	got := objects(t, stdout)
-	if code != program.Done || len(got) != 1 || got[0]["value"] != "23960" || got[0]["unit"] != "kg" {
+	if code != program.ExitOK || len(got) != 1 || got[0]["value"] != "23960" || got[0]["unit"] != "kg" {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 }
@@ -161,7 +161,7 @@ func TestDecodeReplies(t *testing.T) {
 	}, "\n")
 	stdout, _, code := run(t, in, "decode", "-profile", "laumas-tlb")
 	got := objects(t, stdout)
-	if code != program.Done || len(got) != 7 {
+	if code != program.ExitOK || len(got) != 7 {
 		t.Fatalf("code %d, %d objects: %s", code, len(got), stdout)
 	}
 	for i, want := range []map[string]any{
@@ -195,7 +195,7 @@ func TestDecodeBadInput(t *testing.T) {
 		{strings.Repeat("00", 40_000), "longer than"},
 	} {
 		_, stderr, code := run(t, test.in, "decode", "-dialect", "yaohua-tf0")
-		if code != program.Failed || !strings.Contains(stderr, test.want) {
+		if code != program.ExitError || !strings.Contains(stderr, test.want) {
 			t.Errorf("%.20q: code %d, %s; want %q", test.in, code, stderr, test.want)
 		}
 	}
@@ -206,7 +206,7 @@ func TestDecodeBadInput(t *testing.T) {
 	}
 	for _, named := range [][]string{{"-dialect", "yaohua-tf0"}, {"-indicator", "yaohua-xk3190-a9"}} {
 		_, stderr, code := run(t, "", append([]string{"decode", "-checksum", "mt7"}, named...)...)
-		if code != program.Failed || !strings.Contains(stderr, "no meaning here") {
+		if code != program.ExitError || !strings.Contains(stderr, "no meaning here") {
 			t.Errorf("%v: an option of another dialect: code %d, %s", named, code, stderr)
 		}
 	}
@@ -220,12 +220,12 @@ func TestDecodePassesOverALongLine(t *testing.T) {
 		stdout, stderr, code := run(t, in, "decode", "-dialect", "yaohua-tf0")
 		got := objects(t, stdout)
 		if long == 65_536 {
-			if len(got) != 2 || got[0]["raw"] == "" || got[1]["value"] != "1560" || code != program.Done {
+			if len(got) != 2 || got[0]["raw"] == "" || got[1]["value"] != "1560" || code != program.ExitOK {
 				t.Errorf("a line of %d characters: code %d: %d objects, %s", long, code, len(got), stderr)
 			}
 			continue
 		}
-		if code != program.Failed || len(got) != 2 || got[0]["line"] != 1.0 || got[1]["line"] != 2.0 || got[1]["value"] != "1560" ||
+		if code != program.ExitError || len(got) != 2 || got[0]["line"] != 1.0 || got[1]["line"] != 2.0 || got[1]["value"] != "1560" ||
 			!strings.Contains(stderr, "1 line of 2 could not be read; the first is line 1: too long") {
 			t.Errorf("a line of %d characters: code %d: %s%s", long, code, stdout, stderr)
 		}
@@ -236,7 +236,7 @@ func TestDecodePassesOverALongLine(t *testing.T) {
 func TestDecodeJoinsNoDigitsOverABlank(t *testing.T) {
 	stdout, _, code := run(t, "2 2B 30 3\n022B 3031\n\ufeff02:2b\t30\r\n", "decode", "-dialect", "yaohua-tf0")
 	got := objects(t, stdout)
-	if code != program.Failed || len(got) != 3 || got[0]["raw"] != "" || !strings.Contains(got[0]["why"].(string), "two digits") || got[1]["raw"] != "022b3031" {
+	if code != program.ExitError || len(got) != 3 || got[0]["raw"] != "" || !strings.Contains(got[0]["why"].(string), "two digits") || got[1]["raw"] != "022b3031" {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 	// The mark at the beginning of a file is no part of it.
@@ -294,7 +294,7 @@ func TestDecodeInstrumentOfAModel(t *testing.T) {
 	const answer = "02 42 42 2B 30 31 32 33 34 30 30 31 46 03" // of address 2
 	for address, want := range map[string]any{"1": false, "2": true} {
 		stdout, stderr, code := run(t, answer, "decode", "-indicator", "yaohua-xk3190-a9-command", "-address", address)
-		if code != program.Done || objects(t, stdout)[0]["valid"] != want {
+		if code != program.ExitOK || objects(t, stdout)[0]["valid"] != want {
 			t.Errorf("address %s: code %d: %s%s", address, code, stdout, stderr)
 		}
 	}
@@ -308,7 +308,7 @@ func TestDecodeLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := run(t, "02 30 32 33 39 36 30 03", "decode", "-dialect", "generic", "-options", path)
-	if code != program.Done || objects(t, stdout)[0]["value"] != "23960" {
+	if code != program.ExitOK || objects(t, stdout)[0]["value"] != "23960" {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -319,7 +319,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, dialect, line string) {
 		_, known := weighbridge.Find(dialect)
 		_, _, code := run(t, line, "decode", "-dialect", dialect)
-		if !known && !strings.HasPrefix(dialect, "modbus-") && code == program.Done {
+		if !known && !strings.HasPrefix(dialect, "modbus-") && code == program.ExitOK {
 			t.Errorf("dialect %q was taken", dialect)
 		}
 	})
@@ -340,7 +340,7 @@ func TestDecodeNeverEndsWithNothing(t *testing.T) {
 		{"and18", "# nothing\n\n", []string{"holds no bytes"}},
 	} {
 		stdout, stderr, code := run(t, test.input, "decode", "-dialect", test.dialect, "-stream")
-		if code != program.Failed || stdout != "" || strings.Count(strings.TrimSpace(stderr), "\n") != 0 {
+		if code != program.ExitError || stdout != "" || strings.Count(strings.TrimSpace(stderr), "\n") != 0 {
 			t.Errorf("%s: code %d, %q, %q", test.dialect, code, stdout, stderr)
 		}
 		for _, want := range test.want {
@@ -351,12 +351,12 @@ func TestDecodeNeverEndsWithNothing(t *testing.T) {
 	}
 	// A line that stands for itself is answered in its object, with the bytes and the rule.
 	stdout, _, code := run(t, "53 54 2C 47 53 2C 2B 30 30 31 32 33 34 30 78 67 0D 0A\n", "decode", "-dialect", "and18")
-	if code != program.Done || !strings.Contains(stdout, "the unit is not known: 53 54 2C") {
+	if code != program.ExitOK || !strings.Contains(stdout, "the unit is not known: 53 54 2C") {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 	// GEC Avery and others send OL alone above their range; it was no frame.
 	stdout, stderr, code := run(t, "4f 4c 0d 0a\n", "decode", "-dialect", "and18")
-	if code != program.Done || !strings.Contains(stdout, `"value":null`) || !strings.Contains(stdout, `"range":"over"`) {
+	if code != program.ExitOK || !strings.Contains(stdout, `"value":null`) || !strings.Contains(stdout, `"range":"over"`) {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }

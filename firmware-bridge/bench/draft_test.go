@@ -129,7 +129,7 @@ func TestDraftOfAMachineThatNobodyDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-unit", "7", "-rate", "1000", "-range", "0-99", "-for", "300ms", "-display", "12340,28.80", "-out", file)
-	if code != program.Done {
+	if code != program.ExitOK {
 		t.Fatalf("code %d\n%s\n%s", code, stdout, stderr)
 	}
 	for _, want := range []string{"function 3: 37 holding registers answer", "function 1: 4 coils answer"} {
@@ -170,7 +170,7 @@ func TestDraftOfAMachineThatNobodyDescribed(t *testing.T) {
 	if read != 25 || t.Failed() {
 		t.Errorf("%d of 25 registers that are longer than a read\n%s", read, data)
 	}
-	if _, stderr, code := run(t, "", "check", file); code != program.Done {
+	if _, stderr, code := run(t, "", "check", file); code != program.ExitOK {
 		t.Error(stderr)
 	}
 	if m.writes.Load() > 0 {
@@ -186,16 +186,16 @@ func TestDraftOfAMachineThatNobodyDescribed(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	stdout, stderr, code = run(t, "", "show", "-link", "tcp://"+address, "-unit", "7", "-profile", file, "-count", "1", "-json")
-	if code != program.Done || !strings.Contains(stdout, `"holding_13":"28.8"`) {
+	if code != program.ExitOK || !strings.Contains(stdout, `"holding_13":"28.8"`) {
 		t.Errorf("%s\n%s", stdout, stderr)
 	}
 	stdout, stderr, code = run(t, "", "draft", "-link", "tcp://"+address, "-unit", "7", "-rate", "1000", "-fc", "3,1", "-range", "0-49", "-for", "100ms", "-json")
 	got := objects(t, stdout)
-	if code != program.Done || stderr != "" || len(got) != 1 || len(got[0]["reads"].([]any)) != 5 || !strings.Contains(got[0]["profile"].(string), "profile: unknown-machine") {
+	if code != program.ExitOK || stderr != "" || len(got) != 1 || len(got[0]["reads"].([]any)) != 5 || !strings.Contains(got[0]["profile"].(string), "profile: unknown-machine") {
 		t.Errorf("code %d: %s\n%s", code, stdout, stderr)
 	}
 	// A draft never replaces a file that a person has worked on.
-	if _, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-out", file); code != program.WrongCall || !strings.Contains(stderr, "is not overwritten") {
+	if _, stderr, code := run(t, "", "draft", "-link", "tcp://"+address, "-out", file); code != program.ExitUsage || !strings.Contains(stderr, "is not overwritten") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 }
@@ -219,18 +219,18 @@ func TestDraftRefusesAndExplains(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, program.WrongCall, "draft needs the link of a machine that answers; find -modbus finds it"},
-		{[]string{"-link", "tcp://" + address, "-range", "9-1"}, program.WrongCall, "write addresses like 0-299,4096-4196"},
-		{[]string{"-link", "tcp://" + address, "-base", "40001", "-range", "1-10", "-fc", "3"}, program.WrongCall, "lies in none of the tables that are asked"},
-		{[]string{"-link", "tcp://" + address, "-base", "7"}, program.WrongCall, "base 7: is none of 0, 1, 30001"},
-		{[]string{"-link", "rtu:///dev/ttyS9", "-unit", "250"}, program.WrongCall, "a serial line has the units 1 to 247"},
-		{[]string{"-link", "tcp://" + address, "-out", "Big Name.yaml"}, program.WrongCall, "name it like acme-b100.yaml"},
-		{[]string{"-link", "tcp://" + address, "-fc", "3", "-range", "0-20", "-rate", "1000"}, program.Failed, "refuses every address that was asked: try others with -range"},
-		{[]string{"-link", "tcp://" + address, "-fc", "2", "-range", "0-20", "-rate", "1000"}, program.Failed, "has none of the tables that were asked: [function 2: left out: exception 01"},
-		{[]string{"-link", "tcp://" + address, "-fc", "3", "-base", "40001", "-range", "45001", "-for", "0s"}, program.Done, ""},
+		{nil, program.ExitUsage, "draft needs the link of a machine that answers; find -modbus finds it"},
+		{[]string{"-link", "tcp://" + address, "-range", "9-1"}, program.ExitUsage, "write addresses like 0-299,4096-4196"},
+		{[]string{"-link", "tcp://" + address, "-base", "40001", "-range", "1-10", "-fc", "3"}, program.ExitUsage, "lies in none of the tables that are asked"},
+		{[]string{"-link", "tcp://" + address, "-base", "7"}, program.ExitUsage, "base 7: is none of 0, 1, 30001"},
+		{[]string{"-link", "rtu:///dev/ttyS9", "-unit", "250"}, program.ExitUsage, "a serial line has the units 1 to 247"},
+		{[]string{"-link", "tcp://" + address, "-out", "Big Name.yaml"}, program.ExitUsage, "name it like acme-b100.yaml"},
+		{[]string{"-link", "tcp://" + address, "-fc", "3", "-range", "0-20", "-rate", "1000"}, program.ExitError, "refuses every address that was asked: try others with -range"},
+		{[]string{"-link", "tcp://" + address, "-fc", "2", "-range", "0-20", "-rate", "1000"}, program.ExitError, "has none of the tables that were asked: [function 2: left out: exception 01"},
+		{[]string{"-link", "tcp://" + address, "-fc", "3", "-base", "40001", "-range", "45001", "-for", "0s"}, program.ExitOK, ""},
 	} {
 		stdout, stderr, code := run(t, "", append([]string{"draft"}, test.args...)...)
-		if code != test.code || !strings.Contains(stderr, test.want) || code == program.Done && !strings.Contains(stdout, "{name: holding_45001, at: 45001, fc: 3, type: u16}") {
+		if code != test.code || !strings.Contains(stderr, test.want) || code == program.ExitOK && !strings.Contains(stdout, "{name: holding_45001, at: 45001, fc: 3, type: u16}") {
 			t.Errorf("%q: code %d: %s\n%s", test.args, code, stderr, stdout)
 		}
 	}

@@ -119,7 +119,7 @@ func TestEveryFaultOfAMachine(t *testing.T) {
 			}
 			ends := func(r *running) {
 				t.Helper()
-				if code := r.stop(); code != program.Done {
+				if code := r.stop(); code != program.ExitOK {
 					t.Errorf("show: code %d: %s", code, &r.err)
 				}
 			}
@@ -164,12 +164,12 @@ func TestEveryFaultOfAMachine(t *testing.T) {
 				}
 				obeys("healthy")
 				stdout, stderr, code := run(t, "", "show", "-link", at, "-profile", patient, "-every", "100ms", "-count", "1")
-				if code != program.Done || !strings.Contains(stdout, good) {
+				if code != program.ExitOK || !strings.Contains(stdout, good) {
 					t.Errorf("healed of %s: code %d: %s%s", fault, code, stdout, stderr)
 				}
 			}
 			machine.says("quit")
-			if code := machine.wait(); code != program.Done || strings.Contains(machine.out.String(), "error: ") {
+			if code := machine.wait(); code != program.ExitOK || strings.Contains(machine.out.String(), "error: ") {
 				t.Errorf("simulate: code %d: %s", code, &machine.out)
 			}
 		})
@@ -305,7 +305,7 @@ func TestEveryFaultOfAnIndicator(t *testing.T) {
 			m.says("wrong-unit")
 			m.out.since(t, place, "has no addresses")
 		}
-		if code := m.reader.stop(); code != program.Done {
+		if code := m.reader.stop(); code != program.ExitOK {
 			t.Errorf("show: code %d: %s", code, &m.reader.err)
 		}
 	}
@@ -364,7 +364,7 @@ func TestFrozenIndicator(t *testing.T) {
 		for _, o := range objects(t, stdout) {
 			values[o["value"]] = true
 		}
-		if code != program.Done || len(values) != 1 {
+		if code != program.ExitOK || len(values) != 1 {
 			t.Errorf("code %d: a frozen indicator shows %v: %s", code, values, stderr)
 		}
 	})
@@ -376,7 +376,7 @@ func TestAnAnswerBringsTheNextQuestionForward(t *testing.T) {
 	t.Parallel()
 	machine := start(t, "simulate", "-dialect", "toledo8217", "-pty", link(t), "-baud", "0", "-weight", "4.139")
 	stdout, stderr, code := run(t, "", "show", "-port", machine.at(), "-dialect", "toledo8217", "-json", "-count", "9")
-	if code != program.Done {
+	if code != program.ExitOK {
 		t.Fatalf("code %d: %s", code, stderr)
 	}
 	var last time.Time

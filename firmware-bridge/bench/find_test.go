@@ -103,7 +103,7 @@ func TestFind(t *testing.T) {
 			args := append([]string{"find", "-port", path, "-baud", "9600", "-format", "8N1", "-listen", "700ms", "-division", "20kg", "-max", "60 t"}, test.finds...)
 			// The person answers the question; a script would say -known.
 			stdout, stderr, code := run(t, test.weight+"\n", args...)
-			if code != program.Done || !strings.Contains(stdout, "Which weight does the display show?") {
+			if code != program.ExitOK || !strings.Contains(stdout, "Which weight does the display show?") {
 				t.Fatalf("code %d\n%s%s", code, stdout, stderr)
 			}
 			w := printed(t, stdout).Weighbridges[0]
@@ -115,7 +115,7 @@ func TestFind(t *testing.T) {
 			if !ok || d.Check(w.Options) != nil || w.Line.Check() != nil {
 				t.Errorf("an edge would refuse %+v", w)
 			}
-			if code := r.stop(); code != program.Done {
+			if code := r.stop(); code != program.ExitOK {
 				t.Errorf("simulate: code %d", code)
 			}
 		})
@@ -129,19 +129,19 @@ func TestFindInScripts(t *testing.T) {
 	r.at()
 	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-listen", "400ms"}
 	stdout, stderr, code := run(t, "", append(args, "-known", "23960", "-json")...)
-	if code != program.Done {
+	if code != program.ExitOK {
 		t.Fatalf("code %d: %s%s", code, stdout, stderr)
 	}
 	got := objects(t, stdout)[0]
 	first := got["candidates"].([]any)[0].(map[string]any)
-	if code != program.Done || got["confirmed"] == nil || first["dialect"] != "yaohua-tf0" || first["checked"] != true ||
+	if code != program.ExitOK || got["confirmed"] == nil || first["dialect"] != "yaohua-tf0" || first["checked"] != true ||
 		!strings.Contains(got["yaml"].(string), "dialect: yaohua-tf0") || !strings.Contains(got["yaml"].(string), "# unit: kg, t or g") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 	// Nobody confirmed it, or somebody denied it: then nothing is found.
 	for _, known := range [][]string{{"-known", "23980"}, {}} {
 		stdout, stderr, code = run(t, "", append(args, known...)...)
-		if code != program.Failed || strings.Contains(stdout, "For edge.yaml") || !strings.Contains(stdout, "1. yaohua-tf0") {
+		if code != program.ExitError || strings.Contains(stdout, "For edge.yaml") || !strings.Contains(stdout, "1. yaohua-tf0") {
 			t.Errorf("%q: code %d: %s%s", known, code, stdout, stderr)
 		}
 	}
@@ -157,7 +157,7 @@ func TestFindNamesModels(t *testing.T) {
 	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "23960"}
 	stdout, stderr, code := run(t, "", args...)
 	for _, want := range []string{"   spoken by keli-d2008, keli-xk3118-k9, ", "    dialect: yaohua-tf0\n", "    # indicator: keli-d2008\n"} {
-		if code != program.Done || !strings.Contains(stdout, want) {
+		if code != program.ExitOK || !strings.Contains(stdout, want) {
 			t.Errorf("%q is missing: code %d: %s%s", want, code, stdout, stderr)
 		}
 	}
@@ -165,13 +165,13 @@ func TestFindNamesModels(t *testing.T) {
 		t.Errorf("a template that reads the same as a dialect is listed:\n%s", stdout)
 	}
 	stdout, stderr, code = run(t, "", append(args, "-indicator", "yaohua-xk3190-ds3")...)
-	if code != program.Done || !strings.Contains(stdout, "    indicator: yaohua-xk3190-ds3\n") || strings.Contains(stdout, "2. ") {
+	if code != program.ExitOK || !strings.Contains(stdout, "    indicator: yaohua-xk3190-ds3\n") || strings.Contains(stdout, "2. ") {
 		t.Errorf("one model: code %d: %s%s", code, stdout, stderr)
 	}
-	if _, stderr, code = run(t, "", append(args, "-indicator", "toledo-8217")...); code != program.Failed || !strings.Contains(stderr, "no dialect explains them") {
+	if _, stderr, code = run(t, "", append(args, "-indicator", "toledo-8217")...); code != program.ExitError || !strings.Contains(stderr, "no dialect explains them") {
 		t.Errorf("another model: code %d: %s", code, stderr)
 	}
-	if _, stderr, code = run(t, "", append(args, "-indicator", "toledo-8217", "-dialect", "sics")...); code != program.WrongCall {
+	if _, stderr, code = run(t, "", append(args, "-indicator", "toledo-8217", "-dialect", "sics")...); code != program.ExitUsage {
 		t.Errorf("a model and a dialect: code %d: %s", code, stderr)
 	}
 }
@@ -188,10 +188,10 @@ func TestFindByAnOwnLayout(t *testing.T) {
 	babble(t, p, 20*time.Millisecond, func(int) []byte { return []byte("\x7E+02396001" + "5\x03") })
 	args := []string{"find", "-port", p.Path(), "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "23960"}
 	stdout, stderr, code := run(t, "", append(args, "-profiles", own)...)
-	if code != program.Done || !strings.Contains(stdout, "    indicator: acme-1\n") || !strings.Contains(stdout, "# unit: kg, as the indicator's file says") {
+	if code != program.ExitOK || !strings.Contains(stdout, "    indicator: acme-1\n") || !strings.Contains(stdout, "# unit: kg, as the indicator's file says") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
-	if stdout, _, code = run(t, "", args...); code != program.Failed {
+	if stdout, _, code = run(t, "", args...); code != program.ExitError {
 		t.Errorf("without the file: code %d: %s", code, stdout)
 	}
 }
@@ -274,11 +274,11 @@ func TestFindTriesControlLines(t *testing.T) {
 	// mistake.
 	p := terminalOf(t)
 	_, stderr, code := run(t, "", "find", "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-listen", "50ms", "-known", "0")
-	if code != program.Failed || !strings.Contains(stderr, "has no control lines to try") || !strings.Contains(stderr, "nothing is sent") {
+	if code != program.ExitError || !strings.Contains(stderr, "has no control lines to try") || !strings.Contains(stderr, "nothing is sent") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 	_, stderr, code = run(t, "", "find", "-port", p.Path(), "-listen", "50ms", "-known", "0", "-rts", "off")
-	if code != program.Failed || !strings.Contains(stderr, "remove dtr and rts") {
+	if code != program.ExitError || !strings.Contains(stderr, "remove dtr and rts") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 }
@@ -291,7 +291,7 @@ func TestFindWaitsForAnIndicatorThatSendsSeldom(t *testing.T) {
 	start(t, "simulate", "-pty", path, "-dialect", "yaohua-tf0", "-weight", "23960", "-rate", "5").at()
 	args := []string{"find", "-port", path, "-format", "8N1", "-baud", "9600", "-known", "23960", "-listen"}
 	stdout, stderr, code := run(t, "", append(args, "500ms")...) // 2 or 3 frames at once
-	if code != program.Done || !strings.Contains(stdout, "dialect: yaohua-tf0") {
+	if code != program.ExitOK || !strings.Contains(stdout, "dialect: yaohua-tf0") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -303,7 +303,7 @@ func TestFindDoesNotGuess(t *testing.T) {
 	babble(t, p, 20*time.Millisecond, func(int) []byte { return []byte("=00000000") })
 	args := []string{"find", "-port", p.Path(), "-format", "8N1", "-baud", "9600", "-listen", "400ms", "-known", "0"}
 	stdout, stderr, code := run(t, "", args...)
-	if code != program.Failed || !strings.Contains(stderr, "put another load on the scale") ||
+	if code != program.ExitError || !strings.Contains(stderr, "put another load on the scale") ||
 		!strings.Contains(stdout, "no check in the frames") || !strings.Contains(stdout, "yaohua-eq-rev") || !strings.Contains(stdout, "yaohua-eq-fwd") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
@@ -317,13 +317,13 @@ func TestFindOverTCP(t *testing.T) {
 	args := []string{"find", "-port", r.at(), "-listen", "700ms", "-known", "23960"}
 	stdout, stderr, code := run(t, "", args...)
 	// Its speed and format are set there, so nothing is said of them here.
-	if code != program.Done || !strings.Contains(stdout, "dialect: yaohua-tf0") || strings.Count(stderr, "bytes") != 1 || strings.Contains(stdout+stderr, "8N1") || strings.Contains(stdout+stderr, "baud") {
+	if code != program.ExitOK || !strings.Contains(stdout, "dialect: yaohua-tf0") || strings.Count(stderr, "bytes") != 1 || strings.Contains(stdout+stderr, "8N1") || strings.Contains(stdout+stderr, "baud") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 	r.says("wrong-checksum")
 	r.out.has(t, "wrong-checksum\n")
 	stdout, stderr, code = run(t, "", args...)
-	if code != program.Failed || !strings.Contains(stderr, "no dialect explains them: nearest is yaohua-tf0, and the checksum is wrong") || strings.Contains(stderr, "baud") {
+	if code != program.ExitError || !strings.Contains(stderr, "no dialect explains them: nearest is yaohua-tf0, and the checksum is wrong") || strings.Contains(stderr, "baud") {
 		t.Errorf("wrong checksums: code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -333,7 +333,7 @@ func TestFindNothing(t *testing.T) {
 	silent := terminalOf(t)
 	args := []string{"-format", "8N1,7E1", "-baud", "9600,1200", "-listen", "100ms", "-known", "0"}
 	_, stderr, code := run(t, "", append([]string{"find", "-port", silent.Path()}, args...)...)
-	if code != program.Failed || !strings.Contains(stderr, "nothing is sent") || strings.Contains(stderr, "7E1") {
+	if code != program.ExitError || !strings.Contains(stderr, "nothing is sent") || strings.Contains(stderr, "7E1") {
 		t.Errorf("silence: code %d: %s", code, stderr)
 	}
 	noisy := terminalOf(t)
@@ -346,11 +346,11 @@ func TestFindNothing(t *testing.T) {
 		return b
 	})
 	_, stderr, code = run(t, "", append([]string{"find", "-port", noisy.Path()}, args...)...)
-	if code != program.Failed || !strings.Contains(stderr, "no dialect explains them") || !strings.Contains(stderr, "1200 7E1") {
+	if code != program.ExitError || !strings.Contains(stderr, "no dialect explains them") || !strings.Contains(stderr, "1200 7E1") {
 		t.Errorf("noise: code %d: %s", code, stderr)
 	}
 	_, stderr, code = run(t, "", "find", "-port", link(t), "-known", "0")
-	if code != program.Failed || !strings.Contains(stderr, "plugged in") {
+	if code != program.ExitError || !strings.Contains(stderr, "plugged in") {
 		t.Errorf("no port: code %d: %s", code, stderr)
 	}
 }
@@ -380,7 +380,7 @@ func TestFindSendsOnlyReads(t *testing.T) {
 				args = append(args, "-ask")
 			}
 			_, stderr, code := run(t, "", args...)
-			if code != program.Failed {
+			if code != program.ExitError {
 				t.Errorf("code %d: %s", code, stderr)
 			}
 			p.Close()
@@ -411,16 +411,16 @@ func TestOrderOverALine(t *testing.T) {
 	r := start(t, "simulate", "-profile", "laumas-tlb", "-listen", "tcp://127.0.0.1:0", "-set", "gross=123456")
 	at := r.at()
 	stdout, stderr, code := run(t, "", "order", "-link", at, "-at", "40008", "-base", "40001", "-count", "2", "-display", "123456")
-	if code != program.Done || !strings.Contains(stdout, "{name: weight, at: 40008, type: u32, order: ABCD}") {
+	if code != program.ExitOK || !strings.Contains(stdout, "{name: weight, at: 40008, type: u32, order: ABCD}") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 	_, stderr, code = run(t, "", "order", "-link", at, "-at", "900", "-count", "2")
-	if code != program.Failed || !strings.Contains(stderr, modbus.Exception{Code: 2}.Error()[:20]) {
+	if code != program.ExitError || !strings.Contains(stderr, modbus.Exception{Code: 2}.Error()[:20]) {
 		t.Errorf("an address that is not there: code %d: %s", code, stderr)
 	}
 	r.stop()
 	_, stderr, code = run(t, "", "order", "-link", at, "-at", "1")
-	if code != program.Failed || !strings.Contains(stderr, "check the machine's power") {
+	if code != program.ExitError || !strings.Contains(stderr, "check the machine's power") {
 		t.Errorf("nobody there: code %d: %s", code, stderr)
 	}
 }

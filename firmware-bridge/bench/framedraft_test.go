@@ -71,7 +71,7 @@ func TestDraftFindsTheWeightOfEveryFormat(t *testing.T) {
 			}
 			stdout, stderr, code := run(t, "", "draft", "frame", "-known", value, hexFile(t, slices.Repeat([][]byte{frame}, 12)...))
 			switch {
-			case code == program.Done:
+			case code == program.ExitOK:
 				// Between frames it may have been cut otherwise, so three of them are sent.
 				if got := reads(t, stdout)(slices.Repeat(frame, 3)); !equal(got, value) {
 					t.Errorf("%s: reads %s, want %s", m.Name, got, value)
@@ -112,7 +112,7 @@ func TestDraftFindsTheChecksum(t *testing.T) {
 		frames = append(frames, tf0(kg))
 	}
 	stdout, stderr, code := run(t, "", "draft", "frame", "-known", "12340", hexFile(t, frames...))
-	if code != program.Done || !strings.Contains(stdout, "checksum: {kind: xor, from: 2, to: 9, at: 10, encoding: hex}") || !strings.Contains(stderr, "C a checksum") {
+	if code != program.ExitOK || !strings.Contains(stdout, "checksum: {kind: xor, from: 2, to: 9, at: 10, encoding: hex}") || !strings.Contains(stderr, "C a checksum") {
 		t.Fatalf("code %d\n%s%s", code, stdout, stderr)
 	}
 	read := reads(t, stdout)
@@ -130,7 +130,7 @@ func TestDraftHoldsWhatItDoesNotKnow(t *testing.T) {
 	frames := slices.Repeat([][]byte{[]byte("ST,GS,+0012340kg\r\n")}, 20)
 	frames = append(frames, []byte("US,GS,+0012100kg\r\n"), []byte("US,GS,+0012000kg\r\n"))
 	stdout, stderr, code := run(t, "", "draft", "frame", "-known", "12340", hexFile(t, frames...))
-	if code != program.Done || !strings.Contains(stderr, "22 frames of 18 bytes; the layout reads 22") {
+	if code != program.ExitOK || !strings.Contains(stderr, "22 frames of 18 bytes; the layout reads 22") {
 		t.Fatalf("code %d\n%s%s", code, stdout, stderr)
 	}
 	if !strings.Contains(stdout, `{at: 1, is: {"S": "", "U": ""}}  # whenever the weight had changed it was "U": unstable, and the other stable?`) || !strings.Contains(stderr, "read as well by and18") {
@@ -150,15 +150,15 @@ func TestDraftFromSeveralWeights(t *testing.T) {
 	one := hexFile(t, slices.Repeat([][]byte{net(12340, 12340)}, 12)...)
 	two := hexFile(t, slices.Repeat([][]byte{net(4340, 12340)}, 12)...)
 	stdout, stderr, code := run(t, "", "draft", "frame", "-known", "12340", one)
-	if code != program.Done || !strings.Contains(stdout, "twin: {from: 11, to: 16}") || reads(t, stdout)(net(4340, 12340)) != "" {
+	if code != program.ExitOK || !strings.Contains(stdout, "twin: {from: 11, to: 16}") || reads(t, stdout)(net(4340, 12340)) != "" {
 		t.Errorf("one weight: code %d\n%s%s", code, stdout, stderr)
 	}
 	stdout, stderr, code = run(t, "", "draft", "frame", "12340="+one, "12340="+two)
-	if code != program.Done || !strings.Contains(stdout, "digits: {from: 11, to: 16") || strings.Contains(stdout, "twin") || reads(t, stdout)(net(3000, 12000)) != "12000" {
+	if code != program.ExitOK || !strings.Contains(stdout, "digits: {from: 11, to: 16") || strings.Contains(stdout, "twin") || reads(t, stdout)(net(3000, 12000)) != "12000" {
 		t.Errorf("two weights: code %d\n%s%s", code, stdout, stderr)
 	}
 	_, stderr, code = run(t, "", "draft", "frame", "-known", "777", one)
-	if code != program.Failed || !strings.Contains(stderr, "777 stands at no one place in the frames of 18 bytes") || !strings.Contains(stderr, "02 4E 30 31") {
+	if code != program.ExitError || !strings.Contains(stderr, "777 stands at no one place in the frames of 18 bytes") || !strings.Contains(stderr, "02 4E 30 31") {
 		t.Errorf("a wrong weight: code %d: %s", code, stderr)
 	}
 	noise := make([]byte, 400)
@@ -166,7 +166,7 @@ func TestDraftFromSeveralWeights(t *testing.T) {
 		noise[i] = byte(i * i * 7 >> 3)
 	}
 	_, stderr, code = run(t, "", "draft", "frame", "-known", "777", hexFile(t, noise))
-	if code != program.Failed || !strings.Contains(stderr, "nothing in them comes again") {
+	if code != program.ExitError || !strings.Contains(stderr, "nothing in them comes again") {
 		t.Errorf("noise: code %d: %s", code, stderr)
 	}
 }
@@ -180,7 +180,7 @@ func TestDraftBesideTheMachine(t *testing.T) {
 	out := filepath.Join(folder, "acme-w200.yaml")
 	args := []string{"draft", "frame", "-port", p.Path(), "-known", "1.171", "-for", "1s", "-division", "1 g", "-max", "3 kg", "-unit", "kg", "-out", out}
 	stdout, stderr, code := run(t, "", args...)
-	if code != program.Done || !strings.Contains(stderr, "W  W  W") {
+	if code != program.ExitOK || !strings.Contains(stderr, "W  W  W") {
 		t.Fatalf("code %d\n%s%s", code, stdout, stderr)
 	}
 	_, lines, _ := strings.Cut(stdout, "For edge.yaml:\n\n")
@@ -188,10 +188,10 @@ func TestDraftBesideTheMachine(t *testing.T) {
 	if err := os.WriteFile(site, []byte(lines), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, stderr, code := run(t, "", "check", out, site); code != program.Done || !strings.Contains(stdout, "1 weighbridge") || !strings.Contains(stdout, "indicator acme-w200, dialect generic") {
+	if stdout, stderr, code := run(t, "", "check", out, site); code != program.ExitOK || !strings.Contains(stdout, "1 weighbridge") || !strings.Contains(stdout, "indicator acme-w200, dialect generic") {
 		t.Errorf("code %d\n%s%s\n%s", code, stdout, stderr, lines)
 	}
-	if _, stderr, code := run(t, "", args...); code != program.Failed || !strings.Contains(stderr, "overwrites nothing") {
+	if _, stderr, code := run(t, "", args...); code != program.ExitError || !strings.Contains(stderr, "overwrites nothing") {
 		t.Errorf("again: code %d: %s", code, stderr)
 	}
 	for _, test := range []struct {
@@ -204,7 +204,7 @@ func TestDraftBesideTheMachine(t *testing.T) {
 		{[]string{"-known", "1", "-port", p.Path(), "-out", "Own File.yaml"}, "lower-case letters"},
 		{[]string{"x.txt"}, "which weight did the display show"},
 	} {
-		if _, stderr, code := run(t, "", append([]string{"draft", "frame"}, test.args...)...); code != program.WrongCall || !strings.Contains(stderr, test.want) {
+		if _, stderr, code := run(t, "", append([]string{"draft", "frame"}, test.args...)...); code != program.ExitUsage || !strings.Contains(stderr, test.want) {
 			t.Errorf("%q: code %d: %s", test.args, code, stderr)
 		}
 	}
@@ -216,11 +216,11 @@ func TestDraftAsks(t *testing.T) {
 	path := link(t)
 	start(t, "simulate", "-pty", path, "-indicator", "../catalog/testdata/cases/tscale-asked.yaml", "-weight", "123.456").at()
 	stdout, stderr, code := run(t, "", "draft", "frame", "-port", path, "-known", "123.456", "-request", "52 57 0D 0A", "-for", "3s")
-	if code != program.Done || !strings.Contains(stdout, `request: "52 57 0D 0A"`) || reads(t, stdout)([]byte("ST,GS,+ 123.456  g\r\n")) != "123.456" {
+	if code != program.ExitOK || !strings.Contains(stdout, `request: "52 57 0D 0A"`) || reads(t, stdout)([]byte("ST,GS,+ 123.456  g\r\n")) != "123.456" {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}
 	stdout, stderr, code = run(t, "", "show", "-port", path, "-indicator", "../catalog/testdata/cases/tscale-asked.yaml", "-count", "2", "-for", "10s")
-	if code != program.Done || !strings.Contains(stdout, "123.456 g  gross  stable") {
+	if code != program.ExitOK || !strings.Contains(stdout, "123.456 g  gross  stable") {
 		t.Errorf("show: code %d\n%s%s", code, stdout, stderr)
 	}
 }

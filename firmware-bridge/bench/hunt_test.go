@@ -231,7 +231,7 @@ func TestFindMachinesOverTCP(t *testing.T) {
 	t.Parallel()
 	r := start(t, "simulate", "-profile", "generic-belt", "-listen", "tcp://127.0.0.1:0", "-unit", "2", "-unit", "7")
 	stdout, stderr, code := run(t, "", "find", "-modbus", "-link", r.at(), "-json")
-	if code != program.Done {
+	if code != program.ExitOK {
 		t.Fatalf("code %d: %s%s", code, stdout, stderr)
 	}
 	got := objects(t, stdout)[0]
@@ -251,7 +251,7 @@ func TestFindMachinesOverTCP(t *testing.T) {
 		t.Errorf("an edge says %v of\n%s", err, got["yaml"])
 	}
 	r.stop()
-	if _, stderr, code = run(t, "", "find", "-modbus", "-link", r.at()); code != program.Failed || !strings.Contains(stderr, "refused") {
+	if _, stderr, code = run(t, "", "find", "-modbus", "-link", r.at()); code != program.ExitError || !strings.Contains(stderr, "refused") {
 		t.Errorf("nobody there: code %d: %s", code, stderr)
 	}
 }
@@ -286,7 +286,7 @@ func TestFindMachineThatIgnoresTheUnit(t *testing.T) {
 		}
 	})
 	stdout, stderr, code := run(t, "", "find", "-modbus", "-link", "tcp://"+listener.Addr().String())
-	if code != program.Done || strings.Count(stdout, "device: machine-") != 1 || !strings.Contains(stdout, "unit: 1\n") || !strings.Contains(stdout, "does not look at the id") {
+	if code != program.ExitOK || strings.Count(stdout, "device: machine-") != 1 || !strings.Contains(stdout, "unit: 1\n") || !strings.Contains(stdout, "does not look at the id") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -296,7 +296,7 @@ func TestFindMachinesBehindATerminalServer(t *testing.T) {
 	t.Parallel()
 	r := start(t, "simulate", "-profile", "ssc-baler-v1", "-listen", "rtu-over-tcp://127.0.0.1:0", "-unit", "5")
 	stdout, stderr, code := run(t, "", "find", "-modbus", "-link", r.at()+"?baud=19200", "-units", "5", "-listen", "100ms", "-timeout", "2s")
-	if code != program.Done || !strings.Contains(stdout, `link: "`+r.at()+`?baud=19200&format=8N1"`) || !strings.Contains(stdout, "profile: ssc-baler-v1\n        unit: 5\n") {
+	if code != program.ExitOK || !strings.Contains(stdout, `link: "`+r.at()+`?baud=19200&format=8N1"`) || !strings.Contains(stdout, "profile: ssc-baler-v1\n        unit: 5\n") {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 }

@@ -72,7 +72,7 @@ func TestFindMachinesOnAnotherLine(t *testing.T) {
 		path := link(t)
 		start(t, "simulate", "-pty", path, "-dialect", "yaohua-tf0", "-weight", "23960", "-rate", "40").at()
 		_, stderr, code := run(t, "", "find", "-modbus", "-port", path, "-listen", "400ms")
-		if code != program.Failed || !strings.Contains(stderr, "they are no Modbus: this looks like an indicator (yaohua-tf0): try find without -modbus") {
+		if code != program.ExitError || !strings.Contains(stderr, "they are no Modbus: this looks like an indicator (yaohua-tf0): try find without -modbus") {
 			t.Errorf("code %d: %s", code, stderr)
 		}
 	})
@@ -84,7 +84,7 @@ func TestFindMachinesStopped(t *testing.T) {
 	p, _ := onTerminal(t, sim.Units{1: registersOf(t, "ssc-baler-v1")})
 	r := start(t, "find", "-modbus", "-port", p.Path(), "-baud", "9600", "-format", "8N1", "-listen", "100ms", "-timeout", "5s")
 	r.err.has(t, "unit 1 answers")
-	if code := r.stop(); code != program.Done {
+	if code := r.stop(); code != program.ExitOK {
 		t.Errorf("code %d: %s", code, &r.err)
 	}
 	for _, want := range []string{"unit 1 answers at 9600 8N1", "not looked for to the end", "The search was stopped", "device: machine-1"} {
@@ -121,7 +121,7 @@ func TestFindMachinesUnplugged(t *testing.T) {
 		t.Errorf("%v\n%s", err, stderr)
 	}
 	_, stderr, code := run(t, "", "find", "-modbus", "-port", p.Path(), "-listen", "50ms")
-	if code != program.Failed || !strings.Contains(stderr, "plugged in") {
+	if code != program.ExitError || !strings.Contains(stderr, "plugged in") {
 		t.Errorf("no port: code %d: %s", code, stderr)
 	}
 }
@@ -225,12 +225,12 @@ func TestFindMachinesWrongCalls(t *testing.T) {
 		{"-link udp://127.0.0.1:1", "begins with none of"},
 	} {
 		stdout, stderr, code := run(t, "", append([]string{"find", "-modbus"}, strings.Fields(test.args)...)...)
-		if code != program.WrongCall || !strings.Contains(stderr, test.want) || stdout != "" {
+		if code != program.ExitUsage || !strings.Contains(stderr, test.want) || stdout != "" {
 			t.Errorf("%q: code %d, stdout %q, stderr %q; want %q", test.args, code, stdout, stderr, test.want)
 		}
 	}
 	_, stderr, code := run(t, "", "find", "-port", "/dev/null", "-units", "1")
-	if code != program.WrongCall || !strings.Contains(stderr, "add -modbus") {
+	if code != program.ExitUsage || !strings.Contains(stderr, "add -modbus") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 }

@@ -169,11 +169,11 @@ func TestShowSaysWhatCame(t *testing.T) {
 	}
 	address := speaking(t, func(came []byte) []byte { return tcpAnswer(came, 1) })
 	_, stderr, code := run(t, "", "show", "-link", "tcp://"+address, "-profile", profile, "-unit", "1", "-for", "5s")
-	if code != program.Failed || !strings.Contains(stderr, "00 02 00 00 00 07 01 03 04 00 00 00 00: a whole answer came under transaction 2 for 1") || strings.Contains(stderr, "baud") {
+	if code != program.ExitError || !strings.Contains(stderr, "00 02 00 00 00 07 01 03 04 00 00 00 00: a whole answer came under transaction 2 for 1") || strings.Contains(stderr, "baud") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 	stdout, stderr, code := run(t, "", "show", "-link", "tcp://"+address+"?transaction=any", "-profile", profile, "-unit", "1", "-count", "1", "-json")
-	if code != program.Done || !strings.Contains(stdout, `"values":{"weight":"0"}`) {
+	if code != program.ExitOK || !strings.Contains(stdout, `"values":{"weight":"0"}`) {
 		t.Errorf("code %d: %s\n%s", code, stdout, stderr)
 	}
 }

@@ -27,7 +27,7 @@ func TestSimulateAndShowAnIndicator(t *testing.T) {
 			path := link(t)
 			start(t, append([]string{"simulate", "-indicator", name, "-pty", path, "-rate", "50"}, test.simulate...)...).at()
 			stdout, stderr, code := run(t, "", "show", "-port", path, "-indicator", devices+name+".yaml", "-json", "-count", test.count)
-			if code != program.Done {
+			if code != program.ExitOK {
 				t.Fatalf("code %d: %s%s", code, stdout, stderr)
 			}
 			got := map[string]bool{}
@@ -59,7 +59,7 @@ func TestSimulateAnIndicatorWithTheFlagsOfItsDialect(t *testing.T) {
 			path := link(t)
 			start(t, append([]string{"simulate", "-pty", path, "-rate", "20", "-baud", "9600"}, strings.Fields(test.flags)...)...).at()
 			stdout, stderr, code := run(t, "", "show", "-port", path, "-baud", "9600", "-indicator", test.show, "-count", "20", "-for", "30s")
-			if code != program.Done || !strings.Contains(stdout, test.want) {
+			if code != program.ExitOK || !strings.Contains(stdout, test.want) {
 				t.Errorf("code %d: %s%s", code, stdout, stderr)
 			}
 		})
@@ -70,7 +70,7 @@ func TestDecodeByIndicator(t *testing.T) {
 	t.Parallel()
 	const plain = "02 2A 30 20 30 31 32 33 34 30 30 30 30 30 30 30 0D\n"
 	stdout, stderr, code := run(t, plain, "decode", "-indicator", "mettler-toledo-continuous-plain")
-	if code != program.Done || !strings.Contains(stdout, `"value":"12340"`) || strings.Contains(stdout, `"options"`) {
+	if code != program.ExitOK || !strings.Contains(stdout, `"value":"12340"`) || strings.Contains(stdout, `"options"`) {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 	// The model with a checksum must not be tried without it.
@@ -79,10 +79,10 @@ func TestDecodeByIndicator(t *testing.T) {
 		t.Errorf("read without its checksum: %s", stdout)
 	}
 	stdout, _, code = run(t, "02 2B 30 30 31 35 36 30 30 31 39 03", "decode", "-indicator", "yaohua-xk3190-a9", "-unit", "t")
-	if code != program.Done || !strings.Contains(stdout, `"unit":"t"`) {
+	if code != program.ExitOK || !strings.Contains(stdout, `"unit":"t"`) {
 		t.Errorf("code %d: %s", code, stdout)
 	}
-	if _, stderr, code = run(t, "", "decode", "-indicator", devices+"laumas-tlb.yaml"); code != program.Failed || !strings.Contains(stderr, "and no indicator") {
+	if _, stderr, code = run(t, "", "decode", "-indicator", devices+"laumas-tlb.yaml"); code != program.ExitError || !strings.Contains(stderr, "and no indicator") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 }

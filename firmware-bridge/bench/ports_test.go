@@ -62,10 +62,10 @@ func TestSimulateTakesNoLineAway(t *testing.T) {
 	path := link(t)
 	first := start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", path, "-weight", "23960")
 	first.at()
-	if _, stderr, code := run(t, "", "simulate", "-dialect", "mt-cont", "-pty", path); code != program.Failed || !strings.Contains(stderr, "leads to a line already") {
+	if _, stderr, code := run(t, "", "simulate", "-dialect", "mt-cont", "-pty", path); code != program.ExitError || !strings.Contains(stderr, "leads to a line already") {
 		t.Errorf("a second machine: code %d: %s", code, stderr)
 	}
-	if stdout, stderr, code := run(t, "", "show", "-port", path, "-dialect", "yaohua-tf0", "-count", "1"); code != program.Done || !strings.Contains(stdout, "23960") {
+	if stdout, stderr, code := run(t, "", "show", "-port", path, "-dialect", "yaohua-tf0", "-count", "1"); code != program.ExitOK || !strings.Contains(stdout, "23960") {
 		t.Errorf("the first is gone: code %d: %s%s", code, stdout, stderr)
 	}
 	first.stop()
@@ -115,7 +115,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"replay there -listen " + busy, "another port, or port 0 for a free one"},
 	} {
 		stdout, stderr, code := run(t, "", strings.Fields(test.args)...)
-		if code != program.Failed || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != strings.Count(stderr, " unit ids ")+1 || stdout != "" {
+		if code != program.ExitError || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != strings.Count(stderr, " unit ids ")+1 || stdout != "" {
 			t.Errorf("%s: code %d: %s%s; want %q", test.args, code, stdout, stderr, test.want)
 		}
 	}

@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	files := shipped(t)
 	stdout, stderr, code := run(t, "", append([]string{"check"}, files...)...)
-	if code != program.Done || strings.Count(stdout, "in order") != len(files) || stderr != "" {
+	if code != program.ExitOK || strings.Count(stdout, "in order") != len(files) || stderr != "" {
 		t.Errorf("code %d: %s%s", code, stdout, stderr)
 	}
 	good, err := os.ReadFile(devices + "laumas-tlb.yaml")
@@ -48,12 +48,12 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}
 	}
-	if code != program.Failed || !strings.Contains(stderr, "in 3 of 4 files") {
+	if code != program.ExitError || !strings.Contains(stderr, "in 3 of 4 files") {
 		t.Errorf("code %d: %s", code, stderr)
 	}
 	stdout, _, code = run(t, "", "check", "-json", bad, files[0])
 	got := objects(t, stdout)
-	if code != program.Failed || got[0]["ok"] != false || got[1]["ok"] != true || got[0]["mistakes"].([]any)[0].(map[string]any)["line"] == 0.0 {
+	if code != program.ExitError || got[0]["ok"] != false || got[1]["ok"] != true || got[0]["mistakes"].([]any)[0].(map[string]any)["line"] == 0.0 {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 }
@@ -70,13 +70,13 @@ func TestPlan(t *testing.T) {
 		{"-profile", devices + "generic-belt.yaml", "-baud", "19200", "-json"},
 	} {
 		stdout, stderr, code := run(t, "", append([]string{"plan"}, args...)...)
-		if code != program.Done || stderr != "" {
+		if code != program.ExitOK || stderr != "" {
 			t.Errorf("%q: code %d: %s", args, code, stderr)
 		}
 		all.WriteString("$ plan " + strings.Join(args, " ") + "\n" + stdout + "\n")
 	}
 	golden(t, "plan.golden", all.String())
-	if _, stderr, code := run(t, "", "plan", "-profile", "laumas"); code != program.Failed || !strings.Contains(stderr, "laumas-tlb") {
+	if _, stderr, code := run(t, "", "plan", "-profile", "laumas"); code != program.ExitError || !strings.Contains(stderr, "laumas-tlb") {
 		t.Errorf("an unknown profile: code %d, %s", code, stderr)
 	}
 }
@@ -91,10 +91,10 @@ func TestOwnProfiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ours.yaml"), []byte(strings.Replace(string(good), "profile: laumas-tlb", "profile: ours", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := run(t, "", "plan", "-profile", "ours", "-profiles", dir); code != program.Done {
+	if _, stderr, code := run(t, "", "plan", "-profile", "ours", "-profiles", dir); code != program.ExitOK {
 		t.Errorf("code %d: %s", code, stderr)
 	}
-	if _, _, code := run(t, "", "plan", "-profile", "ours"); code != program.Failed {
+	if _, _, code := run(t, "", "plan", "-profile", "ours"); code != program.ExitError {
 		t.Errorf("without the folder: code %d", code)
 	}
 }
@@ -112,7 +112,7 @@ func TestOrder(t *testing.T) {
 		{"-hex", "3034", "-display", "77"},         // nothing
 	} {
 		stdout, stderr, code := run(t, "", append([]string{"order"}, args...)...)
-		if code != program.Done || stderr != "" {
+		if code != program.ExitOK || stderr != "" {
 			t.Errorf("%q: code %d: %s", args, code, stderr)
 		}
 		all.WriteString("$ order " + strings.Join(args, " ") + "\n" + stdout + "\n")

@@ -206,12 +206,12 @@ func TestRecordOfSilence(t *testing.T) {
 	silent, file := terminalOf(t), filepath.Join(t.TempDir(), "recording.txt")
 	for range 2 {
 		stdout, stderr, code := run(t, "", "record", "-port", silent.Path(), "-for", "50ms", file)
-		if code != program.Failed || stdout != "" || !strings.Contains(stderr, "nothing came in 50ms") || strings.Count(stderr, "\n") != 1 {
+		if code != program.ExitError || stdout != "" || !strings.Contains(stderr, "nothing came in 50ms") || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("code %d: %s%s", code, stdout, stderr)
 		}
 	}
 	stdout, _, code := run(t, "", "record", "-port", silent.Path(), "-for", "50ms", "-json", file)
-	if got := objects(t, stdout); code != program.Failed || len(got) != 1 || got[0]["pieces"] != 0.0 {
+	if got := objects(t, stdout); code != program.ExitError || len(got) != 1 || got[0]["pieces"] != 0.0 {
 		t.Errorf("code %d: %s", code, stdout)
 	}
 	if _, err := os.Stat(file); err == nil {
@@ -238,15 +238,15 @@ func TestRecordAndReplay(t *testing.T) {
 	dir := t.TempDir()
 	captured, again := filepath.Join(dir, "captured.txt"), filepath.Join(dir, "again.txt")
 	machine := start(t, "simulate", "-dialect", "yaohua-tf0", "-pty", filepath.Join(dir, "machine"), "-weight", "23960", "-weight", "0", "-hold", "300ms")
-	if stdout, stderr, code := run(t, "", "record", captured, "-port", machine.at(), "-for", "1s"); code != program.Done || stdout != "" || !strings.Contains(stderr, "bytes in") {
+	if stdout, stderr, code := run(t, "", "record", captured, "-port", machine.at(), "-for", "1s"); code != program.ExitOK || stdout != "" || !strings.Contains(stderr, "bytes in") {
 		t.Fatalf("record: code %d: %s%s", code, stdout, stderr)
 	}
-	if _, stderr, code := run(t, "", "record", captured, "-port", machine.at()); code != program.Failed || !strings.Contains(stderr, "never overwritten") {
+	if _, stderr, code := run(t, "", "record", captured, "-port", machine.at()); code != program.ExitError || !strings.Contains(stderr, "never overwritten") {
 		t.Errorf("record over a recording: code %d: %s", code, stderr)
 	}
 
 	missing := filepath.Join(dir, "missing.txt")
-	if _, stderr, code := run(t, "", "record", missing, "-port", filepath.Join(dir, "nobody")); code != program.Failed || !strings.Contains(stderr, "plugged in") {
+	if _, stderr, code := run(t, "", "record", missing, "-port", filepath.Join(dir, "nobody")); code != program.ExitError || !strings.Contains(stderr, "plugged in") {
 		t.Errorf("record of no line: code %d: %s", code, stderr)
 	}
 	if _, err := os.Stat(missing); err == nil {
@@ -257,10 +257,10 @@ func TestRecordAndReplay(t *testing.T) {
 	replaying := start(t, "replay", captured, "-pty", other, "-after", "2s", "-speed", "2")
 	waitFor(t, other)
 	recording := start(t, "record", "-port", other, again)
-	if code := replaying.wait(); code != program.Done { // hangs up at the end
+	if code := replaying.wait(); code != program.ExitOK { // hangs up at the end
 		t.Errorf("replay: code %d: %s", code, &replaying.err)
 	}
-	if code := recording.wait(); code != program.Failed || !strings.Contains(recording.err.String(), "line lost") {
+	if code := recording.wait(); code != program.ExitError || !strings.Contains(recording.err.String(), "line lost") {
 		t.Errorf("record of a line that was hung up: code %d: %s", code, &recording.err)
 	}
 	if want, got := recorded(t, captured), recorded(t, again); !bytes.Equal(want, got) || len(want) < 60 {
@@ -272,7 +272,7 @@ func TestRecordAndReplay(t *testing.T) {
 	for _, o := range objects(t, stdout) {
 		weights[o["value"]] = true
 	}
-	if code != program.Done || !weights["23960"] || !weights["0"] {
+	if code != program.ExitOK || !weights["23960"] || !weights["0"] {
 		t.Errorf("decode: code %d, %v: %s", code, weights, stderr)
 	}
 }
@@ -285,15 +285,15 @@ func TestRecordAndReplayInScripts(t *testing.T) {
 	file := filepath.Join(dir, "recording.txt")
 	stdout, stderr, code := run(t, "", "record", file, "-port", filepath.Join(dir, "machine"), "-for", "500ms", "-json")
 	kept := objects(t, stdout)
-	if code != program.Done || len(kept) != 1 || stderr != "" || int(kept[0]["bytes"].(float64)) != len(recorded(t, file)) {
+	if code != program.ExitOK || len(kept) != 1 || stderr != "" || int(kept[0]["bytes"].(float64)) != len(recorded(t, file)) {
 		t.Fatalf("record: code %d: %s%s", code, stdout, stderr)
 	}
 	stdout, stderr, code = run(t, "", "replay", file, "-listen", "tcp://127.0.0.1:0", "-speed", "100", "-json")
-	if sent := objects(t, stdout); code != program.Done || len(sent) != 1 || stderr != "" || sent[0]["bytes"] != kept[0]["bytes"] {
+	if sent := objects(t, stdout); code != program.ExitOK || len(sent) != 1 || stderr != "" || sent[0]["bytes"] != kept[0]["bytes"] {
 		t.Errorf("replay: code %d: %s%s", code, stdout, stderr)
 	}
 	stdout, stderr, code = run(t, "", "replay", file, "-listen", "tcp://127.0.0.1:0", "-speed", "100")
-	if code != program.Done || stdout != "" || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
+	if code != program.ExitOK || stdout != "" || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
 		t.Errorf("replay in a pipe: code %d: %q %q", code, stdout, stderr)
 	}
 }

@@ -158,7 +158,7 @@ func TestShowInAPipe(t *testing.T) {
 	machine := start(t, "simulate", "-dialect", "and18", "-pty", path, "-weight", "12.34")
 	machine.at()
 	stdout, stderr, code := run(t, "", "show", "-port", path, "-dialect", "and18", "-count", "3")
-	if code != program.Done || strings.Count(stdout, "12.34 kg  net  stable") != 3 || strings.Contains(stdout, "\x1b") {
+	if code != program.ExitOK || strings.Count(stdout, "12.34 kg  net  stable") != 3 || strings.Contains(stdout, "\x1b") {
 		t.Errorf("code %d: %q%s", code, stdout, stderr)
 	}
 	stdout, _, code = run(t, "", "show", "-port", path, "-count", "30")
@@ -166,7 +166,7 @@ func TestShowInAPipe(t *testing.T) {
 	for line := range strings.Lines(stdout) {
 		all.WriteString(strings.ReplaceAll(strings.Split(line, "  ")[1], " ", ""))
 	}
-	if code != program.Done || strings.Count(stdout, "\n") != 30 || !strings.Contains(all.String(), "53542C4E542C2B303031322E33346B670D0A") {
+	if code != program.ExitOK || strings.Count(stdout, "\n") != 30 || !strings.Contains(all.String(), "53542C4E542C2B303031322E33346B670D0A") {
 		t.Errorf("bytes only: code %d: %q", code, stdout)
 	}
 }

@@ -66,7 +66,7 @@ func TestSimulateForMbpoll(t *testing.T) {
 		if !strings.Contains(got, "23960") {
 			t.Errorf("mbpoll reads\n%s", got)
 		}
-		if code := r.stop(); code != program.Done {
+		if code := r.stop(); code != program.ExitOK {
 			t.Errorf("code %d: %s", code, &r.err)
 		}
 	})
@@ -102,7 +102,7 @@ func TestSimulateEveryProfile(t *testing.T) {
 			t.Parallel()
 			r := start(t, "simulate", "-profile", file, "-listen", "tcp://127.0.0.1:0")
 			stdout, stderr, code := run(t, "", "show", "-link", r.at(), "-profile", file, "-unit", "1", "-json", "-every", "100ms", "-count", strconv.Itoa(scans(p)))
-			if code != program.Done {
+			if code != program.ExitOK {
 				t.Fatalf("code %d: %s%s", code, stdout, stderr)
 			}
 			values := map[string]any{}
@@ -153,7 +153,7 @@ func TestSimulateFaults(t *testing.T) {
 		stdout, stderr, code := run(t, "", "order", "-link", "rtu://"+path+"?baud=115200", "-unit", "1", "-at", "0", "-count", "1", "-display", "16979")
 		return stdout + stderr, code
 	}
-	if got, code := read(); code != program.Done || !strings.Contains(got, "= 16979") { // 4253h
+	if got, code := read(); code != program.ExitOK || !strings.Contains(got, "= 16979") { // 4253h
 		t.Fatalf("code %d: %s", code, got)
 	}
 	poll := func(patience string) string {
@@ -173,29 +173,29 @@ func TestSimulateFaults(t *testing.T) {
 	}
 	r.says("healthy")
 	r.out.has(t, "healthy after")
-	if got, code := read(); code != program.Done {
+	if got, code := read(); code != program.ExitOK {
 		t.Errorf("healthy: code %d: %s", code, got)
 	}
 	r.says("slow 2ms")
 	r.out.has(t, "slow after")
-	if got, code := read(); code != program.Done {
+	if got, code := read(); code != program.ExitOK {
 		t.Errorf("slow: code %d: %s", code, got)
 	}
 	r.says("unplug")
 	r.out.has(t, "unplugged")
-	if got, code := read(); code != program.Failed || !strings.Contains(got, "plugged in") {
+	if got, code := read(); code != program.ExitError || !strings.Contains(got, "plugged in") {
 		t.Errorf("unplugged: code %d: %s", code, got)
 	}
 	r.says("replug")
 	r.out.has(t, "replugged")
-	if got, code := read(); code != program.Done {
+	if got, code := read(); code != program.ExitOK {
 		t.Errorf("replugged: code %d: %s", code, got)
 	}
 	for _, wrong := range []string{"explode", "exception", "late x", "set magic", "set nothing=1", "set total=x"} {
 		r.says(wrong)
 	}
 	r.says("quit")
-	if code := r.wait(); code != program.Done || strings.Count(r.out.String(), "error: ") != 6 {
+	if code := r.wait(); code != program.ExitOK || strings.Count(r.out.String(), "error: ") != 6 {
 		t.Errorf("code %d: %s", code, &r.out)
 	}
 }
@@ -220,7 +220,7 @@ func TestSimulateWrapsAndFreezes(t *testing.T) {
 	r.says("frozen")
 	r.out.has(t, "frozen after")
 	frozen, _, code := run(t, "", "show", "-link", at, "-profile", "generic-belt", "-every", "300ms", "-count", "6", "-json")
-	if code != program.Done {
+	if code != program.ExitOK {
 		t.Fatalf("code %d", code)
 	}
 	beats := map[any]bool{}
@@ -257,7 +257,7 @@ func TestSimulateDialects(t *testing.T) {
 					frames++
 				}
 			}
-			if code != program.Done || frames != 3 {
+			if code != program.ExitOK || frames != 3 {
 				t.Errorf("code %d, %d frames: %s%s", code, frames, stdout, stderr)
 			}
 		})
@@ -282,7 +282,7 @@ func TestSimulateIndicatorFaults(t *testing.T) {
 	r.says("replug")
 	r.says("weight 60")
 	watch.out.has(t, " 60 kg")
-	if code := watch.stop(); code != program.Done {
+	if code := watch.stop(); code != program.ExitOK {
 		t.Errorf("show: code %d: %s", code, &watch.err)
 	}
 }
@@ -297,7 +297,7 @@ func TestSimulateOutlivesALongLine(t *testing.T) {
 	r.says("dropped")
 	r.out.has(t, "dropped after")
 	r.says("quit")
-	if code := r.wait(); code != program.Done {
+	if code := r.wait(); code != program.ExitOK {
 		t.Errorf("code %d: %s", code, &r.out)
 	}
 }
@@ -335,7 +335,7 @@ func TestShowOfSilenceFails(t *testing.T) {
 		} else {
 			stderr, code = show("")
 		}
-		if want := program.Failed; test.want == "" && (code != program.Done || stderr != "") || test.want != "" && (code != want || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1) {
+		if want := program.ExitError; test.want == "" && (code != program.ExitOK || stderr != "") || test.want != "" && (code != want || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1) {
 			t.Errorf("%s: code %d: %s; want %q", test.args, code, stderr, test.want)
 		}
 	}
@@ -347,7 +347,7 @@ func TestSimulateLeavesNothing(t *testing.T) {
 	path := link(t)
 	r := start(t, "simulate", "-profile", "laumas-tlb", "-pty", path)
 	r.at()
-	if code := r.stop(); code != program.Done {
+	if code := r.stop(); code != program.ExitOK {
 		t.Errorf("code %d", code)
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -356,7 +356,7 @@ func TestSimulateLeavesNothing(t *testing.T) {
 	if err := os.WriteFile(path, []byte("a file"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := run(t, "", "simulate", "-profile", "laumas-tlb", "-pty", path); code != program.Failed || !strings.Contains(stderr, "is not a link") {
+	if _, stderr, code := run(t, "", "simulate", "-profile", "laumas-tlb", "-pty", path); code != program.ExitError || !strings.Contains(stderr, "is not a link") {
 		t.Errorf("a file in the way: code %d: %s", code, stderr)
 	}
 }

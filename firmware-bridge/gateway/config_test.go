@@ -130,25 +130,25 @@ func TestRun(t *testing.T) {
 	}
 	run := func(ctx context.Context, args ...string) (code int, out, errs string) {
 		var stdout, stderr bytes.Buffer
-		code = program.RunFunc(ctx, "firmware-bridge", program.Env{Args: args, Stdout: &stdout, Stderr: &stderr,
+		code = program.RunMain(ctx, "firmware-bridge", program.Env{Args: args, Stdout: &stdout, Stderr: &stderr,
 			Log: slog.New(slog.DiscardHandler)}, gateway.Run)
 		return code, stdout.String(), stderr.String()
 	}
-	if code, out, errs := run(t.Context(), "-config", path, "-check"); code != program.Done || !strings.HasSuffix(out, "0 lines, 1 buses: good\n") {
+	if code, out, errs := run(t.Context(), "-config", path, "-check"); code != program.ExitOK || !strings.HasSuffix(out, "0 lines, 1 buses: good\n") {
 		t.Errorf("-check: %d %q %q", code, out, errs)
 	}
-	if code, _, errs := run(t.Context(), "-config", path, "more"); code != program.WrongCall || !strings.Contains(errs, `unexpected "more"`) {
+	if code, _, errs := run(t.Context(), "-config", path, "more"); code != program.ExitUsage || !strings.Contains(errs, `unexpected "more"`) {
 		t.Errorf("wrong call: %d %q", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "-config", "testdata/nothing.bad.yaml"); code != program.Failed || !strings.Contains(errs, "serves nothing") {
+	if code, _, errs := run(t.Context(), "-config", "testdata/nothing.bad.yaml"); code != program.ExitError || !strings.Contains(errs, "serves nothing") {
 		t.Errorf("wrong file: %d %q", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "-config", path+".not"); code != program.Failed || !strings.Contains(errs, "check the path") {
+	if code, _, errs := run(t.Context(), "-config", path+".not"); code != program.ExitError || !strings.Contains(errs, "check the path") {
 		t.Errorf("no file: %d %q", code, errs)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, _, errs := run(ctx, "-config", path); code != program.Done {
+	if code, _, errs := run(ctx, "-config", path); code != program.ExitOK {
 		t.Errorf("stopped: %d %q", code, errs)
 	}
 }

@@ -27,8 +27,8 @@ func OpenKey(path string) (chain.Key, error) {
 	return key, nil
 }
 
-// CheckKey reports what is wrong with a key file. A file that is not there yet is drawn at the start
-// and is no error.
+// CheckKey reports what is wrong with a key file. A missing one is fine: the key is drawn at the
+// start.
 func CheckKey(path string) error {
 	if _, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return err

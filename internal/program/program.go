@@ -1,4 +1,5 @@
-// Package program is what every main of the house needs and no more: signals, a log, exit codes.
+// Package program is the frame of every main: [Main] runs a program with signals, a log and an exit
+// code. Beside it: flags, the signing key, the data folder, the clock's check, HTTP and the version.
 //
 // In: the name of a program and its run function. Out: an exit code, and every error on a line of
 // its own on standard error: 0 done or stopped by a signal, 1 an error, 2 called wrongly.
@@ -24,9 +25,9 @@ import (
 
 // The exit codes, for scripts and service managers.
 const (
-	Done      = 0
-	Failed    = 1
-	WrongCall = 2
+	ExitOK    = 0
+	ExitError = 1
+	ExitUsage = 2
 )
 
 // Env is what a program has of the world. Tests make their own.
@@ -47,29 +48,29 @@ func Main(name string, run func(context.Context, Env) error) {
 	context.AfterFunc(ctx, release)
 	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	env.Log, env.Level = newLog(os.Stderr, terminal(os.Stderr))
-	os.Exit(RunFunc(ctx, name, env, run))
+	os.Exit(RunMain(ctx, name, env, run))
 }
 
-// RunFunc is Main without the process: it runs and returns the exit code.
-func RunFunc(ctx context.Context, name string, env Env, run func(context.Context, Env) error) int {
+// RunMain is [Main] without the process: it runs and returns the exit code.
+func RunMain(ctx context.Context, name string, env Env, run func(context.Context, Env) error) int {
 	if env.Log == nil {
 		env.Log, env.Level = newLog(env.Stderr, false)
 	}
-	said := make(chan struct{})
-	unneeded := context.AfterFunc(ctx, func() {
-		defer close(said)
+	logged := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(logged)
 		env.Log.Info("stopping", "cause", context.Cause(ctx))
 	})
 	err := run(ctx, env)
-	if !unneeded() {
-		<-said
+	if !stop() {
+		<-logged
 	}
 	usage, wrong := errors.AsType[*UsageError](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
-		return Done
+		return ExitOK
 	case ctx.Err() != nil && stoppedBy(ctx, err):
-		return Done
+		return ExitOK
 	}
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimRight(line, "\n"); line != "" {
@@ -78,9 +79,9 @@ func RunFunc(ctx context.Context, name string, env Env, run func(context.Context
 	}
 	if wrong {
 		io.WriteString(env.Stderr, usage.Help)
-		return WrongCall
+		return ExitUsage
 	}
-	return Failed
+	return ExitError
 }
 
 // stoppedBy reports whether err is nothing but the echo of the cancellation. An error that was joined
@@ -102,7 +103,7 @@ func stoppedBy(ctx context.Context, err error) bool {
 	return err == context.Canceled || err == context.Cause(ctx)
 }
 
-// UsageError says that the program was called wrongly; the exit code is 2.
+// UsageError is a wrong call of the program; the exit code is ExitUsage.
 type UsageError struct {
 	Err  error
 	Help string // printed after the error as it is; may be empty
@@ -111,13 +112,13 @@ type UsageError struct {
 func (e *UsageError) Error() string { return e.Err.Error() }
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// Usage makes a UsageError from a text that says what is wrong and what to write instead.
+// Usage makes a [UsageError] from a text that says what is wrong and what to write instead.
 func Usage(format string, args ...any) error {
 	return &UsageError{Err: fmt.Errorf(format, args...)}
 }
 
-// Parse reads flags and gives the arguments behind them. A mistake becomes a UsageError with the
-// flags' help; -h prints that help to Stdout and gives flag.ErrHelp, which RunFunc takes for
+// Parse reads flags and returns the arguments behind them. A mistake becomes a [UsageError] with the
+// flags' help; -h prints that help to Stdout and returns [flag.ErrHelp], which [RunMain] takes for
 // success. synopsis is the first line of the help: "edge run [flags]".
 func (e Env) Parse(flags *flag.FlagSet, synopsis string, args []string) (rest []string, err error) {
 	var help strings.Builder
@@ -150,7 +151,7 @@ func newLog(w io.Writer, person bool) (*slog.Logger, *slog.LevelVar) {
 	return slog.New(slog.NewJSONHandler(w, options)), level
 }
 
-// withUnit writes a duration as "1.5s": JSON would say 1500000000, of nobody knows what.
+// withUnit writes a duration as "1.5s": JSON would say 1500000000, without a unit.
 func withUnit(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.Duration().String())

@@ -164,12 +164,12 @@ func TestExitCodes(t *testing.T) {
 		{"stopped by the cause", cancelled, cause, 0, ""},
 		{"stopped twice", cancelled, errors.Join(context.Canceled, cause), 0, ""},
 		{"stopped, but badly", cancelled, errors.Join(context.Canceled, real), 1, "edge: context canceled\nedge: journal: close: input/output error\n"},
-		{"cancelled by nobody", context.Background(), context.Canceled, 1, "edge: context canceled\n"},
+		{"without a cancellation", context.Background(), context.Canceled, 1, "edge: context canceled\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var stderr bytes.Buffer
 			env := program.Env{Stdout: io.Discard, Stderr: &stderr}
-			code := program.RunFunc(tc.ctx, "edge", env, func(context.Context, program.Env) error { return tc.err })
+			code := program.RunMain(tc.ctx, "edge", env, func(context.Context, program.Env) error { return tc.err })
 			if code != tc.code {
 				t.Errorf("exit code: got %d, want %d", code, tc.code)
 			}
@@ -188,7 +188,7 @@ func TestParse(t *testing.T) {
 	run := func(args ...string) (code int, stdout, stderr string) {
 		var out, errs bytes.Buffer
 		env := program.Env{Args: args, Stdout: &out, Stderr: &errs}
-		code = program.RunFunc(t.Context(), "edge", env, func(_ context.Context, env program.Env) error {
+		code = program.RunMain(t.Context(), "edge", env, func(_ context.Context, env program.Env) error {
 			flags := flag.NewFlagSet("run", flag.ExitOnError)
 			file := flags.String("c", "edge.yaml", "the configuration `file`")
 			rest, err := env.Parse(flags, "edge run [flags]", env.Args)
@@ -214,7 +214,7 @@ func TestParse(t *testing.T) {
 
 func TestLevelTurnsTheLogUp(t *testing.T) {
 	var stderr bytes.Buffer
-	program.RunFunc(t.Context(), "edge", program.Env{Stderr: &stderr}, func(_ context.Context, env program.Env) error {
+	program.RunMain(t.Context(), "edge", program.Env{Stderr: &stderr}, func(_ context.Context, env program.Env) error {
 		env.Log.Debug("unheard")
 		env.Level.Set(-4)
 		env.Log.Debug("heard")
@@ -228,11 +228,11 @@ func TestLevelTurnsTheLogUp(t *testing.T) {
 // TestDurationsHaveAUnit: a log that people collect says "after":"1.5s", not nanoseconds without a unit.
 func TestDurationsHaveAUnit(t *testing.T) {
 	var out bytes.Buffer
-	code := program.RunFunc(t.Context(), "edge", program.Env{Stderr: &out}, func(_ context.Context, env program.Env) error {
+	code := program.RunMain(t.Context(), "edge", program.Env{Stderr: &out}, func(_ context.Context, env program.Env) error {
 		env.Log.Info("broker connected", "after", 1500*time.Millisecond)
 		return nil
 	})
-	if want := `"after":"1.5s"`; code != program.Done || !strings.Contains(out.String(), want) {
+	if want := `"after":"1.5s"`; code != program.ExitOK || !strings.Contains(out.String(), want) {
 		t.Errorf("got %d %s, want %s", code, out.String(), want)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Serve answers HTTP requests on the listener until ctx ends, then gives running ones two seconds.
+// Serve answers HTTP requests on the listener until ctx ends; running ones then have two seconds left.
 // Its time-outs leave event streams alone, which have deadlines of their own.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	server := &http.Server{
