@@ -19,7 +19,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/mqtt"
 )
 
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		plainBroker()
 		return
 	}
-	leak.Main(m)
+	leaktest.Main(m)
 }
 
 // issue501 is a SUBSCRIBE of MQTT 5 that ends before its options byte,

@@ -27,11 +27,11 @@ import (
 	"steelyard/cloud/service"
 	"steelyard/internal/chain"
 	"steelyard/internal/config/configtest"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/program"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience bounds what a test waits for; nothing here takes a tenth of it.
 const patience = time.Minute

@@ -19,11 +19,11 @@ import (
 	"steelyard/edge/agent"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/chain"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/unit"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience bounds what a test waits for; nothing here takes a tenth of it.
 const patience = 30 * time.Second

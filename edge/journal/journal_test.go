@@ -15,7 +15,7 @@ import (
 
 	"steelyard/edge/journal"
 	"steelyard/internal/durable"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
-	leak.Main(m)
+	leaktest.Main(m)
 }
 
 // TestSecondAgent: another process is turned away at once and the first one goes on.

@@ -12,12 +12,12 @@ import (
 	"steelyard/cloud/broker"
 	"steelyard/edge/journal"
 	"steelyard/edge/uplink"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/wire"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // cutting is a connection that is cut after some bytes, in the middle of whatever is on it.
 type cutting struct {

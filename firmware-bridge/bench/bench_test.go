@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/firmware-bridge/bench"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/program"
 )
 
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if err := leak.Left(); err != nil && code == 0 {
+	if err := leaktest.Left(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

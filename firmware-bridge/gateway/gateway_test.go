@@ -15,10 +15,10 @@ import (
 	"steelyard/firmware-bridge/catalog"
 	"steelyard/firmware-bridge/gateway"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // serve runs a gateway until the test ends and gives the address of each door.
 func serve(t testing.TB, c gateway.Config) (addresses map[string]string) {

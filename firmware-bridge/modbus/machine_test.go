@@ -19,7 +19,7 @@ import (
 	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		serveMachines(count) // the machines of a benchmark, in a process of their own
 		return
 	}
-	leak.Main(m)
+	leaktest.Main(m)
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -13,10 +13,10 @@ import (
 
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // plug makes a pty and lets link, which stands for /dev/serial/by-id/…, lead to it. The returned
 // end is the machine's; closing it pulls the plug.

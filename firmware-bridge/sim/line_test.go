@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"steelyard/firmware-bridge/sim"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // dial opens the edge's end of a line.
 func dial(t testing.TB, path string) io.ReadWriteCloser {

@@ -16,10 +16,10 @@ import (
 	"steelyard/firmware-bridge/serial"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/firmware-bridge/weighbridge"
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // site is a sink that remembers and lets a test wait for what must come.
 type site struct {

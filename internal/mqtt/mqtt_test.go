@@ -14,13 +14,13 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
 
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 	"steelyard/internal/mqtt"
 )
 
 func TestMain(m *testing.M) {
 	child()
-	leak.Main(m)
+	leaktest.Main(m)
 }
 
 func TestComesBackAfterTheBrokerIsKilled(t *testing.T) {
@@ -296,7 +296,7 @@ func TestFiftyReconnectsLeaveNothingBehind(t *testing.T) {
 	if err := within(t, "end of Run", over); err != nil {
 		t.Error(err)
 	}
-	if err := leak.Left(before, served); err != nil {
+	if err := leaktest.Left(before, served); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package leak_test
+package leaktest_test
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"steelyard/internal/leak"
+	"steelyard/internal/leaktest"
 )
 
 // The test binary runs tests that leave a goroutine behind when this variable is set: "late" one
@@ -19,11 +19,11 @@ const leaves = "STEELYARD_TEST_LEAVES"
 func TestMain(m *testing.M) {
 	switch os.Getenv(leaves) {
 	case "late":
-		leak.Main(leaving(2 * time.Second))
+		leaktest.Main(leaving(2 * time.Second))
 	case "never":
-		leak.Verify(time.Second, leaving(time.Hour))
+		leaktest.Verify(time.Second, leaving(time.Hour))
 	default:
-		leak.Main(m)
+		leaktest.Main(m)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestAGoroutineThatEndsLateIsNoLeak(t *testing.T) {
 }
 
 func TestAGoroutineThatStaysIsFound(t *testing.T) {
-	if said, err := run(t, "never"); err == nil || !strings.Contains(said, "leak_test.stay") {
+	if said, err := run(t, "never"); err == nil || !strings.Contains(said, "leaktest_test.stay") {
 		t.Errorf("got %v, want the goroutine named: %s", err, said)
 	}
 }
@@ -63,7 +63,7 @@ func TestLeft(t *testing.T) {
 	if err := goleak.Find(before); err == nil {
 		t.Error("the library waits long enough by itself: this package can go")
 	}
-	if err := leak.Left(before); err != nil {
+	if err := leaktest.Left(before); err != nil {
 		t.Error(err)
 	}
 }

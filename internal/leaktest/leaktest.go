@@ -1,11 +1,12 @@
-// Package leak ends a package's tests with a look for goroutines that they have left behind.
+// Package leaktest fails a package's tests when they leave goroutines behind: [Main] in TestMain, [Left]
+// in the middle of a test.
 //
 // In: the tests of a package, or a set of goroutines that may be there. Out: an error with the
 // stacks of the others.
 // It promises that a goroutine which is on its way out is waited for, however slow the machine is:
 // a connection's reader ends after the connection was closed, not with it. It does not find what
 // another package's process has left.
-package leak
+package leaktest
 
 import (
 	"time"
@@ -21,7 +22,7 @@ func Main(m goleak.TestingM, ignore ...goleak.Option) {
 	verify(patience, m, ignore...)
 }
 
-// Left waits until no goroutine is left but those to ignore, and says which ones stay.
+// Left waits until only the goroutines to ignore are left, and names those that stay in its error.
 func Left(ignore ...goleak.Option) error { return left(patience, ignore...) }
 
 func left(within time.Duration, ignore ...goleak.Option) error {

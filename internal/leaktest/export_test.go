@@ -1,4 +1,4 @@
-package leak
+package leaktest
 
 // Verify is Main with the patience of a test that wants to see it end.
 var Verify = verify
