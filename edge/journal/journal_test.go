@@ -25,7 +25,7 @@ const secondAgent = "JOURNAL_SECOND_AGENT_DIR"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(secondAgent); dir != "" {
 		_, err := journal.Open(journal.Options{Dir: dir, Site: "xinhua-1", Stream: wire.Records})
-		if _, held := errors.AsType[*durable.HeldError](err); held {
+		if _, held := errors.AsType[*durable.LockedError](err); held {
 			os.Exit(7)
 		}
 		os.Exit(1)

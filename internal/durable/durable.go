@@ -1,9 +1,9 @@
-// Package durable replaces files so that a power cut leaves the old one or the new one, whole, and
-// keeps two processes from using one directory.
+// Package durable replaces files whole, [WriteFile], so that a power cut leaves the old one or the new
+// one, and keeps two processes from using one directory, [Lock].
 //
 // In: a path, bytes and a mode; or the path of a lock.
 // Out: a file that is on the disk when the call returns; or the right to be alone.
-// It promises that nobody ever reads half a file, and that success means the directory entry is
+// It promises that a reader never sees half a file, and that success means the directory entry is
 // durable too. It does not make files that grow durable: the journal does that for itself. It does
 // not lock between machines that share a network file system.
 package durable
@@ -19,7 +19,7 @@ import (
 
 // WriteFile puts data at path, replacing what is there. The mode is perm exactly, whatever the
 // umask. If path is a symbolic link, the link is replaced, not its target. A power cut may leave a
-// file ".<name>.new-*" beside it, which nobody reads and which may be deleted.
+// file ".<name>.new-*" beside it, which is never read and may be deleted.
 //
 //	openat   .<name>.new-123  O_EXCL      a name of its own: two writers never mix
 //	write    all bytes
@@ -31,7 +31,7 @@ import (
 //	fsync    the directory                the new name survives a power cut
 //	close
 //
-// An error before the rename leaves the old file in place. An error after it says "replaced, but":
+// An error before the rename leaves the old file in place. An error after it says "renamed, but":
 // the new file is visible and a power cut may still bring back the old one.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	dir, name := filepath.Split(path)
@@ -45,19 +45,19 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := fill(f, data, perm); err != nil {
+	if err := writeTemp(f, data, perm); err != nil {
 		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
 	}
 	if err := SyncDir(dir); err != nil {
-		return fmt.Errorf("write %s: replaced, but not surely on the disk: %w", path, err)
+		return fmt.Errorf("write %s: renamed, but directory sync failed (may not survive a power cut): %w", path, err)
 	}
 	return nil
 }
 
-func fill(f *os.File, data []byte, perm fs.FileMode) error {
+func writeTemp(f *os.File, data []byte, perm fs.FileMode) error {
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Close())
 	}

@@ -225,8 +225,8 @@ func TestLockKeepsTheSecondProcessOut(t *testing.T) {
 		t.Errorf("second process: got %q, want %q", got, want)
 	}
 	_, err = durable.Lock(path)
-	if held, ok := errors.AsType[*durable.HeldError](err); !ok || held.PID != os.Getpid() || held.Path != path {
-		t.Errorf("second lock in this process: got %v, want a HeldError with our id", err)
+	if held, ok := errors.AsType[*durable.LockedError](err); !ok || held.PID != os.Getpid() || held.Path != path {
+		t.Errorf("second lock in this process: got %v, want a LockedError with our id", err)
 	}
 	if err := release(); err != nil {
 		t.Fatal(err)

@@ -10,22 +10,22 @@ import (
 	"syscall"
 )
 
-// HeldError says that another process, or another part of this one, has the lock.
-type HeldError struct {
+// LockedError is the error of [Lock] while another process, or another part of this one, has the lock.
+type LockedError struct {
 	Path string
 	PID  int // of the holder; 0 when it is not known
 }
 
-func (e *HeldError) Error() string {
+func (e *LockedError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("lock %s: another process holds it; stop that process or choose another directory", e.Path)
 	}
 	return fmt.Sprintf("lock %s: process %d holds it; stop that process or choose another directory", e.Path, e.PID)
 }
 
-// Lock takes the lock file at path, creating it if need be, or returns a *HeldError at once. The
-// kernel frees the lock when the process ends, however it ends, so a file left by a crash locks
-// nobody out. release may be called once.
+// Lock takes the lock file at path, creating it if need be, or returns a [*LockedError] at once. The
+// kernel frees the lock when the process ends, however it ends, so a file left by a crash does not
+// lock. release may be called once.
 //
 //	open     path  O_RDWR|O_CREAT
 //	flock    LOCK_EX|LOCK_NB              the lock is on the open file, not on the name
@@ -41,37 +41,37 @@ func (e *HeldError) Error() string {
 // The file stays after release: removing it would let a third process lock a new file of that name
 // while a second one still waits to lock the old one.
 func Lock(path string) (release func() error, err error) {
-	f, err := take(path)
+	f, err := lockFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := sign(f, strconv.Itoa(os.Getpid())+"\n"); err != nil {
+	if err := writePID(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return func() error {
 		// Without the truncation a later holder's contender could be told our process id.
-		return errors.Join(f.Truncate(0), free(f))
+		return errors.Join(f.Truncate(0), unlock(f))
 	}, nil
 }
 
-// LockUnsigned is Lock for a disk that may be full: it writes nothing, so nobody is told who holds
-// the lock.
+// LockUnsigned is [Lock] for a disk that may be full: it writes nothing, so the LockedError of
+// others has no PID.
 func LockUnsigned(path string) (release func() error, err error) {
-	f, err := take(path)
+	f, err := lockFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return func() error { return free(f) }, nil
+	return func() error { return unlock(f) }, nil
 }
 
-func take(path string) (*os.File, error) {
+func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = &HeldError{Path: path, PID: holder(f)}
+			err = &LockedError{Path: path, PID: readPID(f)}
 		} else {
 			err = fmt.Errorf("lock %s: %w; use a local file system", path, err)
 		}
@@ -80,7 +80,7 @@ func take(path string) (*os.File, error) {
 	return f, nil
 }
 
-func free(f *os.File) error {
+func unlock(f *os.File) error {
 	if err := errors.Join(flock(f, syscall.LOCK_UN), f.Close()); err != nil {
 		return fmt.Errorf("unlock %s: %w", f.Name(), err)
 	}
@@ -97,15 +97,15 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-func sign(f *os.File, text string) error {
+func writePID(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
 	}
-	_, err := f.WriteAt([]byte(text), 0)
+	_, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
 	return err
 }
 
-func holder(f *os.File) int {
+func readPID(f *os.File) int {
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
 	if err != nil {
 		return 0
