@@ -144,7 +144,9 @@ func TestDeliverWillsAndPublish(t *testing.T) {
 	defer working.Wait()
 	working.Go(func() {
 		_ = mqtt.Run(ctx, mqtt.Options{URL: "tcp://broker:1883", Client: "lost", Username: "south", Password: "s-secret", Dial: b.Dial,
-			Will: &mqtt.Message{Topic: "steelyard/v1/south-1/status", Payload: []byte("offline"), QoS: 1, Retained: true}},
+			Will: func(string) mqtt.Message {
+				return mqtt.Message{Topic: "steelyard/v1/south-1/status", Payload: []byte("offline"), QoS: 1, Retained: true}
+			}},
 			func(ctx context.Context, s *mqtt.Session) error {
 				if err := s.Publish(ctx, mqtt.Message{Topic: "steelyard/v1/south-1/live", Payload: []byte("42")}); err != nil {
 					return err

@@ -129,9 +129,9 @@ func (p *parts) linkedMQTT() mqtt.Options {
 	if p.authorities != nil {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.authorities}
 	}
-	o.WillFor = func(id string) *mqtt.Message {
+	o.Will = func(id string) mqtt.Message {
 		s := wire.Status{Site: p.config.Site, Session: id}
-		return &mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
+		return mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
 	}
 	return o
 }

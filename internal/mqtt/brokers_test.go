@@ -109,7 +109,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// freePort gives a port that is this test's until its end, for a broker that comes and goes.
+// freePort returns a port that is this test's until its end, for a broker that comes and goes.
 func freePort(t testing.TB) string {
 	t.Helper()
 	p, err := port.Reserve()
@@ -185,7 +185,7 @@ func rogue(t testing.TB, script func(net.Conn)) (port string) {
 // accepted is the CONNACK of a broker that is content.
 const accepted = "\x20\x02\x00\x00"
 
-// packet reads one MQTT packet and gives its first byte and content.
+// packet reads one MQTT packet and returns its first byte and content.
 func packet(r io.Reader) (whole []byte, err error) {
 	head := make([]byte, 1)
 	if _, err := io.ReadFull(r, head); err != nil {

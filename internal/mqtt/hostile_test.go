@@ -74,7 +74,7 @@ func child() {
 	os.Exit(0)
 }
 
-// The library on its own dies of a SUBACK. That is why line looks at packets first.
+// The library on its own dies of a SUBACK. That is why guardedConn looks at packets first.
 func TestTheLibraryDiesOfASuback(t *testing.T) {
 	port := rogue(t, func(conn net.Conn) {
 		io.WriteString(conn, accepted)

@@ -1,9 +1,10 @@
-// Package mqtt keeps one connection to an MQTT 3.1.1 broker, again and again.
+// Package mqtt keeps a program connected to an MQTT 3.1.1 broker: [Run] makes one connection after the
+// other, and a [Session] subscribes and publishes on each.
 //
 // In: the broker's address and a function to run on each connection. Out: that function is called
 // once per connection with a Session to subscribe and publish on.
 // It promises that each connection is a new client with a new id, that nothing it does blocks for
-// longer than the time-outs in Options, that a refused subscription is an error, that messages
+// longer than the time-outs in [Options], that a refused subscription is an error, that messages
 // leave in the order they were started, and that a message in flight when the link drops ends in
 // an error.
 // It does not promise delivery. A nil error from Publish says that the broker has the message, and
@@ -50,12 +51,11 @@ type Options struct {
 	MinBackoff     time.Duration // pause before the first new attempt; default 1 s
 	MaxBackoff     time.Duration // default 30 s
 
-	Will    *Message                 // what the broker says when the connection is lost
-	WillFor func(id string) *Message // like Will, knowing the client id of the connection; goes before it
+	Will func(id string) Message // what the broker says when the connection of that client id is lost; may be nil
 
 	Log *slog.Logger // nil: silent
 
-	Failed func(err error) // told of each connection that never came up or was lost; nil: nobody is
+	Failed func(err error) // called with the error of each connection that never came up or was lost; may be nil
 
 	// Dial opens the connection in place of the address in URL; the scheme still decides about TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -82,15 +82,11 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.WillFor == nil {
-		will := o.Will
-		o.WillFor = func(string) *Message { return will }
-	}
 	return o
 }
 
-// Check says what in o can never work, all of it at once; nil when nothing is wrong. What works
-// but is unwise is in Warnings.
+// Check returns what in o can never work, all of it at once; nil when nothing is wrong. What works
+// but is unwise is in [Warnings].
 func Check(o Options) error {
 	var errs []error
 	if _, _, err := address(o.URL); err != nil {
@@ -105,16 +101,16 @@ func Check(o Options) error {
 	if o.KeepAlive != 0 && (o.KeepAlive < time.Second || o.KeepAlive > 10*time.Minute) {
 		errs = append(errs, fmt.Errorf("mqtt keep-alive %v: use 1 s to 10 min", o.KeepAlive))
 	}
-	for name, d := range map[string]time.Duration{"connect time-out": o.ConnectTimeout, "write time-out": o.WriteTimeout,
-		"acknowledge time-out": o.AckTimeout, "shortest back-off": o.MinBackoff, "longest back-off": o.MaxBackoff} {
-		if d < 0 || d > time.Hour {
+	durations := []time.Duration{o.ConnectTimeout, o.WriteTimeout, o.AckTimeout, o.MinBackoff, o.MaxBackoff}
+	for i, name := range []string{"connect time-out", "write time-out", "acknowledge time-out", "shortest back-off", "longest back-off"} {
+		if d := durations[i]; d < 0 || d > time.Hour {
 			errs = append(errs, fmt.Errorf("mqtt %s %v: use 0 (the default) to 1 h", name, d))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Warnings says what in o works but should be known to the operator.
+// Warnings returns what in o works but should be known to the operator.
 func Warnings(o Options) []string {
 	var out []string
 	secure, host, err := address(o.URL)

@@ -376,8 +376,8 @@ func TestTheWillIsSentAfterAnErrorAndNotAfterAGoodBye(t *testing.T) {
 			within(t, "subscription", watching.ch)
 
 			o.Username, o.Password = "north", "n-secret"
-			o.WillFor = func(id string) *mqtt.Message {
-				return &mqtt.Message{Topic: "steelyard/v1/north-1/status", Payload: []byte("lost " + id), QoS: 1}
+			o.Will = func(id string) mqtt.Message {
+				return mqtt.Message{Topic: "steelyard/v1/north-1/status", Payload: []byte("lost " + id), QoS: 1}
 			}
 			var first, second string
 			ctx, cancel := context.WithCancel(t.Context())

@@ -30,10 +30,10 @@ func Run(ctx context.Context, o Options, session func(ctx context.Context, s *Se
 		return err
 	}
 	o = o.withDefaults()
-	state := diary{log: o.Log.With("broker", o.URL)}
+	state := connLog{log: o.Log.With("broker", o.URL)}
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
-		err := once(ctx, o, &state, session)
+		err := connect(ctx, o, &state, session)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -68,71 +68,71 @@ type refusal struct{ cause error }
 func (r refusal) Error() string { return r.cause.Error() }
 func (r refusal) Unwrap() error { return r.cause }
 
-// errMeant is the result of a session that returned nil.
-var errMeant = errors.New("the session ended by itself")
+// errSessionDone is the result of a session that returned nil.
+var errSessionDone = errors.New("the session ended by itself")
 
-// once is one connection from dial to the last goroutine.
-func once(ctx context.Context, o Options, state *diary, session func(context.Context, *Session) error) error {
+// connect is one connection from dial to the last goroutine.
+func connect(ctx context.Context, o Options, state *connLog, session func(context.Context, *Session) error) error {
 	dialing, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
 	conn, err := o.dial(dialing)
 	if err != nil {
 		return refusal{err}
 	}
-	link, lose := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer lose(nil)
-	l := newLine(conn, o.WriteTimeout, lose)
+	link, drop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer drop(nil)
+	guarded := newGuard(conn, o.WriteTimeout, drop)
 
 	id := o.Client + "-" + strings.ToLower(rand.Text()[:12])
-	client := paho.NewClient(o.library(id, l, lose))
+	client := paho.NewClient(o.library(id, guarded, drop))
 	token := client.Connect()
 	select {
 	case <-token.Done():
 	case <-ctx.Done():
-		l.Close()
+		guarded.Close()
 		<-token.Done()
 	}
 	if err := token.Error(); err != nil {
-		l.Close()
+		guarded.Close()
 		if cause := context.Cause(link); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", err, cause)
 		}
 		return refusal{err}
 	}
 
-	living, stop := context.WithCancelCause(link)
+	sessionCtx, stop := context.WithCancelCause(link)
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
 
-	s := newSession(id, o, client, link, lose)
+	s := newSession(id, o, client, link, drop)
 	if link.Err() == nil {
 		state.up(id)
-		err = session(living, s)
+		err = session(sessionCtx, s)
 	}
 	cut := err != nil && ctx.Err() == nil
 	if cause := context.Cause(link); cause != nil {
 		err = cause
 	} else if err == nil {
-		err = errMeant
+		err = errSessionDone
 	}
 	if cut {
-		l.Close()
+		guarded.Close()
 	}
 	// The library's Disconnect returns when all its goroutines have, or when the time is up; the
 	// second one, on a closed connection, finds nothing left to wait for but them.
 	client.Disconnect(uint(min(o.WriteTimeout, time.Second).Milliseconds()))
-	l.Close()
+	guarded.Close()
 	client.Disconnect(uint(o.WriteTimeout.Milliseconds()))
 	s.finish()
 	return err
 }
 
 // library is the client library's share of the options. Reconnecting, resuming and storing are
-// switched off: each of them completes publishes that nobody has received, or loses subscriptions.
-func (o Options) library(id string, l *line, lose context.CancelCauseFunc) *paho.ClientOptions {
+// switched off: each of them completes publishes that were never received, or loses subscriptions.
+func (o Options) library(id string, conn net.Conn, drop context.CancelCauseFunc) *paho.ClientOptions {
 	p := paho.NewClientOptions().
-		AddBroker("tcp://door").
-		SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return l, nil }).
+		AddBroker("tcp://unused").
+		SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return conn, nil }).
 		SetClientID(id).
 		SetUsername(o.Username).
 		SetPassword(o.Password).
@@ -146,46 +146,47 @@ func (o Options) library(id string, l *line, lose context.CancelCauseFunc) *paho
 		SetPingTimeout(o.ConnectTimeout).
 		SetConnectTimeout(o.ConnectTimeout).
 		SetWriteTimeout(o.WriteTimeout).
-		SetConnectionLostHandler(func(_ paho.Client, err error) { lose(err) })
-	if will := o.WillFor(id); will != nil {
+		SetConnectionLostHandler(func(_ paho.Client, err error) { drop(err) })
+	if o.Will != nil {
+		will := o.Will(id)
 		p.SetBinaryWill(will.Topic, will.Payload, will.QoS, will.Retained)
 	}
 	return p
 }
 
-// diary writes down changes of the connection's state, not each attempt.
-type diary struct {
-	log  *slog.Logger
-	said string // what was said last: a kind of event, without addresses that change
-	when time.Time
+// connLog writes down changes of the connection's state, not each attempt.
+type connLog struct {
+	log       *slog.Logger
+	last      string // what was logged last: a kind of event, without addresses that change
+	downSince time.Time
 }
 
-func (d *diary) up(id string) {
-	if d.said != "" {
-		d.log.Info("broker connected", "client", id, "after", time.Since(d.when).Round(time.Second))
+func (l *connLog) up(id string) {
+	if l.last != "" {
+		l.log.Info("broker connected", "client", id, "after", time.Since(l.downSince).Round(time.Second))
 	} else {
-		d.log.Info("broker connected", "client", id)
+		l.log.Info("broker connected", "client", id)
 	}
-	d.said = "up"
+	l.last = "up"
 }
 
-func (d *diary) down(err error) {
+func (l *connLog) down(err error) {
 	kind, remedy := diagnose(err)
-	if d.said == "up" || d.said == "" {
-		d.when = time.Now()
+	if l.last == "up" || l.last == "" {
+		l.downSince = time.Now()
 	}
-	if d.said == kind {
+	if l.last == kind {
 		return
 	}
-	d.said = kind
+	l.last = kind
 	if remedy != "" {
-		d.log.Error("broker refused the connection", "err", err, "remedy", remedy)
+		l.log.Error("broker refused the connection", "err", err, "remedy", remedy)
 		return
 	}
 	if _, never := errors.AsType[refusal](err); never {
-		d.log.Warn("broker not reached", "err", err)
+		l.log.Warn("broker not reached", "err", err)
 	} else {
-		d.log.Warn("broker connection lost", "err", err)
+		l.log.Warn("broker connection lost", "err", err)
 	}
 }
 

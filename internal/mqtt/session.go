@@ -14,7 +14,7 @@ import (
 // Window is how many publishes of a session may be in flight at once.
 const Window = 256
 
-// ErrWindow is the result of a Start beyond Window.
+// ErrWindow is the result of a [Session.Start] beyond [Window].
 var ErrWindow = fmt.Errorf("%d publishes are in flight already", Window)
 
 // Session is one connection. Its methods may be called from several goroutines, and fail once the
@@ -24,31 +24,31 @@ type Session struct {
 	o      Options
 	client paho.Client
 	link   context.Context // ends when the link is lost, with the cause
-	lose   context.CancelCauseFunc
+	drop   context.CancelCauseFunc
 
-	mu     sync.Mutex // held to keep Start and finish apart
-	ended  bool
-	slots  chan struct{} // one per flight
-	queue  chan *flight  // started, not yet handed to the library; as deep as slots
-	flying chan *flight  // handed over, not yet acknowledged; as deep as slots
-	done   sync.WaitGroup
+	mu       sync.Mutex // held to keep Start and finish apart
+	ended    bool
+	window   chan struct{}     // one per publication in flight
+	queue    chan *publication // started, not yet handed to the library; as deep as window
+	inFlight chan *publication // handed over, not yet acknowledged; as deep as window
+	done     sync.WaitGroup
 }
 
-// flight is one message on its way.
-type flight struct {
+// publication is one message on its way.
+type publication struct {
 	message Message
 	token   paho.Token
 	result  chan error // of one
 }
 
-func newSession(id string, o Options, client paho.Client, link context.Context, lose context.CancelCauseFunc) *Session {
-	s := &Session{id: id, o: o, client: client, link: link, lose: lose,
-		slots:  make(chan struct{}, Window),
-		queue:  make(chan *flight, Window),
-		flying: make(chan *flight, Window),
+func newSession(id string, o Options, client paho.Client, link context.Context, drop context.CancelCauseFunc) *Session {
+	s := &Session{id: id, o: o, client: client, link: link, drop: drop,
+		window:   make(chan struct{}, Window),
+		queue:    make(chan *publication, Window),
+		inFlight: make(chan *publication, Window),
 	}
 	s.done.Go(s.send)
-	s.done.Go(s.settle)
+	s.done.Go(s.awaitAcks)
 	return s
 }
 
@@ -111,96 +111,96 @@ func (s *Session) Publish(ctx context.Context, m Message) error {
 	}
 }
 
-// Start sends one message and does not wait. The channel gives exactly one result, like that of
+// Start sends one message and does not wait. The channel carries exactly one result, like that of
 // Publish: at the acknowledgement, or at the latest WriteTimeout after the link was lost. Messages
 // leave in the order of Start; one that fails ends the connection, so that none overtakes it.
-// Beyond Window flights the result is ErrWindow, at once.
+// Beyond Window in flight the result is ErrWindow, at once.
 func (s *Session) Start(m Message) <-chan error {
-	f := &flight{message: m, result: make(chan error, 1)}
+	p := &publication{message: m, result: make(chan error, 1)}
 	switch {
 	case len(m.Payload) > MaxPacket:
-		f.result <- fmt.Errorf("publish %q: %d bytes are more than the %d allowed", m.Topic, len(m.Payload), MaxPacket)
-		return f.result
+		p.result <- fmt.Errorf("publish %q: %d bytes are more than the %d allowed", m.Topic, len(m.Payload), MaxPacket)
+		return p.result
 	case m.QoS > 1:
-		f.result <- fmt.Errorf("publish %q: quality of service %d: use 0 or 1", m.Topic, m.QoS)
-		return f.result
+		p.result <- fmt.Errorf("publish %q: quality of service %d: use 0 or 1", m.Topic, m.QoS)
+		return p.result
 	case m.Topic == "" || len(m.Topic) > 1024:
-		f.result <- fmt.Errorf("publish %.80q: a topic has 1 to 1024 bytes", m.Topic)
-		return f.result
+		p.result <- fmt.Errorf("publish %.80q: a topic has 1 to 1024 bytes", m.Topic)
+		return p.result
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || s.link.Err() != nil {
-		f.result <- fmt.Errorf("publish %q: %w", m.Topic, context.Cause(s.link))
-		return f.result
+		p.result <- fmt.Errorf("publish %q: %w", m.Topic, context.Cause(s.link))
+		return p.result
 	}
 	select {
-	case s.slots <- struct{}{}:
-		s.queue <- f
+	case s.window <- struct{}{}:
+		s.queue <- p
 	default:
-		f.result <- fmt.Errorf("publish %q: %w", m.Topic, ErrWindow)
+		p.result <- fmt.Errorf("publish %q: %w", m.Topic, ErrWindow)
 	}
-	return f.result
+	return p.result
 }
 
 // send hands messages to the library, which may block for WriteTimeout when the link has just
 // dropped. That is why no caller does it.
 func (s *Session) send() {
-	defer close(s.flying)
-	for f := range s.queue {
+	defer close(s.inFlight)
+	for p := range s.queue {
 		if s.link.Err() != nil {
-			s.land(f, context.Cause(s.link))
+			s.complete(p, context.Cause(s.link))
 			continue
 		}
-		m := f.message
-		f.token = s.client.Publish(m.Topic, m.QoS, m.Retained, m.Payload)
-		s.flying <- f
+		m := p.message
+		p.token = s.client.Publish(m.Topic, m.QoS, m.Retained, m.Payload)
+		s.inFlight <- p
 	}
 }
 
-// settle waits for the acknowledgements in the order of sending.
-func (s *Session) settle() {
+// awaitAcks waits for the acknowledgements in the order of sending.
+func (s *Session) awaitAcks() {
 	patience := time.NewTimer(s.o.AckTimeout)
 	defer patience.Stop()
-	for f := range s.flying {
+	for p := range s.inFlight {
 		patience.Reset(s.o.AckTimeout)
 		select {
-		case <-f.token.Done():
+		case <-p.token.Done():
 		case <-s.link.Done():
 		case <-patience.C:
-			s.lose(fmt.Errorf("the broker acknowledged nothing for %v", s.o.AckTimeout))
+			s.drop(fmt.Errorf("the broker acknowledged nothing for %v", s.o.AckTimeout))
 		}
 		select {
-		case <-f.token.Done():
-			err := f.token.Error()
+		case <-p.token.Done():
+			err := p.token.Error()
 			if err != nil {
-				s.lose(err) // keeps the first cause
+				s.drop(err) // keeps the first cause
 				err = context.Cause(s.link)
 			}
-			s.land(f, err)
+			s.complete(p, err)
 		default:
-			s.land(f, context.Cause(s.link))
+			s.complete(p, context.Cause(s.link))
 		}
 	}
 }
 
-func (s *Session) land(f *flight, err error) {
+func (s *Session) complete(p *publication, err error) {
 	if err != nil {
-		err = fmt.Errorf("publish %q: %w", f.message.Topic, err)
+		err = fmt.Errorf("publish %q: %w", p.message.Topic, err)
 	}
-	f.result <- err
-	<-s.slots
+	p.result <- err
+	<-s.window
 }
 
-// errEnded is the cause for flights that the session function left behind.
+// errEnded is the cause for publications that the session function left behind.
 var errEnded = errors.New("the session has ended")
 
-// finish ends every flight and waits for both goroutines.
+// finish ends every publication and waits for both goroutines.
 func (s *Session) finish() {
 	s.mu.Lock()
 	s.ended = true
 	close(s.queue)
 	s.mu.Unlock()
-	s.lose(errEnded)
+	s.drop(errEnded)
 	s.done.Wait()
 }

@@ -8,66 +8,66 @@ import (
 	"time"
 )
 
-// line is the network connection as the client library sees it. The library trusts the broker
+// guardedConn is the network connection as the client library sees it. The library trusts the broker
 // and the network more than we do: it reads byte by byte, allocates whatever length a packet
 // announces, indexes by the number of codes in a SUBACK, takes an unknown CONNACK code for success
-// and puts no deadline on the packets it writes besides PUBLISH. The line makes up for each.
-type line struct {
+// and puts no deadline on the packets it writes besides PUBLISH. It makes up for each.
+type guardedConn struct {
 	net.Conn
-	in      *bufio.Reader
-	left    int // bytes of the present packet not yet handed on; only the reader touches it
-	patient time.Duration
-	once    sync.Once
-	lost    func(error) // called once, with the first error of the connection
+	in           *bufio.Reader
+	left         int // bytes of the present packet not yet handed on; only the reader touches it
+	writeTimeout time.Duration
+	once         sync.Once
+	lost         func(error) // called once, with the first error of the connection
 }
 
-func newLine(conn net.Conn, patient time.Duration, lost func(error)) *line {
-	return &line{Conn: conn, in: bufio.NewReaderSize(conn, 8<<10), patient: patient, lost: lost}
+func newGuard(conn net.Conn, writeTimeout time.Duration, lost func(error)) *guardedConn {
+	return &guardedConn{Conn: conn, in: bufio.NewReaderSize(conn, 8<<10), writeTimeout: writeTimeout, lost: lost}
 }
 
-func (l *line) fail(err error) error {
-	l.once.Do(func() { l.lost(err) })
+func (g *guardedConn) fail(err error) error {
+	g.once.Do(func() { g.lost(err) })
 	return err
 }
 
 // Read hands on the bytes of packets whose header has been checked.
-func (l *line) Read(p []byte) (int, error) {
+func (g *guardedConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if l.left == 0 {
-		if err := l.header(); err != nil {
-			return 0, l.fail(err)
+	if g.left == 0 {
+		if err := g.header(); err != nil {
+			return 0, g.fail(err)
 		}
 	}
-	n, err := l.in.Read(p[:min(len(p), l.left)])
-	l.left -= n
+	n, err := g.in.Read(p[:min(len(p), g.left)])
+	g.left -= n
 	if err != nil {
-		return n, l.fail(err)
+		return n, g.fail(err)
 	}
 	return n, nil
 }
 
 // header looks at the next packet's header without consuming it.
-func (l *line) header() error {
+func (g *guardedConn) header() error {
 	size, shift := 0, 0
 	for i := 1; ; i++ {
-		head, err := l.in.Peek(i + 1)
+		head, err := g.in.Peek(i + 1)
 		if err != nil {
 			return err
 		}
 		size |= int(head[i]&0x7f) << shift
 		shift += 7
 		if head[i]&0x80 == 0 {
-			l.left = i + 1 + size
+			g.left = i + 1 + size
 			break
 		}
 		if i == 4 {
 			return fmt.Errorf("broker sent a packet with a malformed length")
 		}
 	}
-	head, _ := l.in.Peek(1)
-	return l.sensible(head[0]>>4, size)
+	head, _ := g.in.Peek(1)
+	return g.checkHeader(head[0]>>4, size)
 }
 
 // Packet types that a broker may send, MQTT 3.1.1 section 2.2.1.
@@ -80,9 +80,9 @@ const (
 	pingresp = 13
 )
 
-// sensible refuses what a broker may not send to a client that subscribes to one filter at a
+// checkHeader refuses what a broker may not send to a client that subscribes to one filter at a
 // time and publishes with QoS 0 and 1.
-func (l *line) sensible(kind byte, size int) error {
+func (g *guardedConn) checkHeader(kind byte, size int) error {
 	want := -1
 	switch kind {
 	case publish:
@@ -101,7 +101,7 @@ func (l *line) sensible(kind byte, size int) error {
 		return fmt.Errorf("broker sent a packet of type %d with %d bytes, which is not MQTT 3.1.1", kind, size)
 	}
 	if kind == connack {
-		head, err := l.in.Peek(4)
+		head, err := g.in.Peek(4)
 		if err != nil {
 			return err
 		}
@@ -112,20 +112,20 @@ func (l *line) sensible(kind byte, size int) error {
 	return nil
 }
 
-// Write gives every write its deadline.
-func (l *line) Write(p []byte) (int, error) {
-	if err := l.Conn.SetWriteDeadline(time.Now().Add(l.patient)); err != nil {
-		return 0, l.fail(err)
+// Write sets a deadline for every write.
+func (g *guardedConn) Write(p []byte) (int, error) {
+	if err := g.Conn.SetWriteDeadline(time.Now().Add(g.writeTimeout)); err != nil {
+		return 0, g.fail(err)
 	}
-	n, err := l.Conn.Write(p)
+	n, err := g.Conn.Write(p)
 	if err != nil {
-		return n, l.fail(err)
+		return n, g.fail(err)
 	}
 	return n, nil
 }
 
 // SetWriteDeadline does nothing: Write sets a deadline itself, and the library would lift it.
-func (l *line) SetWriteDeadline(time.Time) error { return nil }
+func (g *guardedConn) SetWriteDeadline(time.Time) error { return nil }
 
 // SetDeadline bounds the handshake; the deadline of writes stays with Write.
-func (l *line) SetDeadline(t time.Time) error { return l.Conn.SetReadDeadline(t) }
+func (g *guardedConn) SetDeadline(t time.Time) error { return g.Conn.SetReadDeadline(t) }
