@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 30s
 
-.PHONY: run test check bench fuzz peers
+.PHONY: run quick test check bench fuzz peers
 
 # The whole product on this machine: a simulated city, its sites and the pages. Flags of the
 # demonstration go through ARGS, as in: make run ARGS='-speed 5 -sites 5'
@@ -12,6 +12,15 @@ run:
 	$(GO) build -o bin/cloud ./cloud
 	@exec bin/cloud demo $(ARGS)
 
+# The loop of every day: without peers and race detector, within a minute. It leaves out the packages
+# and tests that take longer or need a peer; "make test" leaves nothing out.
+SLOW = /internal/e2e|/powercut$$|/edge/agent$$|/cloud/telemetry$$|/firmware-bridge/(bench|modbus)$$
+PEERS = Mbpoll|Pymodbus|/mosquitto
+
+quick:
+	$(GO) test -skip '$(PEERS)' $$($(GO) list ./... | grep -vE '$(SLOW)')
+
+# Installs what is missing with apt, as root or through sudo: see peers.
 test: peers check
 	$(GO) test -race -shuffle=on -timeout 30m ./...
 
