@@ -32,7 +32,7 @@ type Finding struct {
 
 func (f Finding) String() string { return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text) }
 
-// Check reads a module's tree and gives its findings in the order of files and lines. The error is
+// Check reads a module's tree and returns its findings in the order of files and lines. The error is
 // that of a tree which cannot be read or parsed.
 func Check(tree fs.FS) ([]Finding, error) {
 	h := &house{files: token.NewFileSet(), packages: map[string][]source{}}
@@ -88,7 +88,7 @@ func (h *house) read(tree fs.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() > 4<<20 { // somebody's data or a program, not a text that people wrote
+	if info.Size() > 4<<20 { // data or a program, not a text that people wrote
 		return nil
 	}
 	data, err := fs.ReadFile(tree, name)

@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	// In these the time comes with the fact, so that a replay gives the same answer.
+	// In these the time comes with the fact, so that a replay returns the same answer.
 	clockless = []string{"edge/meaning", "cloud/ledger", "cloud/rollup", "cloud/balance", "cloud/rules"}
 	// In these a number may be a mass, and a mass is never rounded.
 	floatless = []string{"internal/unit", "internal/record", "internal/wire", "internal/chain", "edge/meaning", "edge/journal", "cloud/ledger", "cloud/rollup"}
@@ -60,7 +60,7 @@ func (h *house) bans(dir string, s source) {
 	})
 }
 
-// importNames gives for each name in a file the path that it stands for.
+// importNames maps each name in a file to the path that it stands for.
 func importNames(f *ast.File) map[string]string {
 	names := map[string]string{}
 	for _, spec := range f.Imports {

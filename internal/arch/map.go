@@ -76,7 +76,7 @@ func known(dir string) bool {
 }
 
 // rightsOf finds a folder's package on the map: itself or the nearest one above it. A part's own
-// main lends its rights to nobody.
+// main does not lend its rights.
 func rightsOf(dir string) (owner string, ok bool) {
 	for d := dir; d != ""; d = d[:max(0, strings.LastIndexByte(d, '/'))] {
 		if _, ok := upstream[d]; ok && (d == dir || strings.Contains(d, "/")) {
@@ -92,14 +92,14 @@ func part(dir string) string {
 	return first
 }
 
-// forbidden gives the reason why a package may not import another one of this module, or "".
+// forbidden returns the reason why a package may not import another one of this module, or "".
 func forbidden(from, to string, test bool) string {
 	fromPart, toPart := part(from), part(to)
 	switch {
 	case within(from, "internal/e2e"), within(from, "internal/arch"):
 		return ""
 	case within(to, "internal/e2e") || within(to, "internal/arch"):
-		return "a test of the whole house is no package to build on"
+		return "a test of the whole product is not a package to build on"
 	case !test && inside(to, harnesses) && !inside(from, harnesses):
 		return "only tests may"
 	case toPart == "internal" || toPart == "configs":

@@ -125,7 +125,7 @@ func writes(f ast.Expr) bool {
 	return false
 }
 
-// rootOf finds the variable behind x, x.f, x[i], *x and (x). For a selector it also gives the
+// rootOf finds the variable behind x, x.f, x[i], *x and (x). For a selector it also returns the
 // first field's name, since what looks like x.f may be a package and its variable.
 func rootOf(e ast.Expr) (root *ast.Ident, field string) {
 	for {

@@ -116,7 +116,7 @@ func NewKey() Key {
 // keyPrefix makes a key file recognisable, and keeps other base64 from being taken for a key.
 const keyPrefix = "steelyard-key-1:"
 
-// ErrKey says that a text is no key. It never quotes the text, which may be a secret.
+// ErrKey is the error of a text that is not a key. It never quotes the text, which may be a secret.
 var ErrKey = errors.New("not a key file: expected one line that begins with " + keyPrefix + "…")
 
 // ParseKey reads what Text writes.
@@ -137,7 +137,7 @@ func (k Key) Text() string {
 // Public is the key's public half.
 func (k Key) Public() PublicKey { return PublicKey{k.private.Public().(ed25519.PublicKey)} }
 
-// Sign signs a message and gives the signature in base64.
+// Sign signs a message and returns the signature in base64.
 func (k Key) Sign(message string) string {
 	return base64.StdEncoding.EncodeToString(ed25519.Sign(k.private, []byte(message)))
 }
@@ -158,7 +158,7 @@ func ParsePublicKey(text string) (PublicKey, error) {
 // String is the public key in base64.
 func (p PublicKey) String() string { return base64.StdEncoding.EncodeToString(p.key) }
 
-// IsZero says that no key was given.
+// IsZero reports whether the key was left out.
 func (p PublicKey) IsZero() bool { return len(p.key) == 0 }
 
 // Verify reports whether the signature of the message was made by the key.

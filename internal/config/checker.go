@@ -38,11 +38,11 @@ func (c *Checker) Faults(path string, err error) (ok bool) {
 	return false
 }
 
-// Line gives the line of path, to name the other place in a message; of a path that is not in the
+// Line returns the line of path, to name the other place in a message; of a path that is not in the
 // file, the line of what would hold it.
 func (c *Checker) Line(path string) int { return c.tree.position(path).line }
 
-// Has reports whether the file gives the path at all, though the value may be empty.
+// Has reports whether the path is in the file at all, though the value may be empty.
 func (c *Checker) Has(path string) bool {
 	_, ok := c.tree.at[path]
 	return ok

@@ -152,7 +152,7 @@ func TestBadTexts(t *testing.T) {
 		{"nul", "site: \x00\n", "1:7: holds the control character U+0000; remove it"},
 		{"lone carriage return", "site: a\rwindow: 2\n", "1:8: holds the control character U+000D; remove it"},
 		{"line separator", "site: a\u2028\n", "1:8: holds the control character U+2028; remove it"},
-		{"huge", strings.Repeat("#", config.MaxSize+1), "1:1: is larger than 4194304 bytes; this is no configuration"},
+		{"huge", strings.Repeat("#", config.MaxSize+1), "1:1: is larger than 4194304 bytes; this is not a configuration"},
 		{"not a mapping", "- a\n", "1:1: needs keys with values, not a list"},
 		{"just a word", "edge", `1:1: needs keys with values, not the text "edge"`},
 		{"a binary", "\x7fELF\x02", "1:1: holds the control character U+007F; remove it\nedge.yaml:1:5: holds the control character U+0002; remove it"},

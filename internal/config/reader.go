@@ -68,7 +68,7 @@ func (r *reader) custom(n ast.Node, path string, into yamlReader) {
 	err := into.UnmarshalYAML(func(part any) error {
 		v := reflect.ValueOf(part)
 		if v.Kind() != reflect.Pointer || v.IsNil() {
-			panic(fmt.Sprintf("config: UnmarshalYAML of %T asks for %T, which is no pointer", into, part))
+			panic(fmt.Sprintf("config: UnmarshalYAML of %T asks for %T, which is not a pointer", into, part))
 		}
 		aside := &reader{tree: r.tree, guessed: r.guessed}
 		aside.value(n, path, v.Elem())

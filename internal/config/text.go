@@ -14,11 +14,11 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// parse turns a text into its tree, or says why it is no text for us. What could blow up the
+// parse turns a text into its tree, or returns why it can not be read. What could blow up the
 // parser (size, depth) or the result (anchors) is refused before the parser sees it.
 func parse(name string, data []byte) (ast.Node, Mistakes) {
 	if len(data) > MaxSize {
-		return nil, Mistakes{{name, 1, 1, "", fmt.Sprintf("is larger than %d bytes; this is no configuration", MaxSize)}}
+		return nil, Mistakes{{name, 1, 1, "", fmt.Sprintf("is larger than %d bytes; this is not a configuration", MaxSize)}}
 	}
 	if ms := badText(name, data); len(ms) > 0 {
 		return nil, ms
@@ -134,7 +134,7 @@ func tokenize(name, text string) (tokens token.Tokens, ms Mistakes) {
 }
 
 func tooLong(name string, line, column int) Mistake {
-	return Mistake{name, line, column, "", fmt.Sprintf("has more than %d keys, values and signs; this is no configuration", maxTokens)}
+	return Mistake{name, line, column, "", fmt.Sprintf("has more than %d keys, values and signs; this is not a configuration", maxTokens)}
 }
 
 // manySigns finds the place from which on a text has more signs than there may be tokens. A token
@@ -171,7 +171,7 @@ type step struct {
 	keys   int // of the mapping, up to this one
 }
 
-// follow takes the next token, or says why the text is none for the parser.
+// follow takes the next token, or returns why the parser must not see this text.
 func (o *outline) follow(t *token.Token) string {
 	switch t.Type {
 	case token.DocumentHeaderType:
@@ -208,7 +208,7 @@ func (o *outline) follow(t *token.Token) string {
 	return ""
 }
 
-// leave drops what a token in a column does not stand under, and gives the keys of the mapping that
+// leave drops what a token in a column does not stand under, and returns the keys of the mapping that
 // a key there goes on.
 func (o *outline) leave(column int, dash bool) (keys int) {
 	for n := len(o.block); n > 0; n-- {
@@ -228,11 +228,11 @@ func tooMany(keys int) string {
 	if keys <= maxKeys {
 		return ""
 	}
-	return fmt.Sprintf("is a mapping of more than %d keys; this is no configuration", maxKeys)
+	return fmt.Sprintf("is a mapping of more than %d keys; this is not a configuration", maxKeys)
 }
 
 func tooDeep() string {
-	return fmt.Sprintf("is nested deeper than %d levels; this is no configuration", MaxDepth)
+	return fmt.Sprintf("is nested deeper than %d levels; this is not a configuration", MaxDepth)
 }
 
 // guarded turns a panic of the YAML library into an error. The fuzz test has found no text that

@@ -66,7 +66,7 @@ func (t *tree) index(n ast.Node, path string, depth int) {
 	}
 }
 
-// pairs gives the usable keys of a mapping, each once: the first one counts.
+// pairs returns the usable keys of a mapping, each once: the first one counts.
 func pairs(n ast.Node) []pair {
 	var out []pair
 	seen := map[string]bool{}

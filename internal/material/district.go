@@ -27,7 +27,7 @@ func ParseDistricts(name string, data []byte) ([]District, error) {
 		for i, d := range f.Districts {
 			at := func(key string) string { return config.Path("districts", i, key) }
 			if !categoryCode.MatchString(d.Code) || len(d.Code) > 60 {
-				c.Fault(at("code"), "%.60q is no code; use a word such as xinhua, of small letters, digits and hyphens", d.Code)
+				c.Fault(at("code"), "invalid code %.60q; use a word such as xinhua, of small letters, digits and hyphens", d.Code)
 			} else if j, given := first[d.Code]; given {
 				c.Fault(at("code"), "%s is already given (line %d); a district stands here once", d.Code, c.Line(config.Path("districts", j, "code")))
 			} else {

@@ -1,5 +1,5 @@
-// Package material is the catalogue of what is weighed: categories, their grades, and the districts
-// that they come from.
+// Package material is the catalogue of what is weighed, [Open]: categories, their grades, and the
+// districts that they come from.
 //
 // In: materials.yaml and districts.yaml. Out: for a code and a time, the category that it counts
 // under and its names; menus for operators.
@@ -70,7 +70,7 @@ func Parse(name string, data []byte) (*Catalogue, error) {
 // Version is the SHA-256 of the file in hexadecimal. A statement that names it can be made again.
 func (c *Catalogue) Version() string { return c.version }
 
-// Category gives the category under which material counts at a time.
+// Category returns the category under which material counts at a time.
 func (c *Catalogue) Category(material string, at time.Time) (Category, error) {
 	m, err := c.Material(material, at)
 	if err != nil {
@@ -83,7 +83,7 @@ func (c *Catalogue) Category(material string, at time.Time) (Category, error) {
 	return Category{e.Code, e.Zh, e.En}, nil
 }
 
-// Material gives the names of a code at a time.
+// Material returns the names of a code at a time.
 func (c *Catalogue) Material(code string, at time.Time) (Material, error) {
 	category, _, graded := strings.Cut(code, "/")
 	day := DayOf(at)
@@ -126,7 +126,7 @@ func (c *Catalogue) Materials(at time.Time) []Material {
 	return list
 }
 
-// find looks for the entry of a code on a day. When there is none it says what is nearest: the code
+// find looks for the entry of a code on a day. When there is none its error names what is nearest: the code
 // on other days, or nothing of that name.
 func find(entries []entry, code string, day Day) (entry, error) {
 	var spans []string
@@ -189,7 +189,7 @@ func (f *file) check(c *config.Checker) {
 			continue
 		}
 		if !slices.ContainsFunc(f.Categories, func(e entry) bool { return e.Code == category }) {
-			c.Fault(path, "there is no category %q; add it under categories or choose one of them", category)
+			c.Fault(path, "unknown category %q; add it under categories or choose one of them", category)
 		}
 		if category != battery && batteryName.MatchString(g.Code+" "+g.Zh+" "+g.En) {
 			c.Fault(path, "a battery counts once, as battery, never as %s; write %s/lead-acid or the like", category, battery)
@@ -205,7 +205,7 @@ func checkEntries(c *config.Checker, list string, entries []entry, code *regexp.
 			c.Fault(at("code"), "is missing")
 			continue
 		case !code.MatchString(e.Code) || len(e.Code) > 60:
-			c.Fault(at("code"), "%.60q is no code; use %s, of small letters, digits and hyphens", e.Code, example)
+			c.Fault(at("code"), "invalid code %.60q; use %s, of small letters, digits and hyphens", e.Code, example)
 		}
 		if strings.TrimSpace(e.Zh) == "" {
 			c.Fault(at("zh"), "is missing; the operator's menu needs it")

@@ -183,13 +183,13 @@ grades:
   - {code: glass/flat, zh: " ", from: 2024-01-01}
   - {code: glass/flat, zh: 平板, en: flat, until: 2024-01-01}
 `
-	want := `m.yaml:2:6: categories[0].code: "Paper" is no code; use a word such as paper, of small letters, digits and hyphens
+	want := `m.yaml:2:6: categories[0].code: invalid code "Paper"; use a word such as paper, of small letters, digits and hyphens
 m.yaml:3:39: categories[1].from: "2024-02-30" is no day; write it as 2024-01-31
 m.yaml:4:54: categories[2].until: 2024-02-01 is before the first day 2024-02-02
 m.yaml:5:6: categories[3].code: glass is already given (line 3) for some of these days; end one with until
 m.yaml:6:5: categories[4].code: is missing
-m.yaml:8:6: grades[0].code: "glass" is no code; use a category and a word such as paper/occ, of small letters, digits and hyphens
-m.yaml:9:6: grades[1].code: there is no category "wood"; add it under categories or choose one of them
+m.yaml:8:6: grades[0].code: invalid code "glass"; use a category and a word such as paper/occ, of small letters, digits and hyphens
+m.yaml:9:6: grades[1].code: unknown category "wood"; add it under categories or choose one of them
 m.yaml:10:5: grades[2].en: is missing; the operator's menu needs it
 m.yaml:10:24: grades[2].zh: is missing; the operator's menu needs it
 m.yaml:11:6: grades[3].code: glass/flat is already given (line 10) for some of these days; end one with until`
@@ -205,7 +205,7 @@ m.yaml:11:6: grades[3].code: glass/flat is already given (line 10) for some of t
 
 func TestBadDistricts(t *testing.T) {
 	text := "districts:\n  - {code: a b, zh: 甲, en: A}\n  - {code: x, zh: 乙, en: B}\n  - {code: x, zh: \"\", en: C}\n"
-	want := `d.yaml:2:6: districts[0].code: "a b" is no code; use a word such as xinhua, of small letters, digits and hyphens
+	want := `d.yaml:2:6: districts[0].code: invalid code "a b"; use a word such as xinhua, of small letters, digits and hyphens
 d.yaml:4:6: districts[2].code: x is already given (line 3); a district stands here once
 d.yaml:4:15: districts[2].zh: is missing; the tables need it`
 	_, err := material.ParseDistricts("d.yaml", []byte(text))

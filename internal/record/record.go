@@ -43,11 +43,11 @@ const (
 // Body is the content of one fact.
 type Body interface {
 	Kind() Kind
-	// Check says what is senseless in the fact by itself, in words; nil when nothing is.
+	// Check returns what is invalid in the fact by itself; nil when nothing is.
 	Check() error
 }
 
-// New gives an empty body to decode into; nil for a kind this version does not know.
+// New returns an empty body to decode into; nil for a kind this version does not know.
 func New(k Kind) Body {
 	switch k {
 	case KindOpened:
@@ -98,7 +98,7 @@ type Opened struct {
 	Reason   string `json:"reason"`   // "start", or why a new journal was begun
 }
 
-// Stability says how a weight was judged to be at rest. It is stored with the weight so that the
+// Stability is how a weight was judged to be at rest. It is stored with the weight so that the
 // judgement can be repeated from the evidence.
 type Stability struct {
 	By       string    `json:"by"`        // "flag": the indicator said so; "inferred": from the frames
@@ -287,7 +287,7 @@ type Clock struct {
 	State  string `json:"state"`
 }
 
-// Gap says that numbers From to To of a journal are gone from it, and why.
+// Gap is the loss of numbers From to To of a journal, with its reason.
 type Gap struct {
 	Journal string `json:"journal"`
 	From    uint64 `json:"from"`
@@ -297,7 +297,7 @@ type Gap struct {
 
 // Thinning says that from now on samples are written more seldom than values change, because they
 // change more than the site may write, or that this is over. It stands in the records stream, so that
-// nobody takes a sparse curve for a calm machine.
+// a sparse curve is not taken for a calm machine.
 type Thinning struct {
 	EveryMS int64 `json:"every_ms"` // shortest time between two samples of a device; 0: each change is written again
 	LeftOut int64 `json:"left_out"` // values that were not written since the fact before
@@ -362,7 +362,7 @@ func oneOf(name, value string, allowed ...string) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return fmt.Errorf("%s %.40q is none of %q", name, value, allowed)
+	return fmt.Errorf("%s %.40q is not one of %q", name, value, allowed)
 }
 
 func given(name, value string) error {

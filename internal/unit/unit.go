@@ -39,7 +39,7 @@ const (
 	OZ      Unit = "oz"
 )
 
-// exponent gives the power of ten that leads from the unit to grams.
+// exponent returns the power of ten that leads from the unit to grams.
 func (u Unit) exponent() (int, bool) {
 	switch u {
 	case G:
@@ -58,7 +58,7 @@ type Decimal struct {
 	Scale uint8 // digits after the point, 0 to 18
 }
 
-// ErrInexact says that a value is not a whole number of the smaller unit.
+// ErrInexact is the error of a value that is not a whole number of the smaller unit.
 var ErrInexact = errors.New("not a whole number of grams")
 
 const maxScale = 18

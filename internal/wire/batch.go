@@ -103,7 +103,7 @@ func newUnpacker() *zstd.Decoder {
 	return r
 }
 
-// ErrNewer says that a batch is of a version that only newer software reads.
+// ErrNewer is the error of a batch of a version that only newer software reads.
 var ErrNewer = errors.New("update the cloud first")
 
 // MaxHeader bounds the bytes of a header line.

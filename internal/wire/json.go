@@ -15,7 +15,7 @@ type scan struct {
 	at   int
 }
 
-// next skips blanks and gives the byte there; 0 at the end.
+// next skips blanks and returns the byte there; 0 at the end.
 func (s *scan) next() byte {
 	for s.at < len(s.text) {
 		if c := s.text[s.at]; c != ' ' && c != '\t' {

@@ -17,7 +17,7 @@ type Live struct {
 	N       uint64       `json:"n"`       // of this message in its session, 1 and up without gaps
 	Picture uint64       `json:"picture"` // the N with which the picture began that this message is part of, or changes
 	First   int          `json:"first"`   // place of the first of Values in the picture
-	Of      int          `json:"of"`      // values of the whole picture; 0: this message is no part of one
+	Of      int          `json:"of"`      // values of the whole picture; 0: this message stands alone
 	Values  []LiveValue  `json:"values"`
 	AgeMS   int64        `json:"age_ms"` // of the oldest of Changes
 	Changes []LiveChange `json:"changes"`

@@ -26,7 +26,7 @@ const (
 	AllMachines = Root + "/+/machines"
 )
 
-// SplitTopic gives the site and the rest of a topic under Root.
+// SplitTopic returns the site and the rest of a topic under Root.
 func SplitTopic(topic string) (site, rest string, err error) {
 	under, ok := strings.CutPrefix(topic, Root+"/")
 	site, rest, ok2 := strings.Cut(under, "/")

@@ -20,7 +20,7 @@ import (
 	"steelyard/internal/config"
 )
 
-// BadFiles gives each bad file to load, which says under what name it was loaded.
+// BadFiles hands each bad file to load, which returns the name under which it was loaded.
 func BadFiles(t *testing.T, load func(file string, data []byte) (name string, err error)) {
 	files, err := filepath.Glob("testdata/*.bad.yaml")
 	if err != nil || len(files) == 0 {

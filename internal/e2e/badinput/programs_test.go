@@ -165,7 +165,7 @@ func TestFiles(t *testing.T) {
 		{"CRLF", write("name: x\r\nnmae: y\r\n"), true, ":2:1: nmae: unknown key"},
 		{"tab", write("cloud:\n\tname: x\n"), true, "a tab indents this line"},
 		{"anchor bomb", write(bomb.String()), true, "anchors (&name) are not supported"},
-		{"a hundred thousand brackets", write(strings.Repeat("[", 100_000)), true, "this is no configuration"},
+		{"a hundred thousand brackets", write(strings.Repeat("[", 100_000)), true, "this is not a configuration"},
 		{"a thousand brackets", write(strings.Repeat("[", 1000)), true, "nested deeper than"},
 		{"deep mapping", write(strings.Repeat("{a: ", 5000)), true, "deep"},
 		{"unknown key", write("nmae: x\n"), true, ":1:1: nmae: unknown key"},
