@@ -35,11 +35,13 @@ func TestFirstFaultOfARunIsNamed(t *testing.T) {
 		"inserted anew":   {func(l []chain.Link) []chain.Link { l[5].Prev = chain.Of([]byte("y")); return l }, 6},
 		"begins too late": {func(l []chain.Link) []chain.Link { return l[1:] }, 1},
 	} {
-		_, err := chain.Verify(chain.Link{Journal: journal}, c.change(run(9)))
-		fault, ok := errors.AsType[*chain.FaultError](err)
-		if !ok || fault.N != c.n {
-			t.Errorf("%s: got %v, want a fault at %d", name, err, c.n)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, err := chain.Verify(chain.Link{Journal: journal}, c.change(run(9)))
+			fault, ok := errors.AsType[*chain.FaultError](err)
+			if !ok || fault.N != c.n {
+				t.Errorf("%s: got %v, want a fault at %d", name, err, c.n)
+			}
+		})
 	}
 	last, err := chain.Verify(chain.Link{Journal: journal}, run(9))
 	if err != nil || last.N != 9 {
@@ -60,9 +62,11 @@ func TestSignatures(t *testing.T) {
 		"cut signature": a.Public().Verify("so many kilograms", sig[:40]),
 		"no key":        chain.PublicKey{}.Verify("so many kilograms", sig),
 	} {
-		if ok {
-			t.Errorf("%s was accepted", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if ok {
+				t.Errorf("%s was accepted", name)
+			}
+		})
 	}
 }
 

@@ -157,11 +157,13 @@ func TestBadTexts(t *testing.T) {
 		{"just a word", "edge", `1:1: needs keys with values, not the text "edge"`},
 		{"a binary", "\x7fELF\x02", "1:1: holds the control character U+007F; remove it\nedge.yaml:1:5: holds the control character U+0002; remove it"},
 	} {
-		var s site
-		err := config.Load("edge.yaml", []byte(tc.text), &s, s.check)
-		if got, want := fmt.Sprint(err), "edge.yaml:"+tc.want; got != want {
-			t.Errorf("%s: got %q, want %q", tc.name, got, want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			var s site
+			err := config.Load("edge.yaml", []byte(tc.text), &s, s.check)
+			if got, want := fmt.Sprint(err), "edge.yaml:"+tc.want; got != want {
+				t.Errorf("%s: got %q, want %q", tc.name, got, want)
+			}
+		})
 	}
 }
 
@@ -191,10 +193,12 @@ func TestDepth(t *testing.T) {
 		"dashes":         strings.Repeat("- ", 1000),
 		"questions":      strings.Repeat("? ", 1000),
 	} {
-		err := config.Load("edge.yaml", []byte(text), &r, nil)
-		if err == nil || !strings.Contains(err.Error(), "is nested deeper than 32 levels") {
-			t.Errorf("%s: got %.200v, want it refused as too deep", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := config.Load("edge.yaml", []byte(text), &r, nil)
+			if err == nil || !strings.Contains(err.Error(), "is nested deeper than 32 levels") {
+				t.Errorf("%s: got %.200v, want it refused as too deep", name, err)
+			}
+		})
 	}
 }
 
@@ -211,10 +215,12 @@ func TestMegabytesAreRefusedAtOnce(t *testing.T) {
 	for name, unit := range map[string]string{
 		"braces": "{a: ", "keys": "a: 1\n", "quotes": `"`,
 	} {
-		err := config.Load("edge.yaml", []byte(strings.Repeat(unit, config.MaxSize/len(unit))), new(site), nil)
-		if err == nil || !strings.Contains(err.Error(), "has more than 500000 keys, values and signs") {
-			t.Errorf("%s: got %.200v, want it refused for its size", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := config.Load("edge.yaml", []byte(strings.Repeat(unit, config.MaxSize/len(unit))), new(site), nil)
+			if err == nil || !strings.Contains(err.Error(), "has more than 500000 keys, values and signs") {
+				t.Errorf("%s: got %.200v, want it refused for its size", name, err)
+			}
+		})
 	}
 }
 
@@ -238,10 +244,12 @@ func TestSlowTextsAreRefused(t *testing.T) {
 		"on one line":          {flow.String() + "z: 1}", "1:48900: is a mapping of more than 5000 keys"},
 		"documents":            {strings.Repeat("---\na: 1\n", 20_000), "5:1: a second document begins here"},
 	} {
-		err := config.Load("edge.yaml", []byte(tc.text), new(site), nil)
-		if err == nil || !strings.HasPrefix(err.Error(), "edge.yaml:"+tc.want) {
-			t.Errorf("%s: got %.200v, want %s", name, err, tc.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := config.Load("edge.yaml", []byte(tc.text), new(site), nil)
+			if err == nil || !strings.HasPrefix(err.Error(), "edge.yaml:"+tc.want) {
+				t.Errorf("%s: got %.200v, want %s", name, err, tc.want)
+			}
+		})
 	}
 }
 
@@ -301,9 +309,11 @@ func TestPaths(t *testing.T) {
 		`devices["a.b"]["[1]"].x`:       {"devices", "a.b", "[1]", "x"},
 		`devices["say \"no\""][0].deep`: {"devices", `say "no"`, 0, "deep"},
 	} {
-		if got := config.Path(parts...); got != want {
-			t.Errorf("%v: got %s, want %s", parts, got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := config.Path(parts...); got != want {
+				t.Errorf("%v: got %s, want %s", parts, got, want)
+			}
+		})
 	}
 }
 

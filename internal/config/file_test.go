@@ -50,9 +50,11 @@ func TestReadFileTakesOnlyFiles(t *testing.T) {
 		filepath.Join(dir, "no"):  filepath.Join(dir, "no") + ": no such file or directory; check the path",
 		filepath.Join(fifo, "no"): filepath.Join(fifo, "no") + ": not a directory",
 	} {
-		if _, err := config.ReadFile(path); fmt.Sprint(err) != want {
-			t.Errorf("%q: got %v, want %s", path, err, want)
-		}
+		t.Run(path, func(t *testing.T) {
+			if _, err := config.ReadFile(path); fmt.Sprint(err) != want {
+				t.Errorf("%q: got %v, want %s", path, err, want)
+			}
+		})
 	}
 	// A file of the kernel says that it is empty and then goes on and on: the size alone is no limit.
 	if _, err := config.ReadFile("/proc/self/maps"); err != nil {
@@ -90,9 +92,11 @@ func TestSecret(t *testing.T) {
 
 func TestPassword(t *testing.T) {
 	for text, want := range map[string]string{"a b\n": "a b", "x\r\n": "x", " x ": " x "} {
-		if got, err := config.Password(place(t, "password", text, 0o600)); err != nil || got != want {
-			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := config.Password(place(t, "password", text, 0o600)); err != nil || got != want {
+				t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
+			}
+		})
 	}
 	for _, text := range []string{"hush\nhush\n", "\n", "hush\x00", ""} {
 		if got, err := config.Password(place(t, "password", text, 0o600)); err == nil || got != "" || strings.Contains(err.Error(), "hush") {

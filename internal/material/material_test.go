@@ -104,18 +104,20 @@ func TestDatesAreWholeDaysInShanghai(t *testing.T) {
 		{"", "2024-01-01T00:00:00Z", `material "" is not in the catalogue; add it to materials.yaml or choose another`},
 		{"Paper", "2024-01-01T00:00:00Z", `material "Paper" is not in the catalogue; add it to materials.yaml or choose another`},
 	} {
-		m, err := c.Material(tc.code, at(t, tc.moment))
-		got := m.Category + " " + m.Zh
-		if err != nil {
-			got = err.Error()
-		}
-		if got != tc.want {
-			t.Errorf("%s at %s: got %s, want %s", tc.code, tc.moment, got, tc.want)
-		}
-		category, categoryErr := c.Category(tc.code, at(t, tc.moment))
-		if fmt.Sprint(categoryErr) != fmt.Sprint(err) || category.Code != m.Category {
-			t.Errorf("%s at %s: category %+v, %v; material %+v, %v", tc.code, tc.moment, category, categoryErr, m, err)
-		}
+		t.Run(tc.code+" "+tc.moment, func(t *testing.T) {
+			m, err := c.Material(tc.code, at(t, tc.moment))
+			got := m.Category + " " + m.Zh
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tc.want {
+				t.Errorf("%s at %s: got %s, want %s", tc.code, tc.moment, got, tc.want)
+			}
+			category, categoryErr := c.Category(tc.code, at(t, tc.moment))
+			if fmt.Sprint(categoryErr) != fmt.Sprint(err) || category.Code != m.Category {
+				t.Errorf("%s at %s: category %+v, %v; material %+v, %v", tc.code, tc.moment, category, categoryErr, m, err)
+			}
+		})
 	}
 	menu := func(moment string) (codes []string) {
 		for _, m := range c.Materials(at(t, moment)) {

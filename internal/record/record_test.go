@@ -214,9 +214,11 @@ func TestSoundFactsPass(t *testing.T) {
 		"a sample of nothing":  with(record.KindSample, func(s *record.Sample) { s.Values = nil }),
 		"a negative sample":    with(record.KindSample, func(s *record.Sample) { s.Values[0].Value = "-0.50" }),
 	} {
-		if err := body.Check(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := body.Check(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 }
 
@@ -300,12 +302,14 @@ func TestEachRuleIsHeld(t *testing.T) {
 		"a sample of a float":    {with(record.KindSample, func(s *record.Sample) { s.Values[0].Value = "1.2e3" }), `tag "rate": number "1.2e3"`},
 		"the last sample is bad": {with(record.KindSample, func(s *record.Sample) { s.Values[2].Value = "NaN" }), `tag "speed": number "NaN"`},
 	} {
-		err := broken.body.Check()
-		if err == nil {
-			t.Errorf("%s: passed", name)
-		} else if !strings.Contains(err.Error(), broken.want) {
-			t.Errorf("%s: got %q, want %q", name, err, broken.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := broken.body.Check()
+			if err == nil {
+				t.Errorf("%s: passed", name)
+			} else if !strings.Contains(err.Error(), broken.want) {
+				t.Errorf("%s: got %q, want %q", name, err, broken.want)
+			}
+		})
 	}
 }
 

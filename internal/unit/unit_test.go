@@ -13,19 +13,23 @@ func TestDigitsComeBackAsTheyWere(t *testing.T) {
 		"23960": "23960", "-60": "-60", "+12.340": "12.340", "20.00": "20.00", "0.5": "0.5", ".5": "0.5", "12340.": "12340",
 		"-0.005": "-0.005", "000.300": "0.300", "999999999999999999": "999999999999999999",
 	} {
-		d, err := unit.ParseDecimal(text)
-		if err != nil || d.String() != want {
-			t.Errorf("%q: got %q, %v", text, d.String(), err)
-		}
+		t.Run(text, func(t *testing.T) {
+			d, err := unit.ParseDecimal(text)
+			if err != nil || d.String() != want {
+				t.Errorf("%q: got %q, %v", text, d.String(), err)
+			}
+		})
 	}
 }
 
 func TestWhatIsNoNumber(t *testing.T) {
 	for _, text := range []string{"", "+", "-", ".", "--1", "1-", "1 2", " 1", "1 ", "1e3", "0x10", "NaN", "Inf", "1.2.3", "1,5", "O1", "１２３",
 		"1234567890123456789", "12\x00", "1\n"} {
-		if d, err := unit.ParseDecimal(text); err == nil {
-			t.Errorf("%q was read as %s", text, d)
-		}
+		t.Run(text, func(t *testing.T) {
+			if d, err := unit.ParseDecimal(text); err == nil {
+				t.Errorf("%q was read as %s", text, d)
+			}
+		})
 	}
 }
 
@@ -64,14 +68,18 @@ func TestMassAsText(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]unit.Mass{"60 t": 60_000_000, "20 kg": 20_000, "500g": 500, "0.5t": 500_000} {
-		if got, err := unit.ParseMass(text); err != nil || got != want {
-			t.Errorf("%q: got %d, %v", text, got, err)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := unit.ParseMass(text); err != nil || got != want {
+				t.Errorf("%q: got %d, %v", text, got, err)
+			}
+		})
 	}
 	for _, text := range []string{"", "60", "60 lb", "t", "60 tonnes", "6 0 t", "20 KG"} {
-		if got, err := unit.ParseMass(text); err == nil {
-			t.Errorf("%q was read as %s", text, got)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got, err := unit.ParseMass(text); err == nil {
+				t.Errorf("%q was read as %s", text, got)
+			}
+		})
 	}
 }
 

@@ -87,8 +87,10 @@ func TestSenselessLive(t *testing.T) {
 		"no picture":       `{"v":1,"site":"x","at_ms":1,"session":"s","n":1}`,
 		"later picture":    `{"v":1,"site":"x","at_ms":1,"session":"s","n":1,"picture":2}`,
 	} {
-		if l, err := wire.DecodeLive([]byte(text)); err == nil {
-			t.Errorf("%s: read as %+v", name, l)
-		}
+		t.Run(name, func(t *testing.T) {
+			if l, err := wire.DecodeLive([]byte(text)); err == nil {
+				t.Errorf("%s: read as %+v", name, l)
+			}
+		})
 	}
 }

@@ -168,9 +168,11 @@ func TestEnvelopeHasOneForm(t *testing.T) {
 		"newline in body":    strings.Split(good, `,"body"`)[0] + ",\"body\":{\"a\":\n1}}",
 		"longer than a line": strings.Replace(good, `"state":"synced"`, `"state":"`+strings.Repeat("x", wire.MaxLine)+`"`, 1),
 	} {
-		if e, err := wire.ParseEntry([]byte(bad)); err == nil {
-			t.Errorf("%s was read: %+v", name, e)
-		}
+		t.Run(name, func(t *testing.T) {
+			if e, err := wire.ParseEntry([]byte(bad)); err == nil {
+				t.Errorf("%s was read: %+v", name, e)
+			}
+		})
 	}
 }
 
@@ -257,11 +259,13 @@ func TestEveryFieldOfTheHeaderIsSigned(t *testing.T) {
 		"prev": func(h *wire.Header) { h.Prev[0]++ }, "head": func(h *wire.Header) { h.Head[0]++ }, "gap": func(h *wire.Header) { h.Gap++ },
 		"reason": func(h *wire.Header) { h.Reason = "damaged" }, "version": func(h *wire.Header) { h.V++ },
 	} {
-		h := b.Header
-		change(&h)
-		if h.Signed(key(t).Public()) {
-			t.Errorf("%s can be changed under the signature", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			h := b.Header
+			change(&h)
+			if h.Signed(key(t).Public()) {
+				t.Errorf("%s can be changed under the signature", name)
+			}
+		})
 	}
 }
 
@@ -286,11 +290,13 @@ func TestBatchesThatAreRefused(t *testing.T) {
 		"reason without gap": header(`"reason":""`, `"reason":"thinned"`), "BOM": append([]byte("\xef\xbb\xbf"), plain...),
 		"altered entry": bytes.Replace(plain, []byte(`"mass":405300`), []byte(`"mass":405301`), 1),
 	} {
-		if b, err := wire.DecodeBatch(bad); err == nil {
-			t.Errorf("%s was read: %+v", name, b.Header)
-		} else if strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: error of more than one line: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if b, err := wire.DecodeBatch(bad); err == nil {
+				t.Errorf("%s was read: %+v", name, b.Header)
+			} else if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: error of more than one line: %v", name, err)
+			}
+		})
 	}
 	if _, err := wire.DecodeBatch(header(`{"v":1,"site"`, `{"v":2,"novelty":true,"site"`)); err == nil || !strings.Contains(err.Error(), "newer") {
 		t.Errorf("a future version is not told: %v", err)
@@ -355,9 +361,11 @@ func TestTopics(t *testing.T) {
 		t.Error(site, rest, err)
 	}
 	for _, topic := range []string{"", "steelyard/v1", "steelyard/v1/x", "steelyard/v2/x/records", "steelyard/v1/+/records", "steelyard/v1//records", "other/x/records"} {
-		if _, _, err := wire.SplitTopic(topic); err == nil {
-			t.Errorf("%q was split", topic)
-		}
+		t.Run(topic, func(t *testing.T) {
+			if _, _, err := wire.SplitTopic(topic); err == nil {
+				t.Errorf("%q was split", topic)
+			}
+		})
 	}
 }
 
