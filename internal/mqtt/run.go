@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"strings"
@@ -15,6 +14,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"steelyard/internal/retry"
 )
 
 // Run connects, calls session once per connection, and connects again after a jittered pause,
@@ -31,6 +32,7 @@ func Run(ctx context.Context, o Options, session func(ctx context.Context, s *Se
 	}
 	o = o.withDefaults()
 	state := connLog{log: o.Log.With("broker", o.URL)}
+	pauses := retry.Policy{Min: o.MinBackoff, Max: o.MaxBackoff, Jitter: true}
 	for attempt := 0; ; attempt++ {
 		began := time.Now()
 		err := connect(ctx, o, &state, session)
@@ -44,22 +46,10 @@ func Run(ctx context.Context, o Options, session func(ctx context.Context, s *Se
 		if time.Since(began) > o.MaxBackoff {
 			attempt = 0
 		}
-		select {
-		case <-time.After(pause(o, attempt)):
-		case <-ctx.Done():
+		if !retry.Sleep(ctx, pauses.After(attempt)) {
 			return nil
 		}
 	}
-}
-
-// pause doubles with each attempt up to the longest, and spreads over its upper half so that many
-// sites do not come back at the same moment.
-func pause(o Options, attempt int) time.Duration {
-	d := o.MaxBackoff
-	if attempt < 20 {
-		d = min(d, o.MinBackoff<<attempt)
-	}
-	return d - time.Duration(mathrand.Int64N(int64(d)/2+1))
 }
 
 // refusal is a connection that never came up.
