@@ -1,9 +1,9 @@
-// Package ingest lets the sites' entries into the account.
+// Package ingest lets the sites' entries into the ledger.
 //
 // In: messages as the broker hands them over. Out: entries in the ledger, receipts for what is
 // committed there, requests for what is missing, and evidence of what was refused.
 // It promises that a receipt is sent only after the commit that it tells of; that nothing reaches
-// the account without the signature of the site's pinned key, whoever the broker says has sent it;
+// the ledger without the signature of the site's pinned key, whoever the broker says has sent it;
 // that one sender, however loud or broken, neither stops the others nor fills the disk; and that
 // samples which can't be stored hold up no records.
 // It keeps nothing that is not committed: the edges send again what was not receipted. It does not
@@ -65,7 +65,7 @@ type Stats struct {
 	Skipped     int64 // batches that were known
 	Holes       int64 // batches that came too early
 	Conflicts   int64 // batches of another history
-	NotCounted  int64 // entries stored, but senseless
+	Invalid     int64 // entries stored, but invalid
 	Lost        int64 // numbers that edges stated to be gone
 	Late        int64 // entries that came after their number was stated to be gone
 	Dropped     int64 // messages for which there was no room

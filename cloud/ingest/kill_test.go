@@ -32,7 +32,7 @@ const (
 // doomed is the journal that both processes know.
 func doomed() *scribe.Journal { return scribe.New("xinhua-1", 42).Shift(4_000) }
 
-// child takes in the journal from where the account stands, sending everything twice, and prints
+// child takes in the journal from where the ledger stands, sending everything twice, and prints
 // its receipts. It ends when it is killed, or when all is in.
 func child(path, mode string) {
 	stop := func(err error) {
@@ -132,7 +132,7 @@ func run(t *testing.T, path, mode string, j *scribe.Journal, receipts int, after
 	return receipted, all
 }
 
-// position reads how far the account has come and holds it against the journal.
+// position reads how far the ledger has come and holds it against the journal.
 func position(t *testing.T, path string, j *scribe.Journal) uint64 {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
@@ -150,7 +150,7 @@ func position(t *testing.T, path string, j *scribe.Journal) uint64 {
 	}
 	part := *j
 	part.Lines, part.Hashes = j.Lines[:n], j.Hashes[:n]
-	if err := account(l.Reader, &part); err != nil {
+	if err := audit(l.Reader, &part); err != nil {
 		t.Error(err)
 	}
 	return n
@@ -163,18 +163,18 @@ func TestKilledAtAnyTime(t *testing.T) {
 	j := doomed()
 	random := rand.New(rand.NewPCG(1, 1))
 	var before uint64
-	accounts, kills, busy := 0, 0, 0
+	ledgers, kills, busy := 0, 0, 0
 	for path := ""; kills < enough; {
 		if path == "" {
-			if accounts++; accounts > enough {
+			if ledgers++; ledgers > enough {
 				t.Fatalf("after %d whole journals only %d kills: this machine lets the child run too long", enough, kills)
 			}
-			path, before = filepath.Join(dir, fmt.Sprintf("ledger-%d.db", accounts)), 0
+			path, before = filepath.Join(dir, fmt.Sprintf("ledger-%d.db", ledgers)), 0
 		}
 		receipted, all := run(t, path, "", j, random.IntN(12), time.Duration(random.IntN(3000))*time.Microsecond)
 		n := position(t, path, j)
 		if receipted > n || n < before {
-			t.Fatalf("kill %d: receipted up to %d, the account ends at %d, and ended at %d before", kills, receipted, n, before)
+			t.Fatalf("kill %d: receipted up to %d, the ledger ends at %d, and ended at %d before", kills, receipted, n, before)
 		}
 		if all { // the child was faster than its killer: there is nothing left to be killed in
 			path = ""
@@ -189,7 +189,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 	if busy < 10 {
 		t.Errorf("only %d of %d kills had work to be killed in", busy, kills)
 	}
-	t.Logf("%d kills in %d accounts, %d with work", kills, accounts, busy)
+	t.Logf("%d kills in %d ledgers, %d with work", kills, ledgers, busy)
 }
 
 // TestReceiptBeforeCommitIsFound is the negative control.
@@ -198,6 +198,6 @@ func TestReceiptBeforeCommitIsFound(t *testing.T) {
 	j := doomed()
 	receipted, _ := run(t, path, early, j, -1, 0)
 	if n := position(t, path, j); receipted <= n {
-		t.Errorf("receipted up to %d, the account ends at %d: the oracle finds nothing", receipted, n)
+		t.Errorf("receipted up to %d, the ledger ends at %d: the oracle finds nothing", receipted, n)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// post takes a set of records into the account: commit first, receipts after.
+// post takes a set of records into the ledger: commit first, receipts after.
 func (i *Ingest) post(ctx context.Context, set []checked) error {
 	batches := batchesOf(set)
 	outcomes, err := persist(ctx, i, "post", func() ([]ledger.Outcome, error) {
@@ -28,7 +28,7 @@ func (i *Ingest) post(ctx context.Context, set []checked) error {
 func (i *Ingest) pass(ctx context.Context, set []checked) error {
 	batches := batchesOf(set)
 	foreseen, err := persist(ctx, i, "look up", func() ([]ledger.Result, error) {
-		return i.config.Ledger.Foresee(ctx, batches)
+		return i.config.Ledger.Classify(ctx, batches)
 	})
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func reasonOf(r ledger.Result) string {
 func (i *Ingest) tally(o ledger.Outcome) {
 	i.count(func(s *Stats) {
 		s.Accepted += int64(o.Added)
-		s.NotCounted += int64(o.NotCounted)
+		s.Invalid += int64(o.Invalid)
 		s.Lost += int64(o.Lost)
 		s.Late += int64(o.Late)
 		if o.Late > 0 {

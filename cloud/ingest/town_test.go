@@ -18,7 +18,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// town is an Ingest with what is around it: the account, and a broker that keeps what it is told.
+// town is an Ingest with what is around it: the ledger, and a broker that keeps what it is told.
 type town struct {
 	testing.TB
 	*ingest.Ingest
@@ -135,15 +135,15 @@ func (t *town) send(j *scribe.Journal, first, last uint64) {
 	t.Handle(wire.TopicOf(j.Site, j.Stream), j.Payload(first, last), false)
 }
 
-// holds compares the account with what the journals say: nothing lost, twice, altered or invented.
+// holds compares the ledger with what the journals say: nothing lost, twice, altered or invented.
 func (t *town) holds(journals ...*scribe.Journal) {
 	t.Helper()
-	if err := account(t.ledger.Reader, journals...); err != nil {
+	if err := audit(t.ledger.Reader, journals...); err != nil {
 		t.Error(err)
 	}
 }
 
-func account(r *ledger.Reader, journals ...*scribe.Journal) error {
+func audit(r *ledger.Reader, journals ...*scribe.Journal) error {
 	entries, err := r.Entries(context.Background(), 0, 1<<30)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 )
 
 // pathOf reads a dsn. Other databases are refused by name, so that a mistyped path can't silently
-// become an empty account in a file called "postgres:…".
+// become an empty ledger in a file called "postgres:…".
 func pathOf(dsn string) (string, error) {
 	path, named := strings.CutPrefix(dsn, "sqlite:")
 	scheme, _, hasScheme := strings.Cut(path, ":")
@@ -32,13 +32,13 @@ func pathOf(dsn string) (string, error) {
 	return path, nil
 }
 
-// use says what a handle is for.
-type use int
+// mode is what a handle is for.
+type mode int
 
 const (
-	writing use = iota
-	reading     // the pool beside the writer
-	foreign     // another process's account: must exist, is never written
+	readWrite mode = iota
+	readOnly       // the pool beside the writer
+	external       // another process's ledger: must exist, is never written
 )
 
 // The pragmas stand in the DSN because each of a pool's connections has its own. Not by default:
@@ -50,10 +50,10 @@ const (
 	readers      = 4
 )
 
-func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
+func openFile(ctx context.Context, path string, as mode) (*sql.DB, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, fmt.Errorf("ledger %s: is a folder: name a file in it, like %s", path, filepath.Join(path, "ledger.db"))
-	} else if err != nil && as == foreign {
+	} else if err != nil && as == external {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
@@ -61,14 +61,14 @@ func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
 	}
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas
 	switch as {
-	case writing:
+	case readWrite:
 		dsn += writePragmas
-	case reading:
+	case readOnly:
 		dsn += readPragmas
-	case foreign:
+	case external:
 		dsn += readPragmas + "&mode=ro"
 	}
-	if as == writing {
+	if as == readWrite {
 		if err := private(path); err != nil {
 			return nil, fmt.Errorf("ledger: %w", err)
 		}
@@ -79,10 +79,10 @@ func openFile(ctx context.Context, path string, as use) (*sql.DB, error) {
 	}
 	db.SetMaxOpenConns(readers)
 	db.SetMaxIdleConns(readers)
-	if as == writing {
+	if as == readWrite {
 		db.SetMaxOpenConns(1)
 	}
-	if err := assert(ctx, db); err != nil {
+	if err := verifyPragmas(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("ledger %s: %w", path, explain(err)), db.Close())
 	}
 	return db, nil
@@ -125,9 +125,9 @@ func explain(err error) error {
 	return fmt.Errorf("%w: %s", err, remedy)
 }
 
-// assert reads back what the DSN asked for: drivers differ in how they read one, and an account
+// verifyPragmas reads back what the DSN asked for: drivers differ in how they read one, and a ledger
 // without these settings loses entries in a power cut.
-func assert(ctx context.Context, db *sql.DB) error {
+func verifyPragmas(ctx context.Context, db *sql.DB) error {
 	for _, want := range []struct{ pragma, value, meaning string }{
 		{"journal_mode", "wal", "write-ahead log"},
 		{"synchronous", "2", "FULL"},
@@ -172,9 +172,9 @@ func (l *Ledger) watchLog() {
 // checkAtMost bounds the size of a database that is checked after an unclean stop: about a second.
 const checkAtMost = 128 << 20
 
-// settle copies the write-ahead log into the database and syncs it, and looks the database over
+// recoverWAL copies the write-ahead log into the database and syncs it, and looks the database over
 // when the last process did not close it.
-func settle(ctx context.Context, db *sql.DB, path string, unclean bool, log *slog.Logger) error {
+func recoverWAL(ctx context.Context, db *sql.DB, path string, unclean bool, log *slog.Logger) error {
 	var busy, inLog, copied int
 	if err := db.QueryRowContext(ctx, "pragma wal_checkpoint(truncate)").Scan(&busy, &inLog, &copied); err != nil {
 		return fmt.Errorf("sync what the last process left: %w", err)
@@ -204,8 +204,8 @@ func settle(ctx context.Context, db *sql.DB, path string, unclean bool, log *slo
 	return nil
 }
 
-// hasLog says that the last process did not close the database: the last one to do so removes the log.
-func hasLog(path string) bool {
+// walExists reports whether a write-ahead log is there: the last process to close the database removes it.
+func walExists(path string) bool {
 	info, err := os.Stat(path + "-wal")
 	return !errors.Is(err, fs.ErrNotExist) && (err != nil || info.Size() > 0)
 }

@@ -1,7 +1,7 @@
-// Package ledger is the account: every entry of every journal, once, in the order of commit.
+// Package ledger keeps every entry of every journal, once, in the order of commit.
 //
 // In: batches whose signature has been checked, refused bytes, and the time they were received.
-// Out: how far each journal is committed, and readers over entries, gaps, seals and quarantine.
+// Out: how far each journal is committed, and readers over entries, gaps, batch headers and quarantine.
 // It promises that what Post returns as committed is on disk; that an entry is stored once, with
 // its exact bytes, whatever is sent again; that a number is never jumped unless the edge has signed
 // that it is gone; that of two entries with one number the first stays and the second is kept in
@@ -27,11 +27,11 @@ import (
 )
 
 // ErrUnknown says that a COMMIT failed in a way that does not tell whether it happened. The Ledger
-// takes nothing more; the process has to end, and opening the account again decides: what was
+// takes nothing more; the process has to end, and opening the ledger again decides: what was
 // committed is there, and what was not will be sent again.
 var ErrUnknown = errors.New("outcome of the commit is unknown: end the process and open the ledger again")
 
-// Ledger is the one writer of an account, and its reader.
+// Ledger is the one writer of its database, and its reader.
 type Ledger struct {
 	*Reader
 	writer *sql.DB   // one connection: statements of this process never wait for each other's locks
@@ -45,7 +45,7 @@ type Ledger struct {
 	held    bool          // the write-ahead log is over logLimit, and that has been logged
 }
 
-// Open opens or creates the account. The dsn is the path of a file, or "sqlite:" and a path.
+// Open opens or creates the ledger. The dsn is the path of a file, or "sqlite:" and a path.
 //
 // Before it returns, everything a previous process left in the write-ahead log is copied into the
 // database and synced: a process killed between writing and syncing leaves pages that only the
@@ -55,8 +55,8 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	unclean := hasLog(path)
-	writer, err := openFile(ctx, path, writing)
+	unclean := walExists(path)
+	writer, err := openFile(ctx, path, readWrite)
 	if err != nil {
 		return nil, err
 	}
@@ -68,17 +68,17 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Ledger, error) {
 }
 
 func (l *Ledger) start(ctx context.Context, path string, unclean bool) error {
-	if err := settle(ctx, l.writer, path, unclean, l.log); err != nil {
+	if err := recoverWAL(ctx, l.writer, path, unclean, l.log); err != nil {
 		return err
 	}
-	if err := migrate(ctx, l.writer, "ledger", accountSchema); err != nil {
+	if err := migrate(ctx, l.writer, "ledger", schema); err != nil {
 		return err
 	}
 	var err error
 	if l.insert, err = l.writer.PrepareContext(ctx, insertEntries(chunkRows)); err != nil {
 		return err
 	}
-	reader, err := openFile(ctx, path, reading)
+	reader, err := openFile(ctx, path, readOnly)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func enrol(ctx context.Context, tx *sql.Tx, site string, key chain.PublicKey, at
 	}
 	if pinned != key.String() {
 		return fmt.Errorf("site id %s is taken since %s by the key %s, not %s: give the new edge another site id, or put the first key back into the configuration",
-			site, moment(since).Format(time.DateOnly), pinned, key)
+			site, timeOf(since).Format(time.DateOnly), pinned, key)
 	}
 	return nil
 }
@@ -160,34 +160,34 @@ func (l *Ledger) write(ctx context.Context, do func(context.Context, *sql.Tx) er
 		err = explain(err)
 		if undo := tx.Rollback(); undo != nil {
 			// The connection may still hold the transaction open.
-			return l.breakOff(fmt.Errorf("%w; roll back: %w", err, undo))
+			return l.markBroken(fmt.Errorf("%w; roll back: %w", err, undo))
 		}
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return l.breakOff(err)
+		return l.markBroken(err)
 	}
 	l.watchLog()
 	return nil
 }
 
-func (l *Ledger) breakOff(cause error) error {
+func (l *Ledger) markBroken(cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = fmt.Errorf("ledger: %w (%w)", ErrUnknown, cause)
 	return l.broken
 }
 
-// announce wakes those who Wait.
-func (l *Ledger) announce() {
+// notify wakes those who [Ledger.Wait].
+func (l *Ledger) notify() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// lookAgain bounds how long Wait relies on this process being the only writer.
-const lookAgain = 2 * time.Second
+// pollInterval bounds how long Wait relies on this process being the only writer.
+const pollInterval = 2 * time.Second
 
 // Wait returns when there are entries after the given seq, or with the context's error.
 func (l *Ledger) Wait(ctx context.Context, after int64) error {
@@ -199,7 +199,7 @@ func (l *Ledger) Wait(ctx context.Context, after int64) error {
 		if err != nil || head > after {
 			return err
 		}
-		again := time.NewTimer(lookAgain)
+		again := time.NewTimer(pollInterval)
 		select {
 		case <-ctx.Done():
 			again.Stop()
@@ -211,7 +211,7 @@ func (l *Ledger) Wait(ctx context.Context, after int64) error {
 	}
 }
 
-// Tables are derived tables beside the account: a reader's own, kept in the same database so that
+// Tables are derived tables beside the ledger's: a reader's own, kept in the same database so that
 // they move in one transaction with the reader's cursor. They can be dropped and made again.
 type Tables struct {
 	ledger *Ledger
@@ -226,7 +226,7 @@ func (l *Ledger) Tables(ctx context.Context, name string, schema fs.FS) (*Tables
 	return &Tables{ledger: l, name: name}, nil
 }
 
-// Update runs do in one transaction of the account's writer, under the rules of ErrUnknown. It must
+// Update runs do in one transaction of the ledger's writer, under the rules of ErrUnknown. It must
 // be short: while it runs nothing is posted.
 func (t *Tables) Update(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	if err := t.ledger.write(ctx, do); err != nil {
@@ -235,7 +235,7 @@ func (t *Tables) Update(ctx context.Context, do func(context.Context, *sql.Tx) e
 	return nil
 }
 
-// Read gives the readers' pool, which can't write.
+// Read returns the readers' pool, which can't write.
 func (t *Tables) Read() *sql.DB { return t.ledger.db }
 
-func moment(us int64) time.Time { return time.UnixMicro(us).UTC() }
+func timeOf(us int64) time.Time { return time.UnixMicro(us).UTC() }

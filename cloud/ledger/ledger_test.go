@@ -64,7 +64,7 @@ func post(t testing.TB, l *ledger.Ledger, batches ...*wire.Batch) []ledger.Outco
 	return outcomes
 }
 
-// holds compares the account with what the journals say, entry by entry: nothing lost, nothing
+// holds compares the ledger with what the journals say, entry by entry: nothing lost, nothing
 // twice, nothing altered, nothing invented.
 func holds(t testing.TB, r *ledger.Reader, journals ...*scribe.Journal) {
 	t.Helper()
@@ -72,13 +72,13 @@ func holds(t testing.TB, r *ledger.Reader, journals ...*scribe.Journal) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := account(entries, journals...); err != nil {
+	if err := audit(entries, journals...); err != nil {
 		t.Error(err)
 	}
 }
 
-// account is the oracle.
-func account(entries []ledger.Posted, journals ...*scribe.Journal) error {
+// audit is the oracle.
+func audit(entries []ledger.Entry, journals ...*scribe.Journal) error {
 	next := map[string]uint64{}
 	of := map[string]*scribe.Journal{}
 	for _, j := range journals {
@@ -115,7 +115,7 @@ func digest(t testing.TB, r *ledger.Reader) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(entries, func(a, b ledger.Posted) int {
+	slices.SortFunc(entries, func(a, b ledger.Entry) int {
 		if c := strings.Compare(a.Site+a.Journal, b.Site+b.Journal); c != 0 {
 			return c
 		}
@@ -123,7 +123,7 @@ func digest(t testing.TB, r *ledger.Reader) string {
 	})
 	h := sha256.New()
 	for _, e := range entries {
-		fmt.Fprintf(h, "%s %d %t %s\n", e.Journal, e.N, e.Counted, e.Line)
+		fmt.Fprintf(h, "%s %d %t %s\n", e.Journal, e.N, e.Valid, e.Line)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -247,7 +247,7 @@ func TestReaderBesideTheWriter(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	if _, err := ledger.OpenReader(t.Context(), path); err == nil {
-		t.Error("a reader opened an account that is not there")
+		t.Error("a reader opened a ledger that is not there")
 	}
 	l := open(t, path, "xinhua-1")
 	r, err := ledger.OpenReader(t.Context(), path)

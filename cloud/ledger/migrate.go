@@ -11,20 +11,20 @@ import (
 )
 
 //go:embed schema/*.sql
-var accountSchema embed.FS
+var schema embed.FS
 
-// versions is the only table without a migration of its own. It holds one row for the account and
+// versions is the only table without a migration of its own. It holds one row for the ledger and
 // one for each set of derived tables.
 const versions = `create table if not exists versions (name text not null primary key, version bigint not null)`
 
-// migrate brings the tables called name to the newest of the numbered files in schema, each in its
+// migrate brings the tables called name to the newest of the numbered files schema/*.sql, each in its
 // own transaction, and refuses tables that a newer program has written.
-func migrate(ctx context.Context, db *sql.DB, name string, schema fs.FS) error {
-	files, err := fs.Glob(schema, "schema/*.sql")
+func migrate(ctx context.Context, db *sql.DB, name string, files fs.FS) error {
+	names, err := fs.Glob(files, "schema/*.sql")
 	if err != nil {
 		return err
 	}
-	slices.Sort(files)
+	slices.Sort(names)
 	if _, err := db.ExecContext(ctx, versions); err != nil {
 		return fmt.Errorf("schema of %s: %w", name, err)
 	}
@@ -32,16 +32,16 @@ func migrate(ctx context.Context, db *sql.DB, name string, schema fs.FS) error {
 	if err != nil {
 		return err
 	}
-	if version > len(files) {
-		return newerError(name, version, len(files))
+	if version > len(names) {
+		return newerError(name, version, len(names))
 	}
-	for i := version; i < len(files); i++ {
-		script, err := fs.ReadFile(schema, files[i])
+	for i := version; i < len(names); i++ {
+		script, err := fs.ReadFile(files, names[i])
 		if err != nil {
 			return err
 		}
 		if err := step(ctx, db, name, i+1, string(script)); err != nil {
-			return fmt.Errorf("schema of %s: %s: %w", name, files[i], err)
+			return fmt.Errorf("schema of %s: %s: %w", name, names[i], err)
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// Result says what became of a batch.
+// Result is what became of a batch.
 type Result string
 
 // The results.
@@ -21,7 +21,7 @@ const (
 	Skipped  Result = "skipped"  // everything in it was known
 	Hole     Result = "hole"     // numbers before it are missing: send again from Position.N + 1
 	Conflict Result = "conflict" // it tells another history; what was known first stays
-	Refused  Result = "refused"  // the stream can't be: Why says so
+	Refused  Result = "refused"  // nothing is taken from the journal: Why says so
 )
 
 // Position is how far one journal is committed.
@@ -37,12 +37,12 @@ type Position struct {
 // for a receipt.
 type Outcome struct {
 	Position
-	Result     Result
-	Added      int    // entries stored, or for samples passed
-	NotCounted int    // of these, senseless
-	Lost       uint64 // numbers that the batch states to be gone, newly
-	Late       int    // entries that came after their number was stated to be gone: quarantined
-	Why        string // of Conflict and Refused
+	Result  Result
+	Added   int    // entries stored, or for samples passed
+	Invalid int    // of these, kept with their reason
+	Lost    uint64 // numbers that the batch states to be gone, newly
+	Late    int    // entries that came after their number was stated to be gone: quarantined
+	Why     string // of Conflict and Refused
 }
 
 // Post adds batches of records in their order, in one transaction. The batches come from
@@ -67,10 +67,10 @@ func (l *Ledger) take(ctx context.Context, received time.Time, batches []*wire.B
 			return nil, fmt.Errorf("ledger: batch of %s among %s", b.Stream, stream)
 		}
 	}
-	p := posting{received: received.UnixMicro(), streams: map[streamKey]*standing{},
-		rows: rows{chunk: l.insert}, outcomes: make([]Outcome, len(batches))}
+	p := postTx{received: received.UnixMicro(), journals: map[journalKey]*journalTx{},
+		inserter: entryInserter{chunk: l.insert}, outcomes: make([]Outcome, len(batches))}
 	if stream == wire.Records {
-		p.senseless = judge(batches) // before the transaction: it needs no lock and half the time
+		p.invalid = validate(batches) // before the transaction: it needs no lock and half the time
 	}
 	err := l.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		p.ctx, p.tx = ctx, tx
@@ -80,13 +80,13 @@ func (l *Ledger) take(ctx context.Context, received time.Time, batches []*wire.B
 		return nil, err
 	}
 	if p.added > 0 {
-		l.announce()
+		l.notify()
 	}
 	return p.outcomes, nil
 }
 
-// judge decodes every body and says of each entry why it can't be counted; "" when it can.
-func judge(batches []*wire.Batch) [][]string {
+// validate decodes every body and returns, per entry, why it is invalid; "" when it is valid.
+func validate(batches []*wire.Batch) [][]string {
 	why := make([][]string, len(batches))
 	var wg sync.WaitGroup
 	next := make(chan int, len(batches))
@@ -100,7 +100,7 @@ func judge(batches []*wire.Batch) [][]string {
 				why[i] = make([]string, len(batches[i].Entries))
 				for k, e := range batches[i].Entries {
 					if _, err := e.Decode(); err != nil {
-						why[i][k] = short(err.Error())
+						why[i][k] = truncate(err.Error())
 					}
 				}
 			}
@@ -110,33 +110,33 @@ func judge(batches []*wire.Batch) [][]string {
 	return why
 }
 
-// posting is one transaction of Post or Advance.
-type posting struct {
-	ctx       context.Context
-	tx        *sql.Tx
-	received  int64
-	senseless [][]string // for each batch and entry; nil for samples
-	seq       int64      // newest of the account
-	added     int
-	streams   map[streamKey]*standing
-	rows      rows
-	outcomes  []Outcome
-	shelf     *shelf
+// postTx is one transaction of Post or Advance.
+type postTx struct {
+	ctx        context.Context
+	tx         *sql.Tx
+	received   int64
+	invalid    [][]string // why, for each batch and entry; nil for samples
+	seq        int64      // newest of the ledger
+	added      int
+	journals   map[journalKey]*journalTx
+	inserter   entryInserter
+	outcomes   []Outcome
+	quarantine *quarantineWriter
 }
 
-type streamKey struct{ site, journal string }
+type journalKey struct{ site, journal string }
 
-func (p *posting) run(batches []*wire.Batch) error {
+func (p *postTx) run(batches []*wire.Batch) error {
 	// The row lock of a shared database; in SQLite the transaction itself is the lock.
 	err := p.tx.QueryRowContext(p.ctx, `update head set seq = seq + 0 where id = 1 returning seq`).Scan(&p.seq)
 	if err != nil {
 		return fmt.Errorf("ledger: head: %w", err)
 	}
 	before := p.seq
-	p.shelf = &shelf{ctx: p.ctx, tx: p.tx}
-	of := make([]*standing, len(batches))
+	p.quarantine = &quarantineWriter{ctx: p.ctx, tx: p.tx}
+	of := make([]*journalTx, len(batches))
 	for i, b := range batches {
-		s, err := p.stream(b)
+		s, err := p.journal(b)
 		if err != nil {
 			return err
 		}
@@ -145,13 +145,13 @@ func (p *posting) run(batches []*wire.Batch) error {
 			return err
 		}
 	}
-	if err := p.rows.flush(p.ctx, p.tx); err != nil {
+	if err := p.inserter.flush(p.ctx, p.tx); err != nil {
 		return err
 	}
 	for i := range batches {
 		p.outcomes[i].Position = of[i].Position
 	}
-	for _, s := range p.streams {
+	for _, s := range p.journals {
 		if err := p.save(s); err != nil {
 			return err
 		}
@@ -166,92 +166,92 @@ func (p *posting) run(batches []*wire.Batch) error {
 }
 
 // batch takes in one batch: compares what is known, appends what is new.
-func (p *posting) batch(s *standing, b *wire.Batch, index int) (Outcome, error) {
+func (p *postTx) batch(s *journalTx, b *wire.Batch, index int) (Outcome, error) {
 	o := Outcome{Result: Refused, Why: s.refused}
 	if s.refused != "" {
 		return o, nil
 	}
-	course := follow(s.Position, b)
-	if course.known > 0 {
-		differs, late, err := p.compare(s, b, course.known)
+	class := classify(s.Position, b)
+	if class.overlap > 0 {
+		differs, late, err := p.compare(s, b, class.overlap)
 		if err != nil {
 			return o, err
 		}
 		if differs >= 0 {
-			course = courseOf{result: Conflict, known: differs,
+			class = classification{result: Conflict, overlap: differs,
 				why: fmt.Sprintf("entry %d is known with another hash", b.First+uint64(differs))}
 		} else if o.Late, err = p.putLate(b, late); err != nil {
 			return o, err
 		}
 	}
-	o.Result, o.Why = course.result, course.why
-	switch course.result {
+	o.Result, o.Why = class.result, class.why
+	switch class.result {
 	case Conflict:
-		return o, p.putConflict(b, course.known, course.why)
+		return o, p.putConflict(b, class.overlap, class.why)
 	case Accepted:
-		return p.append(o, s, b, index, course)
+		return p.append(o, s, b, index, class)
 	}
 	return o, nil
 }
 
 // append adds the entries after the known ones.
-func (p *posting) append(o Outcome, s *standing, b *wire.Batch, index int, course courseOf) (Outcome, error) {
+func (p *postTx) append(o Outcome, s *journalTx, b *wire.Batch, index int, class classification) (Outcome, error) {
 	if s.id == 0 {
-		if err := p.open(s); err != nil {
+		if err := p.insertJournal(s); err != nil {
 			return o, err
 		}
 	}
 	if b.First > s.N+1 {
 		o.Lost = b.First - s.N - 1
-		if err := p.gap(s, b); err != nil {
+		if err := p.insertGap(s, b); err != nil {
 			return o, err
 		}
 	}
-	for k := course.known; k < len(b.Entries); k++ {
+	for k := class.overlap; k < len(b.Entries); k++ {
 		o.Added++
 		if b.Stream == wire.Samples {
 			continue
 		}
 		p.seq++
 		p.added++
-		why := p.senseless[index][k]
+		why := p.invalid[index][k]
 		if why != "" {
-			o.NotCounted++
+			o.Invalid++
 		}
-		p.rows.add(p.seq, s.id, &b.Entries[k], hashOf(b, k), p.received, why, b.Lines[k])
-		if p.rows.full() {
-			if err := p.rows.flush(p.ctx, p.tx); err != nil {
+		p.inserter.add(p.seq, s.id, &b.Entries[k], hashOf(b, k), p.received, why, b.Lines[k])
+		if p.inserter.full() {
+			if err := p.inserter.flush(p.ctx, p.tx); err != nil {
 				return o, err
 			}
 		}
 	}
 	if b.Stream == wire.Records {
-		if err := p.seal(s, b); err != nil {
+		if err := p.insertHeader(s, b); err != nil {
 			return o, err
 		}
 	}
 	s.N, s.Hash = b.Last, b.Head
 	s.entries += int64(o.Added)
-	s.uncounted += int64(o.NotCounted)
+	s.invalid += int64(o.Invalid)
 	return o, nil
 }
 
-// compare says where the first entries of a batch differ from what is stored (−1: nowhere), and
+// compare returns where the first entries of a batch differ from what is stored (−1: nowhere), and
 // which of them came after their numbers were given up.
-func (p *posting) compare(s *standing, b *wire.Batch, known int) (differs int, late []int, err error) {
+func (p *postTx) compare(s *journalTx, b *wire.Batch, overlap int) (differs int, late []int, err error) {
 	if b.Stream == wire.Samples {
-		if at := s.N - b.First; at < uint64(known) && hashOf(b, int(at)) != s.Hash {
+		if at := s.N - b.First; at < uint64(overlap) && hashOf(b, int(at)) != s.Hash {
 			return int(at), nil, nil
 		}
 		return -1, nil, nil
 	}
 	// What this transaction has added is looked up like everything else.
-	if err := p.rows.flush(p.ctx, p.tx); err != nil {
+	if err := p.inserter.flush(p.ctx, p.tx); err != nil {
 		return 0, nil, err
 	}
 	rows, err := p.tx.QueryContext(p.ctx, `
-		select n, hash from entries where stream = $1 and n >= $2 and n < $3 order by n`,
-		s.id, int64(b.First), int64(b.First)+int64(known))
+		select n, hash from entries where journal_id = $1 and n >= $2 and n < $3 order by n`,
+		s.id, int64(b.First), int64(b.First)+int64(overlap))
 	if err != nil {
 		return 0, nil, fmt.Errorf("ledger: compare: %w", err)
 	}
@@ -271,7 +271,7 @@ func (p *posting) compare(s *standing, b *wire.Batch, known int) (differs int, l
 		}
 		next++
 	}
-	for ; next < known; next++ {
+	for ; next < overlap; next++ {
 		late = append(late, next)
 	}
 	if err := rows.Err(); err != nil {

@@ -36,13 +36,13 @@ func TestPost(t *testing.T) {
 	}
 	holds(t, l.Reader, a, b)
 	p, ok, err := l.Find(t.Context(), "ruzhou-1", b.ID, 33)
-	if err != nil || !ok || string(p.Line) != string(b.Lines[32]) || !p.Received.Equal(received()) || !p.Counted {
+	if err != nil || !ok || string(p.Line) != string(b.Lines[32]) || !p.Received.Equal(received()) || !p.Valid {
 		t.Errorf("Find: %+v %t %v", p, ok, err)
 	}
 	if _, ok, err := l.Find(t.Context(), "ruzhou-1", b.ID, 71); ok || err != nil {
 		t.Errorf("found entry 71 of 70: %v", err)
 	}
-	seals, err := l.Seals(t.Context(), "xinhua-1", a.ID, 0, 10)
+	seals, err := l.BatchHeaders(t.Context(), "xinhua-1", a.ID, 0, 10)
 	if err != nil || len(seals) != 2 {
 		t.Fatalf("%d seals, %v", len(seals), err)
 	}
@@ -105,7 +105,7 @@ func TestGap(t *testing.T) {
 	if got, err := l.Gaps(t.Context(), 10); err != nil || cmp.Diff(want, got) != "" {
 		t.Errorf("%v %s", err, cmp.Diff(want, got))
 	}
-	// What comes after it was given up is evidence, not account.
+	// What comes after it was given up is evidence, not an entry.
 	if o := post(t, l, j.Batch(9, 31))[0]; o.Result != ledger.Accepted || o.Late != 10 || o.N != 31 {
 		t.Errorf("entries of the gap: %+v", o)
 	}
@@ -189,11 +189,11 @@ func TestSenselessEntryDoesNotBlock(t *testing.T) {
 		j.WriteRaw(scribe.Start(), "", record.Kind(bad.kind), []byte(bad.body))
 	}
 	j.Shift(3)
-	if o := post(t, l, j.Batch(1, 13))[0]; o.Result != ledger.Accepted || o.Added != 13 || o.NotCounted != 7 {
+	if o := post(t, l, j.Batch(1, 13))[0]; o.Result != ledger.Accepted || o.Added != 13 || o.Invalid != 7 {
 		t.Errorf("got %+v", o)
 	}
 	holds(t, l.Reader, j)
-	bad, err := l.NotCounted(t.Context(), 10)
+	bad, err := l.Invalid(t.Context(), 10)
 	if err != nil || len(bad) != 7 || bad[6].N != 4 || !strings.HasPrefix(bad[6].Why, "senseless: ticket") || len(bad[1].Why) > 500 {
 		t.Errorf("%d not counted, %v", len(bad), err)
 	}
@@ -224,7 +224,7 @@ func TestSamplesMoveThePositionOnly(t *testing.T) {
 		{j.Batch(22, 30), ledger.Accepted, 30},
 		{other.Batch(26, 30), ledger.Conflict, 30},
 	} {
-		foreseen, err := l.Foresee(t.Context(), []*wire.Batch{step.batch})
+		foreseen, err := l.Classify(t.Context(), []*wire.Batch{step.batch})
 		if err != nil || foreseen[0] != step.want && step.want != ledger.Conflict {
 			t.Errorf("foreseen %v, %v, want %s", foreseen, err, step.want)
 		}
@@ -268,7 +268,7 @@ func TestJournalsWithoutEnd(t *testing.T) {
 	if err := tables.Update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `
 			with recursive k (n) as (select 1 union all select n + 1 from k where n < 19999)
-			insert into streams select n, 'xinhua-1', 'journal ' || n, 'records', 1, '', 1, 0, 0, 0 from k`)
+			insert into journals select n, 'xinhua-1', 'journal ' || n, 'records', 1, '', 1, 0, 0, 0 from k`)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func schedule(random *rand.Rand, batches []*wire.Batch, twice int, deliver func(
 	}
 }
 
-func TestSameAccountHoweverDelivered(t *testing.T) {
+func TestSameLedgerHoweverDelivered(t *testing.T) {
 	t.Parallel()
 	want := ""
 	a, b := scribe.New("xinhua-1", 1).Shift(360), scribe.New("ruzhou-1", 2).Shift(200)
@@ -335,23 +335,23 @@ func TestSameAccountHoweverDelivered(t *testing.T) {
 	}
 }
 
-// TestOracleFindsWhatIsPostedTwice is the negative control: an account that believes what it is
+// TestOracleFindsWhatIsPostedTwice is the negative control: a ledger that believes what it is
 // sent fails the same oracle under the same deliveries.
 func TestOracleFindsWhatIsPostedTwice(t *testing.T) {
 	j := scribe.New("xinhua-1", 1).Shift(400)
 	for _, twice := range []int{0, 50} {
-		var believed []ledger.Posted
+		var believed []ledger.Entry
 		schedule(rand.New(rand.NewPCG(1, 1)), j.Batches(10), twice, func(sent []*wire.Batch) (outcomes []ledger.Outcome) {
 			for _, b := range sent {
 				for k, e := range b.Entries {
-					believed = append(believed, ledger.Posted{Entry: e, Seq: int64(len(believed) + 1), Hash: j.Hash(e.N), Line: b.Lines[k]})
+					believed = append(believed, ledger.Entry{Entry: e, Seq: int64(len(believed) + 1), Hash: j.Hash(e.N), Line: b.Lines[k]})
 				}
 				outcomes = append(outcomes, ledger.Outcome{Position: ledger.Position{N: b.Last}})
 			}
 			return outcomes
 		})
-		if account(believed, j) == nil {
-			t.Errorf("%d %% twice: an account without comparison passed the oracle", twice)
+		if audit(believed, j) == nil {
+			t.Errorf("%d %% twice: a ledger without comparison passed the oracle", twice)
 		}
 	}
 }

@@ -58,9 +58,9 @@ func (l *Ledger) Quarantine(ctx context.Context, at time.Time, refusals []Refusa
 		return nil
 	}
 	return l.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		s := shelf{ctx: ctx, tx: tx}
+		q := quarantineWriter{ctx: ctx, tx: tx}
 		for _, r := range refusals {
-			if _, err := s.put(r, at.UnixMicro()); err != nil {
+			if _, err := q.add(r, at.UnixMicro()); err != nil {
 				return err
 			}
 		}
@@ -68,95 +68,95 @@ func (l *Ledger) Quarantine(ctx context.Context, at time.Time, refusals []Refusa
 	})
 }
 
-// Alarm keeps, with the tables' own transaction, what a reader of the account has to say of an entry
+// Alarm keeps, with the tables' own transaction, what a reader of the ledger has to say of an entry
 // that is in it. It stands beside the refused, as what a person must look at, and is no refusal.
 func (t *Tables) Alarm(ctx context.Context, tx *sql.Tx, at time.Time, r Refusal) error {
 	r.Alarm = true
-	s := shelf{ctx: ctx, tx: tx}
-	_, err := s.keep(r, at.UnixMicro())
+	q := quarantineWriter{ctx: ctx, tx: tx}
+	_, err := q.keep(r, at.UnixMicro())
 	return err
 }
 
-// shelf is the quarantine during a transaction.
-type shelf struct {
+// quarantineWriter is the quarantine during a transaction.
+type quarantineWriter struct {
 	ctx    context.Context
 	tx     *sql.Tx
-	pieces int // on the shelf; counted at the first new one
+	pieces int // in quarantine; counted at the first new one
 	next   int64
 
-	count, again, insert *sql.Stmt
+	count, touch, insert *sql.Stmt
 }
 
-// put counts one refusal and keeps it.
-func (s *shelf) put(r Refusal, at int64) (bool, error) {
-	if err := s.prepare(); err != nil {
+// add counts one refusal and keeps it.
+func (q *quarantineWriter) add(r Refusal, at int64) (bool, error) {
+	if err := q.prepare(); err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
 	}
-	if _, err := s.count.ExecContext(s.ctx, r.Site, r.Reason, at); err != nil {
+	if _, err := q.count.ExecContext(q.ctx, r.Site, r.Reason, at); err != nil {
 		return false, fmt.Errorf("ledger: count refusals: %w", err)
 	}
-	return s.keep(r, at)
+	return q.keep(r, at)
 }
 
 // keep keeps one piece and reports whether it is a new one.
-func (s *shelf) keep(r Refusal, at int64) (bool, error) {
+func (q *quarantineWriter) keep(r Refusal, at int64) (bool, error) {
 	r.Size = max(r.Size, len(r.Evidence))
 	r.Evidence = r.Evidence[:min(len(r.Evidence), MaxEvidence)]
-	r.Why = short(r.Why)
+	r.Why = truncate(r.Why)
 	r.Journal = r.Journal[:min(len(r.Journal), maxJournalID)]
-	if err := s.prepare(); err != nil {
+	if err := q.prepare(); err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
 	}
 	digest := digestOf(r)
-	known, err := s.again.ExecContext(s.ctx, at, digest)
+	known, err := q.touch.ExecContext(q.ctx, at, digest)
 	if err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
 	}
 	if n, err := known.RowsAffected(); err != nil || n > 0 {
 		return false, err
 	}
-	if err := s.room(); err != nil {
+	if err := q.evict(); err != nil {
 		return false, err
 	}
-	_, err = s.insert.ExecContext(s.ctx, s.next, digest, at, r.Site, r.Journal, int64(r.N), r.Reason, r.Why, truth(r.Alarm), r.Size,
+	_, err = q.insert.ExecContext(q.ctx, q.next, digest, at, r.Site, r.Journal, int64(r.N), r.Reason, r.Why, boolInt(r.Alarm), r.Size,
 		base64.StdEncoding.EncodeToString(r.Evidence))
 	if err != nil {
 		return false, fmt.Errorf("ledger: quarantine: %w", err)
 	}
-	s.next++
-	s.pieces++
+	q.next++
+	q.pieces++
 	return true, nil
 }
 
 // prepare makes the statements at the first refusal; they end with the transaction.
-func (s *shelf) prepare() error {
-	if s.insert != nil {
+func (q *quarantineWriter) prepare() error {
+	if q.insert != nil {
 		return nil
 	}
-	var err, errAgain, errInsert error
-	s.count, err = s.tx.PrepareContext(s.ctx, `
+	var err, errTouch, errInsert error
+	q.count, err = q.tx.PrepareContext(q.ctx, `
 		insert into refusals (site, reason, times, last_us) values ($1, $2, 1, $3)
 		on conflict (site, reason) do update set times = refusals.times + 1, last_us = excluded.last_us`)
-	s.again, errAgain = s.tx.PrepareContext(s.ctx, `update quarantine set times = times + 1, last_us = $1 where digest = $2`)
-	s.insert, errInsert = s.tx.PrepareContext(s.ctx, `
+	q.touch, errTouch = q.tx.PrepareContext(q.ctx, `update quarantine set times = times + 1, last_us = $1 where digest = $2`)
+	q.insert, errInsert = q.tx.PrepareContext(q.ctx, `
 		insert into quarantine (id, digest, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence)
 		values ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11)`)
-	return errors.Join(err, errAgain, errInsert)
+	return errors.Join(err, errTouch, errInsert)
 }
 
-// room makes sure that there is place for one more. What an enrolled key has signed goes last: who
+// evict makes sure that there is place for one more. What an enrolled key has signed goes last: who
 // sends forged batches pushes out no proof of a fork.
-func (s *shelf) room() error {
-	if s.next == 0 {
-		err := s.tx.QueryRowContext(s.ctx, `select count(*), coalesce(max(id), 0) + 1 from quarantine`).Scan(&s.pieces, &s.next)
+func (q *quarantineWriter) evict() error {
+	if q.next == 0 {
+		err := q.tx.QueryRowContext(q.ctx, `select count(*), coalesce(max(id), 0) + 1 from quarantine`).Scan(&q.pieces, &q.next)
 		if err != nil {
 			return fmt.Errorf("ledger: quarantine: %w", err)
 		}
 	}
-	if s.pieces < MaxQuarantine {
+	if q.pieces < MaxQuarantine {
 		return nil
 	}
-	gone, err := s.tx.ExecContext(s.ctx, `
+	gone, err := q.tx.ExecContext(q.ctx, `
 		delete from quarantine where id in (
 			select id from quarantine
 			where site = (select site from quarantine group by site order by count(*) desc, site limit 1)
@@ -165,12 +165,12 @@ func (s *shelf) room() error {
 		return fmt.Errorf("ledger: room in the quarantine: %w", err)
 	}
 	n, err := gone.RowsAffected()
-	s.pieces -= int(n)
+	q.pieces -= int(n)
 	return err
 }
 
-// short bounds an explanation, which may quote what came from outside.
-func short(why string) string {
+// truncate bounds an explanation, which may quote what came from outside.
+func truncate(why string) string {
 	return strings.ToValidUTF8(why[:min(len(why), maxWhy)], "?")
 }
 
@@ -183,7 +183,7 @@ func digestOf(r Refusal) string {
 
 // putConflict keeps the entries of another history, from the first that differs. When the first and
 // the last are kept already it is the same batch again, and both are counted.
-func (p *posting) putConflict(b *wire.Batch, from int, why string) error {
+func (p *postTx) putConflict(b *wire.Batch, from int, why string) error {
 	firstIsNew, err := p.putLine(b, from, ReasonConflict, why)
 	last := len(b.Entries) - 1
 	if err != nil || last == from {
@@ -201,7 +201,7 @@ func (p *posting) putConflict(b *wire.Batch, from int, why string) error {
 	return nil
 }
 
-func (p *posting) putLate(b *wire.Batch, late []int) (int, error) {
+func (p *postTx) putLate(b *wire.Batch, late []int) (int, error) {
 	for _, k := range late {
 		if _, err := p.putLine(b, k, ReasonLate, "the edge had stated this number to be gone"); err != nil {
 			return 0, err
@@ -210,7 +210,7 @@ func (p *posting) putLate(b *wire.Batch, late []int) (int, error) {
 	return len(late), nil
 }
 
-func (p *posting) putLine(b *wire.Batch, k int, reason, why string) (bool, error) {
-	return p.shelf.put(Refusal{Site: b.Site, Journal: b.Journal, N: b.Entries[k].N, Reason: reason, Why: why,
+func (p *postTx) putLine(b *wire.Batch, k int, reason, why string) (bool, error) {
+	return p.quarantine.add(Refusal{Site: b.Site, Journal: b.Journal, N: b.Entries[k].N, Reason: reason, Why: why,
 		Alarm: true, Evidence: b.Lines[k]}, p.received)
 }

@@ -14,17 +14,17 @@ import (
 	"steelyard/internal/wire"
 )
 
-// Reader reads an account. Each call sees one moment of it.
+// Reader reads a ledger. Each call sees one moment of it.
 type Reader struct{ db *sql.DB }
 
-// OpenReader opens the account that another process writes. It never writes, and its reads do not
+// OpenReader opens the ledger that another process writes. It never writes, and its reads do not
 // hold up the writer.
 func OpenReader(ctx context.Context, dsn string) (*Reader, error) {
 	path, err := pathOf(dsn)
 	if err != nil {
 		return nil, err
 	}
-	db, err := openFile(ctx, path, foreign)
+	db, err := openFile(ctx, path, external)
 	if err != nil {
 		return nil, err
 	}
@@ -44,38 +44,38 @@ const schemaKnown = 1
 // Close closes the files.
 func (r *Reader) Close() error { return r.db.Close() }
 
-// Derived gives the pool for the tables that others keep beside the account; it can't write.
+// Derived returns the pool for the tables that others keep beside the ledger's; it can't write.
 func (r *Reader) Derived() *sql.DB { return r.db }
 
-// Posted is an entry as it stands in the account.
-type Posted struct {
+// Entry is an entry as it stands in the ledger.
+type Entry struct {
 	wire.Entry
 	Seq      int64 // order of commit, from 1 without holes
 	Hash     chain.Hash
 	Line     []byte // the evidence
 	Received time.Time
-	Counted  bool
-	Why      string // of an entry that is not counted
+	Valid    bool   // false: kept as evidence, for its content is senseless
+	Why      string // it is invalid
 }
 
 const maxPage = 100_000 // entries of one answer
 
-const selectEntries = `select e.seq, e.hash, e.received_us, e.counted, e.why, e.line from entries e `
+const selectEntries = `select e.seq, e.hash, e.received_us, e.valid, e.why, e.line from entries e `
 
 // Head is the seq of the newest entry; 0 when there is none.
 func (r *Reader) Head(ctx context.Context) (seq int64, err error) {
 	err = r.db.QueryRowContext(ctx, `select seq from head where id = 1`).Scan(&seq)
-	return seq, named("head", err)
+	return seq, wrap("head", err)
 }
 
-// Entries gives up to limit entries after the given seq.
-func (r *Reader) Entries(ctx context.Context, after int64, limit int) ([]Posted, error) {
+// Entries returns up to limit entries after the given seq.
+func (r *Reader) Entries(ctx context.Context, after int64, limit int) ([]Entry, error) {
 	return r.entries(ctx, selectEntries+`where e.seq > $1 order by e.seq limit $2`, after, min(limit, maxPage))
 }
 
-// EntriesOf gives the entries of some kinds with after < seq ≤ upTo, counted or not. A reader that
-// follows the account by kind moves its cursor to upTo, which must not exceed Head.
-func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...record.Kind) ([]Posted, error) {
+// EntriesOf returns the entries of some kinds with after < seq ≤ upTo, valid or not. A reader that
+// follows the ledger by kind moves its cursor to upTo, which must not exceed Head.
+func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...record.Kind) ([]Entry, error) {
 	args := []any{after, upTo}
 	var among strings.Builder
 	for i, kind := range kinds {
@@ -88,29 +88,29 @@ func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...reco
 	return r.entries(ctx, selectEntries+`where e.seq > $1 and e.seq <= $2 and e.kind in (`+among.String()+`) order by e.seq`, args...)
 }
 
-// NotCounted gives the newest entries that were kept but are senseless.
-func (r *Reader) NotCounted(ctx context.Context, limit int) ([]Posted, error) {
-	return r.entries(ctx, selectEntries+`where e.counted = 0 order by e.seq desc limit $1`, min(limit, maxPage))
+// Invalid returns the newest entries that were kept although their content is senseless.
+func (r *Reader) Invalid(ctx context.Context, limit int) ([]Entry, error) {
+	return r.entries(ctx, selectEntries+`where e.valid = 0 order by e.seq desc limit $1`, min(limit, maxPage))
 }
 
-// Find gives one entry; ok is false when the account does not hold it.
-func (r *Reader) Find(ctx context.Context, site, journal string, n uint64) (p Posted, ok bool, err error) {
-	found, err := r.entries(ctx, selectEntries+`join streams s on s.id = e.stream
+// Find returns one entry; ok is false when the ledger does not hold it.
+func (r *Reader) Find(ctx context.Context, site, journal string, n uint64) (p Entry, ok bool, err error) {
+	found, err := r.entries(ctx, selectEntries+`join journals s on s.id = e.journal_id
 		where s.site = $1 and s.journal = $2 and e.n = $3`, site, journal, int64(n))
 	if err != nil || len(found) == 0 {
-		return Posted{}, false, err
+		return Entry{}, false, err
 	}
 	return found[0], true, nil
 }
 
-func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Posted, error) {
-	return collect(ctx, r.db, "entries", func(rows *sql.Rows) (p Posted, err error) {
+func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
+	return collect(ctx, r.db, "entries", func(rows *sql.Rows) (p Entry, err error) {
 		var hash, line string
-		var received, counted int64
-		if err := rows.Scan(&p.Seq, &hash, &received, &counted, &p.Why, &line); err != nil {
+		var received, valid int64
+		if err := rows.Scan(&p.Seq, &hash, &received, &valid, &p.Why, &line); err != nil {
 			return p, err
 		}
-		p.Line, p.Received, p.Counted = []byte(line), moment(received), counted != 0
+		p.Line, p.Received, p.Valid = []byte(line), timeOf(received), valid != 0
 		if p.Entry, err = wire.ParseEntry(p.Line); err != nil {
 			return p, fmt.Errorf("seq %d: %w: the database was changed by other hands", p.Seq, err)
 		}
@@ -119,46 +119,46 @@ func (r *Reader) entries(ctx context.Context, query string, args ...any) ([]Post
 	}, query, args...)
 }
 
-// Standing is a journal's position with what is known of it.
-type Standing struct {
+// JournalState is a journal's position with what is known of it.
+type JournalState struct {
 	Position
-	Entries    int64 // taken in; less than N after a gap
-	NotCounted int64
-	First      time.Time // received
-	Last       time.Time // received
+	Entries int64 // taken in; less than N after a gap
+	Invalid int64
+	First   time.Time // received
+	Last    time.Time // received
 }
 
-const selectPositions = `select site, journal, stream, n, hash, entries, uncounted, first_us, last_us from streams `
+const selectPositions = `select site, journal, stream, n, hash, entries, invalid, first_us, last_us from journals `
 
-// Positions gives all journals, in the order in which they were begun.
-func (r *Reader) Positions(ctx context.Context) ([]Standing, error) {
+// Positions returns all journals, in the order in which they were begun.
+func (r *Reader) Positions(ctx context.Context) ([]JournalState, error) {
 	return r.positions(ctx, selectPositions+`order by id`)
 }
 
-// Newest gives of each site and stream the journal that was begun last.
-func (r *Reader) Newest(ctx context.Context) ([]Standing, error) {
-	return r.positions(ctx, selectPositions+`where id in (select max(id) from streams group by site, stream) order by id`)
+// Newest returns of each site and stream the journal that was begun last.
+func (r *Reader) Newest(ctx context.Context) ([]JournalState, error) {
+	return r.positions(ctx, selectPositions+`where id in (select max(id) from journals group by site, stream) order by id`)
 }
 
-func (r *Reader) positions(ctx context.Context, query string, args ...any) ([]Standing, error) {
-	return collect(ctx, r.db, "positions", func(rows *sql.Rows) (s Standing, err error) {
+func (r *Reader) positions(ctx context.Context, query string, args ...any) ([]JournalState, error) {
+	return collect(ctx, r.db, "positions", func(rows *sql.Rows) (s JournalState, err error) {
 		var stream, hash string
 		var first, last int64
-		if err := rows.Scan(&s.Site, &s.Journal, &stream, &s.N, &hash, &s.Entries, &s.NotCounted, &first, &last); err != nil {
+		if err := rows.Scan(&s.Site, &s.Journal, &stream, &s.N, &hash, &s.Entries, &s.Invalid, &first, &last); err != nil {
 			return s, err
 		}
-		s.Stream, s.First, s.Last = wire.Stream(stream), moment(first), moment(last)
+		s.Stream, s.First, s.Last = wire.Stream(stream), timeOf(first), timeOf(last)
 		s.Hash, err = chain.ParseHash(hash)
 		return s, err
 	}, query, args...)
 }
 
-// Foresee says what Advance would say of the batches now, without taking anything in.
-func (r *Reader) Foresee(ctx context.Context, batches []*wire.Batch) ([]Result, error) {
-	at := map[streamKey]Position{}
+// Classify returns what [Ledger.Advance] would say of the batches now, without taking anything in.
+func (r *Reader) Classify(ctx context.Context, batches []*wire.Batch) ([]Result, error) {
+	at := map[journalKey]Position{}
 	results := make([]Result, len(batches))
 	for i, b := range batches {
-		key := streamKey{b.Site, b.Journal}
+		key := journalKey{b.Site, b.Journal}
 		if _, known := at[key]; !known {
 			found, err := r.positions(ctx, selectPositions+`where site = $1 and journal = $2`, b.Site, b.Journal)
 			if err != nil {
@@ -169,7 +169,7 @@ func (r *Reader) Foresee(ctx context.Context, batches []*wire.Batch) ([]Result, 
 				at[key] = found[0].Position
 			}
 		}
-		results[i] = follow(at[key], b).result
+		results[i] = classify(at[key], b).result
 		if results[i] == Accepted {
 			at[key] = Position{Site: b.Site, Journal: b.Journal, Stream: b.Stream, N: b.Last, Hash: b.Head}
 		}
@@ -189,26 +189,26 @@ type Gap struct {
 	Alarm   bool // records, not samples
 }
 
-// Gaps gives all gaps, the newest first.
+// Gaps returns all gaps, the newest first.
 func (r *Reader) Gaps(ctx context.Context, limit int) ([]Gap, error) {
 	return collect(ctx, r.db, "gaps", func(rows *sql.Rows) (g Gap, err error) {
 		var seen int64
 		err = rows.Scan(&g.Site, &g.Journal, &g.Stream, &g.From, &g.To, &g.Reason, &seen, &g.Alarm)
-		g.Seen = moment(seen)
+		g.Seen = timeOf(seen)
 		return g, err
 	}, `select s.site, s.journal, s.stream, g.from_n, g.to_n, g.reason, g.seen_us, g.alarm
-		from gaps g join streams s on s.id = g.stream order by g.seen_us desc, s.id, g.from_n desc limit $1`, min(limit, maxPage))
+		from gaps g join journals s on s.id = g.journal_id order by g.seen_us desc, s.id, g.from_n desc limit $1`, min(limit, maxPage))
 }
 
-// Seals gives the signed header lines of a journal's batches after the given number, in order.
-func (r *Reader) Seals(ctx context.Context, site, journal string, after uint64, limit int) ([][]byte, error) {
-	return collect(ctx, r.db, "seals", func(rows *sql.Rows) (header []byte, err error) {
+// BatchHeaders returns the signed header lines of a journal's batches after the given number, in order.
+func (r *Reader) BatchHeaders(ctx context.Context, site, journal string, after uint64, limit int) ([][]byte, error) {
+	return collect(ctx, r.db, "batch headers", func(rows *sql.Rows) (header []byte, err error) {
 		return header, rows.Scan(&header)
-	}, `select b.header from seals b join streams s on s.id = b.stream
+	}, `select b.header from batch_headers b join journals s on s.id = b.journal_id
 		where s.site = $1 and s.journal = $2 and b.n > $3 order by b.n limit $4`, site, journal, int64(after), min(limit, maxPage))
 }
 
-// Quarantined gives the newest pieces of evidence.
+// Quarantined returns the newest pieces of evidence.
 func (r *Reader) Quarantined(ctx context.Context, limit int) ([]Quarantined, error) {
 	return collect(ctx, r.db, "quarantine", func(rows *sql.Rows) (q Quarantined, err error) {
 		var seen, last int64
@@ -217,7 +217,7 @@ func (r *Reader) Quarantined(ctx context.Context, limit int) ([]Quarantined, err
 		if err != nil {
 			return q, err
 		}
-		q.Seen, q.Last = moment(seen), moment(last)
+		q.Seen, q.Last = timeOf(seen), timeOf(last)
 		q.Evidence, err = base64.StdEncoding.DecodeString(evidence)
 		return q, err
 	}, `select id, seen_us, last_us, times, site, journal, n, reason, why, alarm, size, evidence
@@ -239,12 +239,12 @@ type Cause struct {
 	Pieces  int64 // of evidence
 }
 
-// Causes gives what the pieces in quarantine come down to, alarms first and then the newest.
+// Causes returns what the pieces in quarantine come down to, alarms first and then the newest.
 func (r *Reader) Causes(ctx context.Context, limit int) ([]Cause, error) {
 	return collect(ctx, r.db, "causes", func(rows *sql.Rows) (c Cause, err error) {
 		var seen, last int64
 		err = rows.Scan(&c.Site, &c.Journal, &c.Reason, &c.Why, &c.Alarm, &c.From, &c.To, &seen, &last, &c.Times, &c.Pieces)
-		c.Seen, c.Last = moment(seen), moment(last)
+		c.Seen, c.Last = timeOf(seen), timeOf(last)
 		return c, err
 	}, `select q.site, g.journal, q.reason, q.why, g.alarm, g.from_n, g.to_n, g.seen_us, g.last_us, g.times, g.pieces
 		from (
@@ -270,29 +270,29 @@ func (r *Reader) Alarms(ctx context.Context) (map[string]int64, error) {
 	return counts, err
 }
 
-// Counts is the account in numbers.
+// Counts is the ledger in numbers.
 type Counts struct {
-	Entries    int64
-	NotCounted int64
-	Gaps       int64
-	Lost       int64 // numbers within the gaps of records
-	Refused    int64 // times
-	Evidence   int64 // pieces in quarantine
-	Alarms     int64 // of these
+	Entries  int64
+	Invalid  int64
+	Gaps     int64
+	Lost     int64 // numbers within the gaps of records
+	Refused  int64 // times
+	Evidence int64 // pieces in quarantine
+	Alarms   int64 // of these
 }
 
 // Counts counts.
 func (r *Reader) Counts(ctx context.Context) (c Counts, err error) {
 	err = r.db.QueryRowContext(ctx, `
 		select (select seq from head where id = 1),
-			(select count(*) from entries where counted = 0),
+			(select count(*) from entries where valid = 0),
 			(select count(*) from gaps),
 			(select coalesce(sum(to_n - from_n + 1), 0) from gaps where alarm = 1),
 			(select coalesce(sum(times), 0) from refusals),
 			(select count(*) from quarantine),
 			(select count(*) from quarantine where alarm = 1)`).
-		Scan(&c.Entries, &c.NotCounted, &c.Gaps, &c.Lost, &c.Refused, &c.Evidence, &c.Alarms)
-	return c, named("counts", err)
+		Scan(&c.Entries, &c.Invalid, &c.Gaps, &c.Lost, &c.Refused, &c.Evidence, &c.Alarms)
+	return c, wrap("counts", err)
 }
 
 // Refusals counts what was refused, by site and reason. Nothing makes it forget.
@@ -317,21 +317,21 @@ func (r *Reader) Refusals(ctx context.Context) (map[string]map[string]int64, err
 func collect[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, named(what, err)
+		return nil, wrap(what, err)
 	}
 	defer rows.Close()
 	var all []T
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {
-			return nil, named(what, err)
+			return nil, wrap(what, err)
 		}
 		all = append(all, one)
 	}
-	return all, named(what, rows.Err())
+	return all, wrap(what, rows.Err())
 }
 
-func named(what string, err error) error {
+func wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 
 // correction takes in a void or an amendment. Its target may come later: another journal of the
 // same site travels at its own pace.
-func (s *sheet) correction(e ledger.Posted, c *record.Correction) error {
+func (s *sheet) correction(e ledger.Entry, c *record.Correction) error {
 	by := record.Ref{Journal: e.Journal, N: e.N}
 	if c.Target.Journal == by.Journal && c.Target.N >= by.N {
 		return s.leaveOut(e, fmt.Sprintf("entry %d can't correct entry %d, which was written after it", by.N, c.Target.N))
@@ -38,12 +38,12 @@ func (s *sheet) correction(e ledger.Posted, c *record.Correction) error {
 }
 
 // correctLate applies a correction that was there before its target.
-func (s *sheet) correctLate(target ledger.Posted, by record.Ref) error {
+func (s *sheet) correctLate(target ledger.Entry, by record.Ref) error {
 	at := identityOf(target.Entry)
 	delete(s.pending, at)
 	e, there, err := s.find.Find(s.ctx, target.Site, by.Journal, by.N)
 	if err != nil || !there {
-		return errors.Join(err, fmt.Errorf("rollup: correction %d of journal %s is not in the account", by.N, by.Journal))
+		return errors.Join(err, fmt.Errorf("rollup: correction %d of journal %s is not in the ledger", by.N, by.Journal))
 	}
 	var c record.Correction
 	if err := json.Unmarshal(e.Body, &c); err != nil {
@@ -59,7 +59,7 @@ func (s *sheet) correctLate(target ledger.Posted, by record.Ref) error {
 
 // apply takes back what the target has brought and posts what replaces it. An amendment that can't
 // be counted leaves the original as it is.
-func (s *sheet) apply(e ledger.Posted, c *record.Correction, target ledger.Posted) error {
+func (s *sheet) apply(e ledger.Entry, c *record.Correction, target ledger.Entry) error {
 	by := record.Ref{Journal: e.Journal, N: e.N}
 	if why, err := s.refuses(target); err != nil || why != "" {
 		return errors.Join(err, s.leaveOut(e, why))
@@ -86,7 +86,7 @@ func (s *sheet) apply(e ledger.Posted, c *record.Correction, target ledger.Poste
 	if err := s.hold(e.Site, c.Target, by, false); err != nil {
 		return err
 	}
-	// What could not be counted is settled now; both entries stay in the account.
+	// What could not be counted is settled now; both entries stay in the ledger.
 	_, err = s.tx.ExecContext(s.ctx, `delete from uncounted where site = $1 and journal = $2 and n = $3`,
 		target.Site, target.Journal, int64(target.N))
 	if err != nil {
@@ -102,8 +102,8 @@ func (s *sheet) apply(e ledger.Posted, c *record.Correction, target ledger.Poste
 
 // refuses says why an entry can't be corrected: a correction can be only while it holds, or tonnes
 // would stand twice, and a void has nothing left to take back.
-func (s *sheet) refuses(target ledger.Posted) (why string, err error) {
-	if target.Kind != record.KindCorrection || !target.Counted {
+func (s *sheet) refuses(target ledger.Entry) (why string, err error) {
+	if target.Kind != record.KindCorrection || !target.Valid {
 		return "", nil
 	}
 	var c record.Correction
@@ -133,7 +133,7 @@ const maxChain = 16
 
 // replacement gives the postings of an amended body, or of the same body at another time, in the name
 // of the correction; and the entry that was recorded first, whose time an amendment keeps.
-func (s *sheet) replacement(e ledger.Posted, c *record.Correction, target ledger.Posted) (root ledger.Posted, postings []Posting, err error) {
+func (s *sheet) replacement(e ledger.Entry, c *record.Correction, target ledger.Entry) (root ledger.Entry, postings []Posting, err error) {
 	var chain []record.Correction // from the newest to the oldest
 	for root = target; root.Kind == record.KindCorrection; {
 		if len(chain) == maxChain {
@@ -149,7 +149,7 @@ func (s *sheet) replacement(e ledger.Posted, c *record.Correction, target ledger
 			return root, nil, err
 		}
 		if !there {
-			return root, nil, &leftOut{fmt.Sprintf("amendment of entry %d, whose own target is not in the account", root.N)}
+			return root, nil, &leftOut{fmt.Sprintf("amendment of entry %d, whose own target is not in the ledger", root.N)}
 		}
 		root = next
 	}

@@ -124,9 +124,9 @@ func TestLongTotals(t *testing.T) {
 	check()
 }
 
-// An account whose tonnes were made before there were months is brought forward: the months are there
+// A ledger whose tonnes were made before there were months is brought forward: the months are there
 // and equal the days.
-func TestMonthsOfAnOldAccount(t *testing.T) {
+func TestMonthsOfAnOldLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	quiet := slog.New(slog.DiscardHandler)
 	l, err := ledger.Open(t.Context(), path, quiet)

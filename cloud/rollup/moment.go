@@ -19,7 +19,7 @@ const slack = 5 * time.Minute
 // moment gives the time at which an entry counts. Its own time is bounded by two that no clock of
 // the edge can move: it was written before it arrived, and after what stands before it in its
 // journal, or in the journal before. Outside these bounds it counts at the bound, and why says so.
-func (s *sheet) moment(e ledger.Posted, body record.Body) (at time.Time, why string, err error) {
+func (s *sheet) moment(e ledger.Entry, body record.Body) (at time.Time, why string, err error) {
 	latest, err := s.latestOf(e.Site, e.Journal)
 	if err != nil {
 		return at, "", err
@@ -77,7 +77,7 @@ func (s *sheet) saveClocks() error {
 }
 
 // suspect writes down that an entry's time can't be.
-func (s *sheet) suspect(e ledger.Posted, body record.Body, counted time.Time, why string) error {
+func (s *sheet) suspect(e ledger.Entry, body record.Body, counted time.Time, why string) error {
 	number := ""
 	switch b := body.(type) {
 	case *record.Ticket:
@@ -92,7 +92,7 @@ func (s *sheet) suspect(e ledger.Posted, body record.Body, counted time.Time, wh
 }
 
 // counted is the time at which an entry was counted: its own, or that of its bound.
-func (s *sheet) counted(e ledger.Posted) (time.Time, error) {
+func (s *sheet) counted(e ledger.Entry) (time.Time, error) {
 	var us int64
 	err := s.tx.QueryRowContext(s.ctx, `select counted_us from suspects where site = $1 and journal = $2 and n = $3`,
 		e.Site, e.Journal, int64(e.N)).Scan(&us)

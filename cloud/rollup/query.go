@@ -13,7 +13,7 @@ const selectPostings = `select seq, trail, site, journal, n, part, at_us, catego
 
 const maxPage = 100_000 // rows of one answer
 
-// ErrOtherOrder says that a place is none in this account: its numbers stand for other postings,
+// ErrOtherOrder says that a place is none in this ledger: its numbers stand for other postings,
 // since an older copy was put back, or the tonnes were made again otherwise. The reader has to begin
 // again.
 var ErrOtherOrder = errors.New("rollup: the place is of another order of postings")
@@ -67,7 +67,7 @@ func scanPostings(rows *sql.Rows) ([]Posting, error) {
 	return all, named("postings", rows.Err())
 }
 
-// Behind says how many entries of the account have not been read yet.
+// Behind says how many entries of the ledger have not been read yet.
 func (r *Rollup) Behind(ctx context.Context) (int64, error) {
 	read, _, err := r.cursor(ctx)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // process than the Rollup.
 type Reader struct{ db *sql.DB }
 
-// NewReader reads the tables that a Rollup keeps beside the account.
+// NewReader reads the tables that a Rollup keeps beside the ledger.
 func NewReader(l *ledger.Reader) *Reader { return &Reader{l.Derived()} }
 
 // Total is one sum.
@@ -136,13 +136,13 @@ func (r *Reader) LastHour(ctx context.Context, now time.Time) ([]Total, error) {
 		group by category, flow order by category, flow`, now.Add(-time.Hour).UnixMicro(), now.UnixMicro())
 }
 
-// Read tells how far the account has been read: nothing that is read here changes before it moves.
+// Read tells how far the ledger has been read: nothing that is read here changes before it moves.
 func (r *Reader) Read(ctx context.Context) (seq int64, err error) {
 	err = r.db.QueryRowContext(ctx, `select read_seq from rollup where id = 1`).Scan(&seq)
 	return seq, named("cursor", err)
 }
 
-// ReadTotals gives the sums of all days from the account that another process writes.
+// ReadTotals gives the sums of all days from the ledger that another process writes.
 func ReadTotals(ctx context.Context, dsn string) (all []Total, err error) {
 	r, err := ledger.OpenReader(ctx, dsn)
 	if err != nil {
@@ -199,7 +199,7 @@ func (r *Reader) Hours(ctx context.Context, from, to time.Time, site string) ([]
 
 // LeftOut is an entry that could not be counted.
 type LeftOut struct {
-	Seq  int64 // in the account
+	Seq  int64 // in the ledger
 	Site string
 	Ref  record.Ref
 	At   time.Time

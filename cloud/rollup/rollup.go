@@ -1,10 +1,10 @@
-// Package rollup makes tonnes of the account: per hour and business day, by site, category and flow.
+// Package rollup makes tonnes of the ledger: per hour and business day, by site, category and flow.
 //
 // In: the ledger's entries in their order, and the catalogue of materials. Out: postings, one for
 // each mass that an entry brings, their sums, and the entries that could not be counted, with the
 // reason.
 // It promises that the sums of hours, days and postings agree at every moment, that every entry is
-// read exactly once, and that a rebuild from the account gives the same tables. A correction takes
+// read exactly once, and that a rebuild from the ledger gives the same tables. A correction takes
 // back exactly what it corrects, at the time of the original, whichever of the two comes first.
 // An entry whose time can't be counts at the bound that it breaks, and is shown apart until two
 // persons have dated it. A ticket number that comes twice and a journal that goes on beside its successor are alarms.
@@ -40,7 +40,7 @@ type Rollup struct {
 	reading  sync.Mutex // held while the cursor is moved: a rebuild and Run take turns
 }
 
-// Open opens or makes the tables beside the account.
+// Open opens or makes the tables beside the ledger.
 func Open(ctx context.Context, l *ledger.Ledger, category Category, log *slog.Logger) (*Rollup, error) {
 	tables, err := l.Tables(ctx, "rollup", schema)
 	if err != nil {
@@ -49,7 +49,7 @@ func Open(ctx context.Context, l *ledger.Ledger, category Category, log *slog.Lo
 	return &Rollup{Reader: NewReader(l.Reader), ledger: l, tables: tables, category: category, log: log}, nil
 }
 
-// Run follows the account until the context ends. A busy database is tried again; what can't be
+// Run follows the ledger until the context ends. A busy database is tried again; what can't be
 // known to be written ends it with ledger.ErrUnknown.
 func (r *Rollup) Run(ctx context.Context) error {
 	const pause = time.Second
@@ -83,7 +83,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 // entriesAtOnce bounds one transaction, and so the time in which nothing is posted.
 const entriesAtOnce = 5000
 
-// Advance reads on to the end of the account and says how far it has read.
+// Advance reads on to the end of the ledger and says how far it has read.
 func (r *Rollup) Advance(ctx context.Context) (read int64, err error) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
@@ -119,7 +119,7 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 	}
 	bodies := make([]record.Body, len(entries))
 	for i, e := range entries {
-		if !e.Counted {
+		if !e.Valid {
 			continue
 		}
 		bodies[i] = record.New(e.Kind)
@@ -154,7 +154,7 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 	})
 }
 
-// Rebuild drops everything and reads the account from its beginning. While it runs the sums are
+// Rebuild drops everything and reads the ledger from its beginning. While it runs the sums are
 // those of the part that has been read. The numbers of postings come out the same unless the
 // catalogue has changed; then readers of PostingsAfter get ErrOtherOrder and begin again as well.
 func (r *Rollup) Rebuild(ctx context.Context) error {

@@ -72,7 +72,7 @@ func (s *sheet) begin() (err error) {
 
 // entry takes one entry in. An error is the database's; what can't be counted is written down. The
 // body is nil when the ledger does not count the entry.
-func (s *sheet) entry(e ledger.Posted, body record.Body) error {
+func (s *sheet) entry(e ledger.Entry, body record.Body) error {
 	err := s.own(e, body)
 	if by, waits := s.pending[identityOf(e.Entry)]; err == nil && waits {
 		return s.correctLate(e, by)
@@ -80,7 +80,7 @@ func (s *sheet) entry(e ledger.Posted, body record.Body) error {
 	return err
 }
 
-func (s *sheet) own(e ledger.Posted, body record.Body) error {
+func (s *sheet) own(e ledger.Entry, body record.Body) error {
 	if body == nil {
 		return nil
 	}
@@ -194,7 +194,7 @@ func (s *sheet) save(sums map[cell]sum, upsert string) error {
 }
 
 // leaveOut writes down that an entry is not counted.
-func (s *sheet) leaveOut(e ledger.Posted, why string) error {
+func (s *sheet) leaveOut(e ledger.Entry, why string) error {
 	_, err := s.tx.ExecContext(s.ctx, `
 		insert into uncounted (seq, site, journal, n, at_us, kind, why) values ($1, $2, $3, $4, $5, $6, $7)`,
 		e.Seq, e.Site, e.Journal, int64(e.N), e.At.UnixMicro(), string(e.Kind), why)

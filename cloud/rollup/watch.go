@@ -9,15 +9,15 @@ import (
 	"steelyard/internal/record"
 )
 
-// Reasons of alarms about entries that are in the account and counted.
+// Reasons of alarms about entries that are in the ledger and counted.
 const (
 	NumberAgain = "number-again" // a ticket has the number of another one
 	OldImage    = "old-image"    // a journal was begun by a disk that did not hold all of the one before
 	TwoEdges    = "two-edges"    // a journal goes on although another one has taken its place
 )
 
-// watch raises alarms about what the account shows of the edges.
-func (s *sheet) watch(e ledger.Posted, body record.Body) error {
+// watch raises alarms about what the ledger shows of the edges.
+func (s *sheet) watch(e ledger.Entry, body record.Body) error {
 	if err := s.ended(e); err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (s *sheet) watch(e ledger.Posted, body record.Body) error {
 	return nil
 }
 
-func (s *sheet) number(e ledger.Posted, t *record.Ticket) error {
+func (s *sheet) number(e ledger.Entry, t *record.Ticket) error {
 	added, err := s.tx.ExecContext(s.ctx, `
 		insert into numbers (site, number, journal, n) values ($1, $2, $3, $4) on conflict (site, number) do nothing`,
 		e.Site, t.Number, e.Journal, int64(e.N))
@@ -49,7 +49,7 @@ func (s *sheet) number(e ledger.Posted, t *record.Ticket) error {
 }
 
 // succession takes in where a new journal says that the one before it ended.
-func (s *sheet) succession(e ledger.Posted, o *record.Opened) error {
+func (s *sheet) succession(e ledger.Entry, o *record.Opened) error {
 	before := o.Previous
 	if before.Journal == "" || before.Journal == e.Journal {
 		return nil
@@ -75,7 +75,7 @@ type end struct {
 }
 
 // ended raises an alarm when an entry stands behind its journal's end.
-func (s *sheet) ended(e ledger.Posted) error {
+func (s *sheet) ended(e ledger.Entry) error {
 	key := identity{e.Site, record.Ref{Journal: e.Journal}}
 	at, known := s.ends[key]
 	if !known {
@@ -94,6 +94,6 @@ func (s *sheet) ended(e ledger.Posted) error {
 		Why: fmt.Sprintf("journal %s goes on after entry %d, where journal %s took its place: two edges have the key of this site; both are counted", e.Journal, at.n, at.next)})
 }
 
-func (s *sheet) alarm(e ledger.Posted, reason, why string) error {
+func (s *sheet) alarm(e ledger.Entry, reason, why string) error {
 	return s.tables.Alarm(s.ctx, s.tx, e.Received, ledger.Refusal{Site: e.Site, Journal: e.Journal, N: e.N, Reason: reason, Why: why, Evidence: e.Line})
 }

@@ -235,7 +235,7 @@ func (o *siteJSON) say(n telemetry.SiteNow) {
 	o.Version, o.Backlog, o.OldestMS = n.Status.Version, n.Status.Backlog, n.Status.Oldest
 }
 
-func (o *siteJSON) add(p ledger.Standing) {
+func (o *siteJSON) add(p ledger.JournalState) {
 	o.Records += p.Entries
 	o.Committed = p.N // the journal that was begun last comes last
 	if !p.Last.IsZero() {
@@ -411,14 +411,14 @@ type unpostedJSON struct {
 // mostUnposted bounds the list of what is in no total; the newest are shown.
 const mostUnposted = 50
 
-// unpostedRows gives what the account holds and calls senseless, and then what could not be counted.
+// unpostedRows returns what the ledger holds as invalid, and then what could not be counted.
 func (s *Pages) unpostedRows(ctx context.Context) ([]unpostedJSON, error) {
 	rows := []unpostedJSON{}
-	senseless, err := s.Ledger.NotCounted(ctx, mostUnposted)
+	invalid, err := s.Ledger.Invalid(ctx, mostUnposted)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range senseless {
+	for _, e := range invalid {
 		rows = append(rows, unpostedJSON{e.Site, e.Journal, e.N, e.Kind, e.At.UnixMilli(), e.Why})
 	}
 	left, err := s.Rollup.Uncounted(ctx, mostUnposted)

@@ -84,7 +84,7 @@ func inLedger(t *testing.T, town *demo.Town, stream wire.Stream) (n uint64) {
 	return n
 }
 
-func positions(t *testing.T, town *demo.Town) []ledger.Standing {
+func positions(t *testing.T, town *demo.Town) []ledger.JournalState {
 	t.Helper()
 	reader, err := ledger.OpenReader(t.Context(), town.LedgerFile())
 	if err != nil {

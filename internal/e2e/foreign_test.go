@@ -54,7 +54,7 @@ func readPlants(t *testing.T, reader *ledger.Reader, plants []*plant) (books map
 			continue
 		}
 		body, err := e.Decode()
-		if err != nil || !e.Counted {
+		if err != nil || !e.Valid {
 			r.odd = append(r.odd, fmt.Sprintf("%s %d of %s is not counted: %s %v", e.Kind, e.N, e.Device, e.Why, err))
 			continue
 		}

@@ -1,4 +1,4 @@
--- The account. Only bigint and text, times as microseconds since 1970 UTC, numbers given by the
+-- The ledger. Only bigint and text, times as microseconds since 1970 UTC, numbers given by the
 -- program: the same statements run on SQLite and on PostgreSQL.
 
 create table sites (
@@ -8,7 +8,7 @@ create table sites (
 );
 
 -- One row for each journal of a site, and how far it is committed.
-create table streams (
+create table journals (
     id        bigint not null primary key,
     site      text   not null references sites (id),
     journal   text   not null,
@@ -16,7 +16,7 @@ create table streams (
     n         bigint not null,            -- committed up to here
     hash      text   not null,            -- of entry n
     entries   bigint not null,            -- taken in; less than n after a gap
-    uncounted bigint not null,            -- of these, senseless
+    invalid   bigint not null,            -- of these, kept but invalid
     first_us  bigint not null,            -- received
     last_us   bigint not null,            -- received
     unique (site, journal)
@@ -25,7 +25,7 @@ create table streams (
 -- The evidence, verbatim. line is last so that a scan for a kind need not read it.
 create table entries (
     seq         bigint not null primary key, -- order of commit, from 1 without holes
-    stream      bigint not null references streams (id),
+    journal_id  bigint not null references journals (id),
     n           bigint not null,
     hash        text   not null,
     at_us       bigint not null,
@@ -33,32 +33,32 @@ create table entries (
     kind        text   not null,
     device      text   not null,
     received_us bigint not null,
-    counted     bigint not null,             -- 0: kept, but senseless; why says so
+    valid       bigint not null,             -- 0: kept, but its content is invalid; why says so
     why         text   not null,
     line        text   not null,
-    unique (stream, n)
+    unique (journal_id, n)
 );
 
-create index entries_not_counted on entries (seq) where counted = 0;
+create index entries_invalid on entries (seq) where valid = 0;
 
 -- The signed header of each batch that brought entries: the edge's own hand under entry n and,
 -- through the chain, under all entries before it.
-create table seals (
-    stream bigint not null references streams (id),
-    n      bigint not null,
-    header text   not null,
-    primary key (stream, n)
+create table batch_headers (
+    journal_id bigint not null references journals (id),
+    n          bigint not null,
+    header     text   not null,
+    primary key (journal_id, n)
 );
 
 -- Numbers that the edge states, signed, to be gone for good.
 create table gaps (
-    stream  bigint not null references streams (id),
-    from_n  bigint not null,
-    to_n    bigint not null,
-    reason  text   not null,
-    seen_us bigint not null,
-    alarm   bigint not null,                 -- 1: records are missing, somebody must look
-    primary key (stream, from_n)
+    journal_id bigint not null references journals (id),
+    from_n     bigint not null,
+    to_n       bigint not null,
+    reason     text   not null,
+    seen_us    bigint not null,
+    alarm      bigint not null,              -- 1: records are missing, somebody must look
+    primary key (journal_id, from_n)
 );
 
 -- What was not taken in, bounded; refusals counts it without bound.

@@ -1,6 +1,6 @@
--- Tonnes, made from the account; all of it can be dropped and made again.
+-- Tonnes, made from the ledger; all of it can be dropped and made again.
 
--- How far the account has been read, and the newest posting. One row.
+-- How far the ledger has been read, and the newest posting. One row.
 create table rollup (
     id       bigint not null primary key,
     read_seq bigint not null,
@@ -49,10 +49,10 @@ create table days (
 
 create index days_day on days (day);
 
--- What is in the account, brings tonnes by its kind, and could not be counted. Repaired by a
+-- What is in the ledger, brings tonnes by its kind, and could not be counted. Repaired by a
 -- correction, or by a better catalogue and a rebuild.
 create table uncounted (
-    seq     bigint not null primary key, -- in the account
+    seq     bigint not null primary key, -- in the ledger
     site    text   not null,
     journal text   not null,
     n       bigint not null,
@@ -62,7 +62,7 @@ create table uncounted (
     unique (site, journal, n)
 );
 
--- The one correction that holds for an entry. pending: its target is not in the account yet.
+-- The one correction that holds for an entry. pending: its target is not in the ledger yet.
 create table corrections (
     site           text   not null,
     target_journal text   not null,

@@ -123,7 +123,7 @@ func (w *town) account() (faults []string) {
 	held := map[string]int{} // by site, number and lorry
 	for _, e := range entries {
 		body, err := e.Decode()
-		if err != nil || !e.Counted {
+		if err != nil || !e.Valid {
 			wrong("entry %d is not counted: %s %v", e.Seq, e.Why, err)
 			continue
 		}

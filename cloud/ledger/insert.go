@@ -11,8 +11,8 @@ import (
 	"steelyard/internal/wire"
 )
 
-// rows collects entries, so that one statement writes many: a statement costs more than a row.
-type rows struct {
+// entryInserter collects entries, so that one statement writes many: a statement costs more than a row.
+type entryInserter struct {
 	chunk *sql.Stmt // inserts chunkRows
 	args  []any
 }
@@ -22,14 +22,14 @@ const (
 	chunkRows = 8 // SQLite looks a $n up among all before it: more rows cost more than they save
 )
 
-func (r *rows) add(seq, stream int64, e *wire.Entry, hash chain.Hash, received int64, why string, line []byte) {
-	r.args = append(r.args, seq, stream, int64(e.N), hash.String(), e.At.UnixMicro(), string(e.Clock), string(e.Kind),
-		e.Device, received, truth(why == ""), why, string(line))
+func (r *entryInserter) add(seq, journal int64, e *wire.Entry, hash chain.Hash, received int64, why string, line []byte) {
+	r.args = append(r.args, seq, journal, int64(e.N), hash.String(), e.At.UnixMicro(), string(e.Clock), string(e.Kind),
+		e.Device, received, boolInt(why == ""), why, string(line))
 }
 
-func (r *rows) full() bool { return len(r.args) == columns*chunkRows }
+func (r *entryInserter) full() bool { return len(r.args) == columns*chunkRows }
 
-func (r *rows) flush(ctx context.Context, tx *sql.Tx) error {
+func (r *entryInserter) flush(ctx context.Context, tx *sql.Tx) error {
 	if len(r.args) == 0 {
 		return nil
 	}
@@ -51,7 +51,7 @@ func (r *rows) flush(ctx context.Context, tx *sql.Tx) error {
 func insertEntries(rows int) string {
 	var b strings.Builder
 	b.WriteString(`insert into entries
-		(seq, stream, n, hash, at_us, clock, kind, device, received_us, counted, why, line) values `)
+		(seq, journal_id, n, hash, at_us, clock, kind, device, received_us, valid, why, line) values `)
 	for i := range rows * columns {
 		switch {
 		case i == 0:
