@@ -91,7 +91,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 			}
 		}
 		for behind := int64(1); behind > 0; {
-			if behind, err = r.Behind(ctx); err != nil {
+			if behind, err = r.Lag(ctx); err != nil {
 				b.Fatal(err)
 			}
 			time.Sleep(time.Millisecond)

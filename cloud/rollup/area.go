@@ -10,7 +10,7 @@ import (
 // of the sites without one is empty.
 const wholeCity = "*"
 
-// InDistricts says in which district each site lies; a site that is not in the map lies in none. It
+// InDistricts sets in which district each site lies; a site that is not in the map lies in none. It
 // is called before Run. When the districts are others than before, their sums are made anew of those
 // of the sites.
 func (r *Rollup) InDistricts(ctx context.Context, of map[string]string) error {
@@ -28,11 +28,11 @@ func (r *Rollup) InDistricts(ctx context.Context, of map[string]string) error {
 	}
 	return r.tables.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `delete from districts`); err != nil {
-			return named("districts", err)
+			return wrap("districts", err)
 		}
 		for site, district := range r.district {
 			if _, err := tx.ExecContext(ctx, `insert into districts (site, district) values ($1, $2)`, site, district); err != nil {
-				return named("districts", err)
+				return wrap("districts", err)
 			}
 		}
 		for _, statement := range []string{
@@ -48,7 +48,7 @@ func (r *Rollup) InDistricts(ctx context.Context, of map[string]string) error {
 				group by coalesce(d.district, ''), s.month, s.category, s.flow`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return named("districts", err)
+				return wrap("districts", err)
 			}
 		}
 		return nil
@@ -58,16 +58,16 @@ func (r *Rollup) InDistricts(ctx context.Context, of map[string]string) error {
 func (r *Rollup) districts(ctx context.Context) (map[string]string, error) {
 	rows, err := r.db.QueryContext(ctx, `select site, district from districts`)
 	if err != nil {
-		return nil, named("districts", err)
+		return nil, wrap("districts", err)
 	}
 	defer rows.Close()
 	of := map[string]string{}
 	for rows.Next() {
 		var site, district string
 		if err := rows.Scan(&site, &district); err != nil {
-			return nil, named("districts", err)
+			return nil, wrap("districts", err)
 		}
 		of[site] = district
 	}
-	return of, named("districts", rows.Err())
+	return of, wrap("districts", rows.Err())
 }

@@ -45,8 +45,8 @@ type Place struct{ Seq, Trail int64 }
 // Place is the place of a reader that has read up to this posting.
 func (p Posting) Place() Place { return Place{p.Seq, p.Trail} }
 
-// follow gives the trail of a posting that comes after the given one.
-func (p Posting) follow(trail int64) int64 {
+// trailAfter returns the trail of a posting that comes after the given one.
+func (p Posting) trailAfter(trail int64) int64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %s %s %d %d %d %s %s %s %d %s %d", trail, p.Site, p.Ref.Journal, p.Ref.N, p.Part, p.At.UnixMicro(),
 		p.Category, p.Material, p.Flow, int64(p.Mass), p.Target.Journal, p.Target.N)
@@ -56,9 +56,9 @@ func (p Posting) follow(trail int64) int64 {
 // Category finds the category of a material at the time of an entry.
 type Category func(material string, at time.Time) (code string, err error)
 
-// Postings gives what an entry brings by itself; most kinds bring nothing. An unweighed bale has no
+// Postings returns what an entry brings by itself; most kinds bring nothing. An unweighed bale has no
 // mass to post, and corrections depend on what they correct: see Reversal. An error says why the
-// entry can't be counted; then nothing of it is.
+// entry can't be posted; then nothing of it is.
 func Postings(e wire.Entry, body record.Body, category Category) ([]Posting, error) {
 	var postings []Posting
 	post := func(material string, flow Flow, mass unit.Mass) error {

@@ -13,17 +13,17 @@ const selectPostings = `select seq, trail, site, journal, n, part, at_us, catego
 
 const maxPage = 100_000 // rows of one answer
 
-// ErrOtherOrder says that a place is none in this ledger: its numbers stand for other postings,
+// ErrOtherOrder says that a place does not exist in this ledger: its numbers stand for other postings,
 // since an older copy was put back, or the tonnes were made again otherwise. The reader has to begin
 // again.
 var ErrOtherOrder = errors.New("rollup: the place is of another order of postings")
 
-// PostingsAfter gives up to limit postings after a place, or ErrOtherOrder.
+// PostingsAfter returns up to limit postings after a place, or ErrOtherOrder.
 func (r *Rollup) PostingsAfter(ctx context.Context, after Place, limit int) ([]Posting, error) {
 	// The posting at the place is read with those after it: one statement sees one moment.
 	rows, err := r.tables.Read().QueryContext(ctx, selectPostings+`where seq >= $1 order by seq limit $2`, after.Seq, min(limit, maxPage)+1)
 	if err != nil {
-		return nil, named("postings", err)
+		return nil, wrap("postings", err)
 	}
 	found, err := scanPostings(rows)
 	switch {
@@ -37,7 +37,7 @@ func (r *Rollup) PostingsAfter(ctx context.Context, after Place, limit int) ([]P
 	return found[1:], nil
 }
 
-// PostingsOf gives what one entry has brought, and what a correction has taken back of it.
+// PostingsOf returns what one entry has brought, and what a correction has taken back of it.
 func (r *Rollup) PostingsOf(ctx context.Context, site string, ref record.Ref) ([]Posting, error) {
 	rows, err := r.tables.Read().QueryContext(ctx, selectPostings+`
 		where site = $1 and journal = $2 and n = $3
@@ -45,7 +45,7 @@ func (r *Rollup) PostingsOf(ctx context.Context, site string, ref record.Ref) ([
 			select journal, n from corrections where site = $1 and target_journal = $2 and target_n = $3)
 		order by seq`, site, ref.Journal, int64(ref.N))
 	if err != nil {
-		return nil, named("postings", err)
+		return nil, wrap("postings", err)
 	}
 	return scanPostings(rows)
 }
@@ -59,16 +59,16 @@ func scanPostings(rows *sql.Rows) ([]Posting, error) {
 		err := rows.Scan(&p.Seq, &p.Trail, &p.Site, &p.Ref.Journal, &p.Ref.N, &p.Part, &at, &p.Category, &p.Material, &p.Flow, &p.Mass,
 			&p.Target.Journal, &p.Target.N)
 		if err != nil {
-			return nil, named("postings", err)
+			return nil, wrap("postings", err)
 		}
 		p.At = time.UnixMicro(at).UTC()
 		all = append(all, p)
 	}
-	return all, named("postings", rows.Err())
+	return all, wrap("postings", rows.Err())
 }
 
-// Behind says how many entries of the ledger have not been read yet.
-func (r *Rollup) Behind(ctx context.Context) (int64, error) {
+// Lag returns how many entries of the ledger have not been read yet.
+func (r *Rollup) Lag(ctx context.Context) (int64, error) {
 	read, _, err := r.cursor(ctx)
 	if err != nil {
 		return 0, err

@@ -13,7 +13,7 @@ import (
 	"steelyard/internal/unit"
 )
 
-// Reader reads the sums and what could not be counted. It writes nothing, and may be in another
+// Reader reads the sums and what could not be posted. It writes nothing, and may be in another
 // process than the Rollup.
 type Reader struct{ db *sql.DB }
 
@@ -35,7 +35,7 @@ type Hour struct {
 	Total
 }
 
-// Day gives the sums of one business day of one site, or of all sites when site is empty.
+// Day returns the sums of one business day of one site, or of all sites when site is empty.
 func (r *Reader) Day(ctx context.Context, day Day, site string) ([]Total, error) {
 	if site == "" {
 		return r.Totals(ctx, day, day)
@@ -43,7 +43,7 @@ func (r *Reader) Day(ctx context.Context, day Day, site string) ([]Total, error)
 	return r.SiteTotals(ctx, day, day, site)
 }
 
-// Totals gives the sums of the business days from and to, both included, by site, category and flow.
+// Totals returns the sums of the business days from and to, both included, by site, category and flow.
 func (r *Reader) Totals(ctx context.Context, from, to Day) ([]Total, error) {
 	if from == to { // the pages ask for today every second
 		return totals(ctx, r.db, `
@@ -97,7 +97,7 @@ func (r *Reader) long(ctx context.Context, from, to Day, days, months string, mo
 	// One moment for all parts: what is posted between them would be there half.
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, named("totals", err)
+		return nil, wrap("totals", err)
 	}
 	defer tx.Rollback()
 	place := map[Total]int{} // by what is added up
@@ -128,7 +128,7 @@ func (r *Reader) long(ctx context.Context, from, to Day, days, months string, mo
 	return all, nil
 }
 
-// LastHour gives the sums of the sixty minutes before now over all sites, for the live pages.
+// LastHour returns the sums of the sixty minutes before now over all sites, for the live pages.
 func (r *Reader) LastHour(ctx context.Context, now time.Time) ([]Total, error) {
 	return totals(ctx, r.db, `
 		select '', category, flow, sum(grams), sum(case when target_n = 0 then 1 else -1 end)
@@ -136,13 +136,13 @@ func (r *Reader) LastHour(ctx context.Context, now time.Time) ([]Total, error) {
 		group by category, flow order by category, flow`, now.Add(-time.Hour).UnixMicro(), now.UnixMicro())
 }
 
-// Read tells how far the ledger has been read: nothing that is read here changes before it moves.
+// Read returns how far the ledger has been read: nothing that is read here changes before it moves.
 func (r *Reader) Read(ctx context.Context) (seq int64, err error) {
 	err = r.db.QueryRowContext(ctx, `select read_seq from rollup where id = 1`).Scan(&seq)
-	return seq, named("cursor", err)
+	return seq, wrap("cursor", err)
 }
 
-// ReadTotals gives the sums of all days from the ledger that another process writes.
+// ReadTotals returns the sums of all days from the ledger that another process writes.
 func ReadTotals(ctx context.Context, dsn string) (all []Total, err error) {
 	r, err := ledger.OpenReader(ctx, dsn)
 	if err != nil {
@@ -159,21 +159,21 @@ func totals(ctx context.Context, db interface {
 }, query string, args ...any) ([]Total, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, named("totals", err)
+		return nil, wrap("totals", err)
 	}
 	defer rows.Close()
 	var all []Total
 	for rows.Next() {
 		var t Total
 		if err := rows.Scan(&t.Site, &t.Category, &t.Flow, &t.Mass, &t.Count); err != nil {
-			return nil, named("totals", err)
+			return nil, wrap("totals", err)
 		}
 		all = append(all, t)
 	}
-	return all, named("totals", rows.Err())
+	return all, wrap("totals", rows.Err())
 }
 
-// Hours gives the sums of the hours that begin in [from, to), of one site, or of all sites when
+// Hours returns the sums of the hours that begin in [from, to), of one site, or of all sites when
 // site is empty.
 func (r *Reader) Hours(ctx context.Context, from, to time.Time, site string) ([]Hour, error) {
 	rows, err := r.db.QueryContext(ctx, `
@@ -181,7 +181,7 @@ func (r *Reader) Hours(ctx context.Context, from, to time.Time, site string) ([]
 		where hour_us >= $1 and hour_us < $2 and ($3 = '' or site = $3)
 		order by hour_us, site, category, flow`, from.UnixMicro(), to.UnixMicro(), site)
 	if err != nil {
-		return nil, named("hours", err)
+		return nil, wrap("hours", err)
 	}
 	defer rows.Close()
 	var all []Hour
@@ -189,16 +189,16 @@ func (r *Reader) Hours(ctx context.Context, from, to time.Time, site string) ([]
 		var h Hour
 		var start int64
 		if err := rows.Scan(&start, &h.Site, &h.Category, &h.Flow, &h.Mass, &h.Count); err != nil {
-			return nil, named("hours", err)
+			return nil, wrap("hours", err)
 		}
 		h.Start = time.UnixMicro(start).UTC()
 		all = append(all, h)
 	}
-	return all, named("hours", rows.Err())
+	return all, wrap("hours", rows.Err())
 }
 
-// LeftOut is an entry that could not be counted.
-type LeftOut struct {
+// Unposted is an entry of a kind that brings tonnes, which could not be posted.
+type Unposted struct {
 	Seq  int64 // in the ledger
 	Site string
 	Ref  record.Ref
@@ -207,24 +207,24 @@ type LeftOut struct {
 	Why  string
 }
 
-// Uncounted gives the newest entries that could not be counted. Those that the ledger itself calls
-// senseless are in Reader.NotCounted.
-func (r *Reader) Uncounted(ctx context.Context, limit int) ([]LeftOut, error) {
+// Unposted returns the newest entries that could not be posted. Those that are invalid by themselves are
+// in [ledger.Reader.Invalid].
+func (r *Reader) Unposted(ctx context.Context, limit int) ([]Unposted, error) {
 	rows, err := r.db.QueryContext(ctx, `
-		select seq, site, journal, n, at_us, kind, why from uncounted order by seq desc limit $1`, min(limit, maxPage))
+		select seq, site, journal, n, at_us, kind, why from unposted order by seq desc limit $1`, min(limit, maxPage))
 	if err != nil {
-		return nil, named("uncounted", err)
+		return nil, wrap("unposted", err)
 	}
 	defer rows.Close()
-	var all []LeftOut
+	var all []Unposted
 	for rows.Next() {
-		var l LeftOut
+		var u Unposted
 		var at int64
-		if err := rows.Scan(&l.Seq, &l.Site, &l.Ref.Journal, &l.Ref.N, &at, &l.Kind, &l.Why); err != nil {
-			return nil, named("uncounted", err)
+		if err := rows.Scan(&u.Seq, &u.Site, &u.Ref.Journal, &u.Ref.N, &at, &u.Kind, &u.Why); err != nil {
+			return nil, wrap("unposted", err)
 		}
-		l.At = time.UnixMicro(at).UTC()
-		all = append(all, l)
+		u.At = time.UnixMicro(at).UTC()
+		all = append(all, u)
 	}
-	return all, named("uncounted", rows.Err())
+	return all, wrap("unposted", rows.Err())
 }

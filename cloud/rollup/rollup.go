@@ -1,7 +1,7 @@
 // Package rollup makes tonnes of the ledger: per hour and business day, by site, category and flow.
 //
 // In: the ledger's entries in their order, and the catalogue of materials. Out: postings, one for
-// each mass that an entry brings, their sums, and the entries that could not be counted, with the
+// each mass that an entry brings, their sums, and the entries that could not be posted, with the
 // reason.
 // It promises that the sums of hours, days and postings agree at every moment, that every entry is
 // read exactly once, and that a rebuild from the ledger gives the same tables. A correction takes
@@ -69,7 +69,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 			continue
 		}
 		if !failed {
-			r.log.Error("tonnes are not made, trying again", "err", err)
+			r.log.Error("rollup failed, retrying", "err", err)
 		}
 		failed = true
 		select {
@@ -83,7 +83,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 // entriesAtOnce bounds one transaction, and so the time in which nothing is posted.
 const entriesAtOnce = 5000
 
-// Advance reads on to the end of the ledger and says how far it has read.
+// Advance reads on to the end of the ledger and returns how far it has read.
 func (r *Rollup) Advance(ctx context.Context) (read int64, err error) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
@@ -100,7 +100,7 @@ func (r *Rollup) advance(ctx context.Context) (read int64, err error) {
 		if err != nil || head <= read {
 			return read, err
 		}
-		if err := r.chunk(ctx, read, min(head, read+entriesAtOnce), posted); err != nil {
+		if err := r.applyRange(ctx, read, min(head, read+entriesAtOnce), posted); err != nil {
 			return read, err
 		}
 	}
@@ -108,11 +108,11 @@ func (r *Rollup) advance(ctx context.Context) (read int64, err error) {
 
 func (r *Rollup) cursor(ctx context.Context) (read, posted int64, err error) {
 	err = r.tables.Read().QueryRowContext(ctx, `select read_seq, post_seq from rollup where id = 1`).Scan(&read, &posted)
-	return read, posted, named("cursor", err)
+	return read, posted, wrap("cursor", err)
 }
 
-// chunk reads the entries in (after, upTo] and writes what they bring together with the cursor.
-func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
+// applyRange reads the entries in (after, upTo] and writes what they bring together with the cursor.
+func (r *Rollup) applyRange(ctx context.Context, after, upTo, posted int64) error {
 	entries, err := r.ledger.EntriesOf(ctx, after, upTo, record.KindTicket, record.KindBale, record.KindCorrection, record.KindOpened)
 	if err != nil {
 		return err
@@ -123,15 +123,15 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 			continue
 		}
 		bodies[i] = record.New(e.Kind)
-		// The ledger has read it strictly and called it counted; here it is only read.
+		// The ledger has read it strictly and found it valid; here it is only read.
 		if err := json.Unmarshal(e.Body, bodies[i]); err != nil {
 			return fmt.Errorf("rollup: entry %d of site %s: %w", e.N, e.Site, err)
 		}
 	}
 	return r.tables.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		s := sheet{ctx: ctx, tx: tx, find: r.ledger, tables: r.tables, category: r.category, seq: posted,
-			district: r.district, hours: map[cell]sum{}, days: map[cell]sum{}, months: map[cell]sum{},
-			areaDays: map[cell]sum{}, areaMonths: map[cell]sum{}, ends: map[identity]end{}, latest: map[identity]int64{}}
+		s := rollupTx{ctx: ctx, tx: tx, find: r.ledger, tables: r.tables, category: r.category, seq: posted,
+			district: r.district, hours: map[bucketKey]sum{}, days: map[bucketKey]sum{}, months: map[bucketKey]sum{},
+			areaDays: map[bucketKey]sum{}, areaMonths: map[bucketKey]sum{}, ends: map[entryID]end{}, latest: map[entryID]int64{}}
 		if err := s.begin(); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (r *Rollup) chunk(ctx context.Context, after, upTo, posted int64) error {
 		}
 		moved, err := tx.ExecContext(ctx, `update rollup set read_seq = $1, post_seq = $2 where id = 1 and read_seq = $3`, upTo, s.seq, after)
 		if err != nil {
-			return named("cursor", err)
+			return wrap("cursor", err)
 		}
 		if n, err := moved.RowsAffected(); err != nil || n != 1 {
 			return errors.Join(err, errors.New("rollup: another reader has moved the cursor: run one at a time"))
@@ -168,7 +168,7 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 			`delete from months`,
 			`delete from area_days`,
 			`delete from area_months`,
-			`delete from uncounted`,
+			`delete from unposted`,
 			`delete from corrections`,
 			`delete from numbers`,
 			`delete from successions`,
@@ -177,7 +177,7 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 			`update rollup set read_seq = 0, post_seq = 0 where id = 1`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return named("rebuild", err)
+				return wrap("rebuild", err)
 			}
 		}
 		return nil
@@ -189,7 +189,7 @@ func (r *Rollup) Rebuild(ctx context.Context) error {
 	return err
 }
 
-func named(what string, err error) error {
+func wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -156,7 +156,7 @@ func ticket(direction, destination string, parts ...record.Part) *record.Ticket 
 
 func (b bench) leftOut(want ...string) {
 	b.Helper()
-	all, err := b.Uncounted(b.Context(), 100)
+	all, err := b.Unposted(b.Context(), 100)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestRunFollows(t *testing.T) {
 		}
 	}
 	for {
-		behind, err := b.Behind(t.Context())
+		behind, err := b.Lag(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

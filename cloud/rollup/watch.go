@@ -17,7 +17,7 @@ const (
 )
 
 // watch raises alarms about what the ledger shows of the edges.
-func (s *sheet) watch(e ledger.Entry, body record.Body) error {
+func (s *rollupTx) watch(e ledger.Entry, body record.Body) error {
 	if err := s.ended(e); err != nil {
 		return err
 	}
@@ -30,12 +30,12 @@ func (s *sheet) watch(e ledger.Entry, body record.Body) error {
 	return nil
 }
 
-func (s *sheet) number(e ledger.Entry, t *record.Ticket) error {
+func (s *rollupTx) number(e ledger.Entry, t *record.Ticket) error {
 	added, err := s.tx.ExecContext(s.ctx, `
 		insert into numbers (site, number, journal, n) values ($1, $2, $3, $4) on conflict (site, number) do nothing`,
 		e.Site, t.Number, e.Journal, int64(e.N))
 	if err != nil {
-		return named("numbers", err)
+		return wrap("numbers", err)
 	}
 	if n, err := added.RowsAffected(); err != nil || n == 1 {
 		return err
@@ -43,13 +43,13 @@ func (s *sheet) number(e ledger.Entry, t *record.Ticket) error {
 	var first record.Ref
 	err = s.tx.QueryRowContext(s.ctx, `select journal, n from numbers where site = $1 and number = $2`, e.Site, t.Number).Scan(&first.Journal, &first.N)
 	if err != nil {
-		return named("numbers", err)
+		return wrap("numbers", err)
 	}
 	return s.alarm(e, NumberAgain, fmt.Sprintf("ticket number %.40s of vehicle %.20s is that of entry %d of journal %s: both are counted; look at the paper of both", t.Number, t.Vehicle, first.N, first.Journal))
 }
 
 // succession takes in where a new journal says that the one before it ended.
-func (s *sheet) succession(e ledger.Entry, o *record.Opened) error {
+func (s *rollupTx) succession(e ledger.Entry, o *record.Opened) error {
 	before := o.Previous
 	if before.Journal == "" || before.Journal == e.Journal {
 		return nil
@@ -58,9 +58,9 @@ func (s *sheet) succession(e ledger.Entry, o *record.Opened) error {
 		insert into successions (site, journal, n, next) values ($1, $2, $3, $4) on conflict (site, journal, next) do nothing`,
 		e.Site, before.Journal, int64(before.N), e.Journal)
 	if err != nil {
-		return named("successions", err)
+		return wrap("successions", err)
 	}
-	delete(s.ends, identity{e.Site, record.Ref{Journal: before.Journal}})
+	delete(s.ends, entryID{e.Site, record.Ref{Journal: before.Journal}})
 	_, more, err := s.find.Find(s.ctx, e.Site, before.Journal, before.N+1)
 	if err != nil || !more {
 		return err
@@ -75,14 +75,14 @@ type end struct {
 }
 
 // ended raises an alarm when an entry stands behind its journal's end.
-func (s *sheet) ended(e ledger.Entry) error {
-	key := identity{e.Site, record.Ref{Journal: e.Journal}}
+func (s *rollupTx) ended(e ledger.Entry) error {
+	key := entryID{e.Site, record.Ref{Journal: e.Journal}}
 	at, known := s.ends[key]
 	if !known {
 		err := s.tx.QueryRowContext(s.ctx, `select n, next from successions where site = $1 and journal = $2 order by n limit 1`,
 			e.Site, e.Journal).Scan(&at.n, &at.next)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return named("successions", err)
+			return wrap("successions", err)
 		}
 		s.ends[key] = at
 	}
@@ -94,6 +94,6 @@ func (s *sheet) ended(e ledger.Entry) error {
 		Why: fmt.Sprintf("journal %s goes on after entry %d, where journal %s took its place: two edges have the key of this site; both are counted", e.Journal, at.n, at.next)})
 }
 
-func (s *sheet) alarm(e ledger.Entry, reason, why string) error {
+func (s *rollupTx) alarm(e ledger.Entry, reason, why string) error {
 	return s.tables.Alarm(s.ctx, s.tx, e.Received, ledger.Refusal{Site: e.Site, Journal: e.Journal, N: e.N, Reason: reason, Why: why, Evidence: e.Line})
 }

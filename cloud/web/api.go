@@ -411,7 +411,7 @@ type unpostedJSON struct {
 // mostUnposted bounds the list of what is in no total; the newest are shown.
 const mostUnposted = 50
 
-// unpostedRows returns what the ledger holds as invalid, and then what could not be counted.
+// unpostedRows returns what the ledger holds as invalid, and then what could not be posted.
 func (s *Pages) unpostedRows(ctx context.Context) ([]unpostedJSON, error) {
 	rows := []unpostedJSON{}
 	invalid, err := s.Ledger.Invalid(ctx, mostUnposted)
@@ -421,7 +421,7 @@ func (s *Pages) unpostedRows(ctx context.Context) ([]unpostedJSON, error) {
 	for _, e := range invalid {
 		rows = append(rows, unpostedJSON{e.Site, e.Journal, e.N, e.Kind, e.At.UnixMilli(), e.Why})
 	}
-	left, err := s.Rollup.Uncounted(ctx, mostUnposted)
+	left, err := s.Rollup.Unposted(ctx, mostUnposted)
 	for _, l := range left {
 		rows = append(rows, unpostedJSON{l.Site, l.Ref.Journal, l.Ref.N, l.Kind, l.At.UnixMilli(), l.Why})
 	}

@@ -49,9 +49,9 @@ create table days (
 
 create index days_day on days (day);
 
--- What is in the ledger, brings tonnes by its kind, and could not be counted. Repaired by a
+-- What is in the ledger, brings tonnes by its kind, and could not be posted. Repaired by a
 -- correction, or by a better catalogue and a rebuild.
-create table uncounted (
+create table unposted (
     seq     bigint not null primary key, -- in the ledger
     site    text   not null,
     journal text   not null,

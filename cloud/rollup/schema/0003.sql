@@ -20,6 +20,6 @@ create table successions (
 delete from postings;
 delete from hours;
 delete from days;
-delete from uncounted;
+delete from unposted;
 delete from corrections;
 update rollup set read_seq = 0, post_seq = 0 where id = 1;

@@ -49,7 +49,7 @@ create table districts (
 delete from postings;
 delete from hours;
 delete from days;
-delete from uncounted;
+delete from unposted;
 delete from corrections;
 delete from numbers;
 delete from successions;

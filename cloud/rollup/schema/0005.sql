@@ -30,7 +30,7 @@ delete from days;
 delete from months;
 delete from area_days;
 delete from area_months;
-delete from uncounted;
+delete from unposted;
 delete from corrections;
 delete from numbers;
 delete from successions;

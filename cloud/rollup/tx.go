@@ -11,8 +11,8 @@ import (
 	"steelyard/internal/wire"
 )
 
-// sheet is one transaction's work: postings are written as they come, sums at its end.
-type sheet struct {
+// rollupTx is one transaction's work: postings are written as they come, sums at its end.
+type rollupTx struct {
 	ctx      context.Context
 	tx       *sql.Tx
 	find     *ledger.Ledger // what is read there was committed before
@@ -22,19 +22,19 @@ type sheet struct {
 	trail    int64 // of it
 	insert   *sql.Stmt
 	district map[string]string
-	hours    map[cell]sum
-	days     map[cell]sum
-	months   map[cell]sum
+	hours    map[bucketKey]sum
+	days     map[bucketKey]sum
+	months   map[bucketKey]sum
 	// The same by area in place of the site.
-	areaDays   map[cell]sum
-	areaMonths map[cell]sum
-	latest     map[identity]int64      // of journals, without number: the latest believed time; 0: none
-	ends       map[identity]end        // of journals, without number; zero: it goes on
-	pending    map[identity]record.Ref // corrections whose target is to come
+	areaDays   map[bucketKey]sum
+	areaMonths map[bucketKey]sum
+	latest     map[entryID]int64      // of journals, without number: the latest believed time; 0: none
+	ends       map[entryID]end        // of journals, without number; zero: it goes on
+	pending    map[entryID]record.Ref // corrections whose target is to come
 }
 
-// cell is one sum: an hour's beginning in microseconds, a day, or a month.
-type cell struct {
+// bucketKey names one sum: an hour's beginning in microseconds, a day, or a month.
+type bucketKey struct {
 	site     string
 	at       int64
 	category string
@@ -46,41 +46,41 @@ type sum struct {
 	count int64
 }
 
-// identity is an entry's.
-type identity struct {
+// entryID names an entry.
+type entryID struct {
 	site string
 	record.Ref
 }
 
-func identityOf(e wire.Entry) identity {
-	return identity{e.Site, record.Ref{Journal: e.Journal, N: e.N}}
+func entryIDOf(e wire.Entry) entryID {
+	return entryID{e.Site, record.Ref{Journal: e.Journal, N: e.N}}
 }
 
-func (s *sheet) begin() (err error) {
+func (s *rollupTx) begin() (err error) {
 	s.insert, err = s.tx.PrepareContext(s.ctx, `
 		insert into postings (seq, site, journal, n, part, at_us, category, material, flow, grams, target_journal, target_n, trail)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`)
 	if err != nil {
-		return named("postings", err)
+		return wrap("postings", err)
 	}
 	err = s.tx.QueryRowContext(s.ctx, `select trail from postings where seq = $1`, s.seq).Scan(&s.trail)
 	if err != nil && !(errors.Is(err, sql.ErrNoRows) && s.seq == 0) {
-		return errors.Join(named("trail", err), s.insert.Close())
+		return errors.Join(wrap("trail", err), s.insert.Close())
 	}
 	return s.loadPending()
 }
 
-// entry takes one entry in. An error is the database's; what can't be counted is written down. The
-// body is nil when the ledger does not count the entry.
-func (s *sheet) entry(e ledger.Entry, body record.Body) error {
-	err := s.own(e, body)
-	if by, waits := s.pending[identityOf(e.Entry)]; err == nil && waits {
-		return s.correctLate(e, by)
+// entry takes one entry in. An error is the database's; what can't be posted is written down. The
+// body is nil when the entry is invalid.
+func (s *rollupTx) entry(e ledger.Entry, body record.Body) error {
+	err := s.postEntry(e, body)
+	if by, waits := s.pending[entryIDOf(e.Entry)]; err == nil && waits {
+		return s.applyPending(e, by)
 	}
 	return err
 }
 
-func (s *sheet) own(e ledger.Entry, body record.Body) error {
+func (s *rollupTx) postEntry(e ledger.Entry, body record.Body) error {
 	if body == nil {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (s *sheet) own(e ledger.Entry, body record.Body) error {
 	if err := s.watch(e, body); err != nil {
 		return err
 	}
-	at, why, err := s.moment(e, body)
+	at, why, err := s.boundedTime(e, body)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (s *sheet) own(e ledger.Entry, body record.Body) error {
 	placed.At = at
 	postings, err := Postings(placed, body, s.category)
 	if err != nil {
-		return s.leaveOut(e, err.Error())
+		return s.recordUnposted(e, err.Error())
 	}
 	if why != "" && len(postings) > 0 {
 		if err := s.suspect(e, body, at, why); err != nil {
@@ -108,44 +108,44 @@ func (s *sheet) own(e ledger.Entry, body record.Body) error {
 	return s.post(postings)
 }
 
-func (s *sheet) post(postings []Posting) error {
+func (s *rollupTx) post(postings []Posting) error {
 	for _, p := range postings {
 		s.seq++
-		s.trail = p.follow(s.trail)
+		s.trail = p.trailAfter(s.trail)
 		_, err := s.insert.ExecContext(s.ctx, s.seq, p.Site, p.Ref.Journal, int64(p.Ref.N), p.Part, p.At.UnixMicro(),
 			p.Category, p.Material, string(p.Flow), int64(p.Mass), p.Target.Journal, int64(p.Target.N), s.trail)
 		if err != nil {
-			return named("postings", err)
+			return wrap("postings", err)
 		}
 		one := int64(1)
 		if p.Target != (record.Ref{}) {
 			one = -1
 		}
-		add(s.hours, cell{p.Site, hourOf(p.At), p.Category, p.Flow}, p.Mass, one)
+		add(s.hours, bucketKey{p.Site, hourOf(p.At), p.Category, p.Flow}, p.Mass, one)
 		day := DayOf(p.At)
 		month := int64(day.month())
-		add(s.days, cell{p.Site, int64(day), p.Category, p.Flow}, p.Mass, one)
-		add(s.months, cell{p.Site, month, p.Category, p.Flow}, p.Mass, one)
+		add(s.days, bucketKey{p.Site, int64(day), p.Category, p.Flow}, p.Mass, one)
+		add(s.months, bucketKey{p.Site, month, p.Category, p.Flow}, p.Mass, one)
 		for _, area := range []string{wholeCity, s.district[p.Site]} {
-			add(s.areaDays, cell{area, int64(day), p.Category, p.Flow}, p.Mass, one)
-			add(s.areaMonths, cell{area, month, p.Category, p.Flow}, p.Mass, one)
+			add(s.areaDays, bucketKey{area, int64(day), p.Category, p.Flow}, p.Mass, one)
+			add(s.areaMonths, bucketKey{area, month, p.Category, p.Flow}, p.Mass, one)
 		}
 	}
 	return nil
 }
 
-func add(sums map[cell]sum, at cell, mass unit.Mass, count int64) {
+func add(sums map[bucketKey]sum, at bucketKey, mass unit.Mass, count int64) {
 	was := sums[at]
 	sums[at] = sum{was.mass + mass, was.count + count}
 }
 
-func (s *sheet) finish() error {
+func (s *rollupTx) finish() error {
 	defer s.insert.Close()
 	if err := s.saveClocks(); err != nil {
 		return err
 	}
 	for _, table := range []struct {
-		sums   map[cell]sum
+		sums   map[bucketKey]sum
 		upsert string
 	}{
 		{s.hours, `
@@ -176,27 +176,27 @@ func (s *sheet) finish() error {
 	return nil
 }
 
-func (s *sheet) save(sums map[cell]sum, upsert string) error {
+func (s *rollupTx) save(sums map[bucketKey]sum, upsert string) error {
 	if len(sums) == 0 {
 		return nil
 	}
 	statement, err := s.tx.PrepareContext(s.ctx, upsert)
 	if err != nil {
-		return named("sums", err)
+		return wrap("sums", err)
 	}
 	defer statement.Close()
 	for at, sum := range sums {
 		if _, err := statement.ExecContext(s.ctx, at.site, at.at, at.category, string(at.flow), int64(sum.mass), sum.count); err != nil {
-			return named("sums", err)
+			return wrap("sums", err)
 		}
 	}
 	return nil
 }
 
-// leaveOut writes down that an entry is not counted.
-func (s *sheet) leaveOut(e ledger.Entry, why string) error {
+// recordUnposted writes down why an entry is not posted.
+func (s *rollupTx) recordUnposted(e ledger.Entry, why string) error {
 	_, err := s.tx.ExecContext(s.ctx, `
-		insert into uncounted (seq, site, journal, n, at_us, kind, why) values ($1, $2, $3, $4, $5, $6, $7)`,
+		insert into unposted (seq, site, journal, n, at_us, kind, why) values ($1, $2, $3, $4, $5, $6, $7)`,
 		e.Seq, e.Site, e.Journal, int64(e.N), e.At.UnixMicro(), string(e.Kind), why)
-	return named("uncounted", err)
+	return wrap("unposted", err)
 }
