@@ -13,14 +13,14 @@ import (
 
 // Reasons for which bytes are refused, in the order of the checks. The ledger adds its own.
 const (
-	ReasonStranger  = "stranger"  // the topic names a site that is not enrolled
-	ReasonSize      = "size"      // larger than any batch
-	ReasonVersion   = "version"   // written by newer software
-	ReasonForm      = "form"      // no batch, or one that contradicts itself
-	ReasonSite      = "site"      // another site's batch on this site's topic
-	ReasonStream    = "stream"    // records on the topic of samples, or the other way round
-	ReasonSignature = "signature" // not signed with the site's key
-	ReasonStopped   = "stopped"   // the ledger takes nothing from this journal
+	ReasonUnknownSite = "unknown-site" // the topic names a site that is not enrolled
+	ReasonSize        = "size"         // larger than any batch
+	ReasonVersion     = "version"      // written by newer software
+	ReasonMalformed   = "malformed"    // no batch, or one that contradicts itself
+	ReasonSite        = "site"         // another site's batch on this site's topic
+	ReasonStream      = "stream"       // records on the topic of samples, or the other way round
+	ReasonSignature   = "signature"    // not signed with the site's key
+	ReasonStopped     = "stopped"      // the ledger takes nothing from this journal
 )
 
 // checked is a message after its checks: a batch, or why there is none.
@@ -60,7 +60,7 @@ func (i *Ingest) check(it item, stream wire.Stream) checked {
 	}
 	key, enrolled := i.config.Sites[it.site]
 	if !enrolled {
-		return refuse(ReasonStranger, fmt.Errorf("topic %.80q is of no enrolled site", it.topic))
+		return refuse(ReasonUnknownSite, fmt.Errorf("topic %.80q names no enrolled site", it.topic))
 	}
 	if it.size > wire.MaxBatch {
 		return refuse(ReasonSize, fmt.Errorf("message of %d bytes: more than %d", it.size, wire.MaxBatch))
@@ -70,7 +70,7 @@ func (i *Ingest) check(it item, stream wire.Stream) checked {
 	case errors.Is(err, wire.ErrNewer):
 		return refuse(ReasonVersion, err)
 	case err != nil:
-		return refuse(ReasonForm, err)
+		return refuse(ReasonMalformed, err)
 	}
 	c.batch = b
 	switch {

@@ -66,33 +66,33 @@ func TestBadInput(t *testing.T) {
 		payload     []byte
 		reason      string
 	}{
-		{"empty", records, nil, ingest.ReasonForm},
-		{"one byte", records, []byte{0}, ingest.ReasonForm},
-		{"64 KiB and one", records, make([]byte, 64<<10+1), ingest.ReasonForm},
+		{"empty", records, nil, ingest.ReasonMalformed},
+		{"one byte", records, []byte{0}, ingest.ReasonMalformed},
+		{"64 KiB and one", records, make([]byte, 64<<10+1), ingest.ReasonMalformed},
 		{"10 MB", records, make([]byte, 10_000_000), ingest.ReasonSize},
-		{"cut zstd", records, big[:len(big)/2], ingest.ReasonForm},
-		{"flipped bit in zstd", records, flipped, ingest.ReasonForm},
-		{"zstd bomb", records, packed(t, make([]byte, 200<<20), 1<<20), ingest.ReasonForm},
-		{"zstd bomb with a wide window", records, packed(t, make([]byte, 64<<20), 64<<20), ingest.ReasonForm},
-		{"gzip", records, zipped.Bytes(), ingest.ReasonForm},
-		{"byte order mark", records, append([]byte("\xEF\xBB\xBF"), plain...), ingest.ReasonForm},
-		{"not UTF-8", records, append([]byte{0xC3, 0x28}, plain...), ingest.ReasonForm},
-		{"header twice", records, append(append(bytes.Clone(header), '\n'), plain...), ingest.ReasonForm},
-		{"duplicate key", records, change(`{"v":1,"site"`, `{"v":1,"v":1,"site"`), ingest.ReasonForm},
-		{"unknown field", records, change(`{"v":1,"site"`, `{"x":1,"v":1,"site"`), ingest.ReasonForm},
-		{"deep", records, []byte(strings.Repeat("[", 10_000) + "\n"), ingest.ReasonForm},
-		{"number of 2⁵³+1 entries", records, change(`"last":1,`, `"last":9007199254740993,`), ingest.ReasonForm},
-		{"first after last", records, change(`"first":1,`, `"first":2,`), ingest.ReasonForm},
-		{"first 0", records, change(`"first":1,`, `"first":0,`), ingest.ReasonForm},
-		{"1e400", records, change(`"first":1,`, `"first":1e400,`), ingest.ReasonForm},
-		{"NaN", records, change(`"first":1,`, `"first":NaN,`), ingest.ReasonForm},
-		{"trailing data", records, append(bytes.Clone(plain), "x\n"...), ingest.ReasonForm},
-		{"no newline at the end", records, plain[:len(plain)-1], ingest.ReasonForm},
-		{"header only", records, append(bytes.Clone(header), '\n'), ingest.ReasonForm},
-		{"entry only", records, line, ingest.ReasonForm},
-		{"altered entry", records, change(`"detail":"0"`, `"detail":"1"`), ingest.ReasonForm},
-		{"broken chain", records, change(j.Hash(1).String(), chain.Of([]byte("x")).String()), ingest.ReasonForm},
-		{"gap for no reason", records, change(`"gap":0,"reason":""`, `"gap":0,"reason":"thinned"`), ingest.ReasonForm},
+		{"cut zstd", records, big[:len(big)/2], ingest.ReasonMalformed},
+		{"flipped bit in zstd", records, flipped, ingest.ReasonMalformed},
+		{"zstd bomb", records, packed(t, make([]byte, 200<<20), 1<<20), ingest.ReasonMalformed},
+		{"zstd bomb with a wide window", records, packed(t, make([]byte, 64<<20), 64<<20), ingest.ReasonMalformed},
+		{"gzip", records, zipped.Bytes(), ingest.ReasonMalformed},
+		{"byte order mark", records, append([]byte("\xEF\xBB\xBF"), plain...), ingest.ReasonMalformed},
+		{"not UTF-8", records, append([]byte{0xC3, 0x28}, plain...), ingest.ReasonMalformed},
+		{"header twice", records, append(append(bytes.Clone(header), '\n'), plain...), ingest.ReasonMalformed},
+		{"duplicate key", records, change(`{"v":1,"site"`, `{"v":1,"v":1,"site"`), ingest.ReasonMalformed},
+		{"unknown field", records, change(`{"v":1,"site"`, `{"x":1,"v":1,"site"`), ingest.ReasonMalformed},
+		{"deep", records, []byte(strings.Repeat("[", 10_000) + "\n"), ingest.ReasonMalformed},
+		{"number of 2⁵³+1 entries", records, change(`"last":1,`, `"last":9007199254740993,`), ingest.ReasonMalformed},
+		{"first after last", records, change(`"first":1,`, `"first":2,`), ingest.ReasonMalformed},
+		{"first 0", records, change(`"first":1,`, `"first":0,`), ingest.ReasonMalformed},
+		{"1e400", records, change(`"first":1,`, `"first":1e400,`), ingest.ReasonMalformed},
+		{"NaN", records, change(`"first":1,`, `"first":NaN,`), ingest.ReasonMalformed},
+		{"trailing data", records, append(bytes.Clone(plain), "x\n"...), ingest.ReasonMalformed},
+		{"no newline at the end", records, plain[:len(plain)-1], ingest.ReasonMalformed},
+		{"header only", records, append(bytes.Clone(header), '\n'), ingest.ReasonMalformed},
+		{"entry only", records, line, ingest.ReasonMalformed},
+		{"altered entry", records, change(`"detail":"0"`, `"detail":"1"`), ingest.ReasonMalformed},
+		{"broken chain", records, change(j.Hash(1).String(), chain.Of([]byte("x")).String()), ingest.ReasonMalformed},
+		{"gap for no reason", records, change(`"gap":0,"reason":""`, `"gap":0,"reason":"thinned"`), ingest.ReasonMalformed},
 		{"future version", records, change(`{"v":1,"site"`, `{"v":2,"site"`), ingest.ReasonVersion},
 		{"future version with new fields", records, change(`{"v":1,"site"`, `{"v":7,"lane":3,"site"`), ingest.ReasonVersion},
 		{"another site's batch", records, small("ruzhou-1", 81).Payload(1, 2), ingest.ReasonSite},
@@ -100,7 +100,7 @@ func TestBadInput(t *testing.T) {
 		{"records among samples", wire.TopicOf(site, wire.Samples), j.Payload(1, 2), ingest.ReasonStream},
 		{"signed by another site", records, stolen.Payload(1, 3), ingest.ReasonSignature},
 		{"unsigned", records, change(`"sig":"`, `"sig":"AAAA`), ingest.ReasonSignature},
-		{"not enrolled", wire.TopicOf("stranger", wire.Records), small("stranger", 82).Payload(1, 3), ingest.ReasonStranger},
+		{"not enrolled", wire.TopicOf("stranger", wire.Records), small("stranger", 82).Payload(1, 3), ingest.ReasonUnknownSite},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestBadInput(t *testing.T) {
 			if q.Alarm != (c.reason == ingest.ReasonSignature) {
 				t.Errorf("alarm: %v", q.Alarm)
 			}
-			if c.reason != ingest.ReasonStranger {
+			if c.reason != ingest.ReasonUnknownSite {
 				town.until("the site is told", func() bool { return town.told(site, c.reason) })
 			}
 			town.holds(good)
@@ -165,11 +165,11 @@ func TestFloodOfRubbish(t *testing.T) {
 	}
 	town.until("all is judged", func() bool {
 		s := town.Stats()
-		return s.Refused[ingest.ReasonForm] == 2000 && s.Refused[ingest.ReasonStranger] == 2000 && town.receipted(good) == 400
+		return s.Refused[ingest.ReasonMalformed] == 2000 && s.Refused[ingest.ReasonUnknownSite] == 2000 && town.receipted(good) == 400
 	})
 	town.holds(good)
 	c, err := town.ledger.Counts(t.Context())
-	if s := town.Stats(); err != nil || c.Evidence == 0 || c.Evidence > 100 || s.Unkept < 3900 {
-		t.Errorf("%d pieces kept of 4000, %d not: %v", c.Evidence, s.Unkept, err)
+	if s := town.Stats(); err != nil || c.Evidence == 0 || c.Evidence > 100 || s.EvidenceDropped < 3900 {
+		t.Errorf("%d pieces kept of 4000, %d not: %v", c.Evidence, s.EvidenceDropped, err)
 	}
 }

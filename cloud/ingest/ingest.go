@@ -47,13 +47,13 @@ type Config struct {
 
 // Ingest takes in what one broker connection after another delivers.
 type Ingest struct {
-	config  Config
-	records *queue
-	samples *queue
-	outbox  *outbox
-	keeping *pace // evidence kept for a site
-	telling *pace // refusals told to a site
-	holes   *pace // requests to send again, for a stream of a site
+	config        Config
+	records       *queue
+	samples       *queue
+	outbox        *outbox
+	evidenceLimit *limiter // evidence kept of a site
+	refusalLimit  *limiter // refusals told to a site
+	resendLimit   *limiter // requests to send again, for a stream of a site
 
 	mu    sync.Mutex // guards stats
 	stats Stats
@@ -61,21 +61,21 @@ type Ingest struct {
 
 // Stats counts since the start. Refused is by reason, the ledger's reasons included.
 type Stats struct {
-	Accepted    int64 // entries stored, or samples passed on
-	Skipped     int64 // batches that were known
-	Holes       int64 // batches that came too early
-	Conflicts   int64 // batches of another history
-	Invalid     int64 // entries stored, but invalid
-	Lost        int64 // numbers that edges stated to be gone
-	Late        int64 // entries that came after their number was stated to be gone
-	Dropped     int64 // messages for which there was no room
-	Retained    int64 // messages that a broker had kept: never taken
-	Foreign     int64 // messages on topics that are none of ours
-	Refused     map[string]int64
-	Unkept      int64 // refusals counted whose evidence was not kept: too many at once
-	Published   int64
-	Unpublished int64
-	Queued      int // bytes that wait
+	Accepted        int64 // entries stored, or samples passed on
+	Skipped         int64 // batches that were known
+	Holes           int64 // batches that came too early
+	Conflicts       int64 // batches of another history
+	Invalid         int64 // entries stored, but invalid
+	Lost            int64 // numbers that edges stated to be gone
+	Late            int64 // entries that came after their number was stated to be gone
+	Dropped         int64 // messages for which there was no room
+	Retained        int64 // messages that a broker had kept: never taken
+	Foreign         int64 // messages on topics of others
+	Refused         map[string]int64
+	EvidenceDropped int64 // refusals counted whose evidence was not kept: too many at once
+	Published       int64
+	Unpublished     int64
+	Queued          int // bytes that wait
 }
 
 // New checks the configuration.
@@ -103,7 +103,7 @@ func New(c Config) (*Ingest, error) {
 	c.MaxQueue = cmp.Or(c.MaxQueue, 64<<20)
 	c.Patience = cmp.Or(c.Patience, 5*time.Second)
 	return &Ingest{config: c, records: newQueue(c.MaxQueue / 2), samples: newQueue(c.MaxQueue / 2), outbox: newOutbox(),
-		keeping: newPace(20, 10*time.Second), telling: newPace(1, 10*time.Second), holes: newPace(1, time.Second),
+		evidenceLimit: newLimiter(20, 10*time.Second), refusalLimit: newLimiter(1, 10*time.Second), resendLimit: newLimiter(1, time.Second),
 		stats: Stats{Refused: map[string]int64{}}}, nil
 }
 
@@ -131,7 +131,7 @@ func (i *Ingest) handle(topic string, payload []byte, retained, own bool) {
 		return
 	}
 	if retained {
-		// Nobody who is honest retains entries, and a kept message proves nothing about now.
+		// An honest edge never retains entries, and a kept message proves nothing about now.
 		i.count(func(s *Stats) { s.Retained++ })
 		return
 	}
@@ -162,7 +162,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 		queue  *queue
 		stream wire.Stream
 		take   func(context.Context, []checked) error
-	}{{i.records, wire.Records, i.post}, {i.samples, wire.Samples, i.pass}} {
+	}{{i.records, wire.Records, i.post}, {i.samples, wire.Samples, i.storeSamples}} {
 		// While one set is committed the next is checked, and no more than that.
 		ready := make(chan []checked)
 		g.Go(func() error {
@@ -200,7 +200,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 	return nil
 }
 
-// Announce says again, on a new connection, how far each site's newest journals are committed: what
+// Announce sends again, on a new connection, how far each site's newest journals are committed: what
 // was said before may have been lost with the old one, and the broker keeps it for edges that
 // connect later. Of an older journal an edge hears when it sends what it has of it.
 func (i *Ingest) Announce(ctx context.Context) error {
@@ -224,7 +224,7 @@ func receiptOf(p ledger.Position) wire.Receipt {
 	return wire.Receipt{Site: p.Site, Journal: p.Journal, Stream: p.Stream, N: p.N, Hash: p.Hash}
 }
 
-// Stats gives the counters.
+// Stats returns the counters.
 func (i *Ingest) Stats() Stats {
 	i.mu.Lock()
 	s := i.stats

@@ -16,15 +16,15 @@ type outbox struct {
 	ready chan struct{} // holds one token when there may be something
 
 	mu     sync.Mutex
-	topics map[string]*postbag // with messages that wait or are on their way
-	order  []string            // of the topics with messages that wait and none on its way
+	topics map[string]*topicQueue // with messages that wait or are on their way
+	order  []string               // of the topics with messages that wait and none on its way
 }
 
-// postbag is what waits for one topic, by journal.
-type postbag struct {
+// topicQueue is what waits for one topic, by journal.
+type topicQueue struct {
 	waiting map[string]message
 	order   []string
-	flying  bool
+	sending bool
 }
 
 type address struct {
@@ -39,7 +39,7 @@ type message struct {
 }
 
 func newOutbox() *outbox {
-	return &outbox{ready: make(chan struct{}, 1), topics: map[string]*postbag{}}
+	return &outbox{ready: make(chan struct{}, 1), topics: map[string]*topicQueue{}}
 }
 
 func (o *outbox) put(to address, m message) {
@@ -47,14 +47,14 @@ func (o *outbox) put(to address, m message) {
 	defer o.mu.Unlock()
 	bag := o.topics[to.topic]
 	if bag == nil {
-		bag = &postbag{waiting: map[string]message{}}
+		bag = &topicQueue{waiting: map[string]message{}}
 		o.topics[to.topic] = bag
 	}
 	if was, there := bag.waiting[to.journal]; there && was.n > m.n {
 		return
 	} else if !there {
 		bag.order = append(bag.order, to.journal)
-		if len(bag.order) == 1 && !bag.flying {
+		if len(bag.order) == 1 && !bag.sending {
 			o.due(to.topic)
 		}
 	}
@@ -100,16 +100,16 @@ func (o *outbox) now() (topic string, m message, ok bool) {
 	bag := o.topics[topic]
 	m = bag.waiting[bag.order[0]]
 	delete(bag.waiting, bag.order[0])
-	bag.order, bag.flying = bag.order[1:], true
+	bag.order, bag.sending = bag.order[1:], true
 	return topic, m, true
 }
 
-// landed says that a topic's message is no longer on its way: the next one may go.
-func (o *outbox) landed(topic string) {
+// sent takes note that a topic's message is no longer on its way: the next one may go.
+func (o *outbox) sent(topic string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	bag := o.topics[topic]
-	if bag.flying = false; len(bag.order) > 0 {
+	if bag.sending = false; len(bag.order) > 0 {
 		o.due(topic)
 	} else {
 		delete(o.topics, topic)
@@ -134,7 +134,7 @@ func (i *Ingest) send(ctx context.Context) error {
 		limited, cancel := context.WithTimeout(ctx, publishAtMost)
 		err = i.config.Publish(limited, topic, m.payload(), m.retained)
 		cancel()
-		i.outbox.landed(topic)
+		i.outbox.sent(topic)
 		i.count(func(s *Stats) {
 			if err != nil {
 				s.Unpublished++

@@ -14,7 +14,7 @@ import (
 // post takes a set of records into the ledger: commit first, receipts after.
 func (i *Ingest) post(ctx context.Context, set []checked) error {
 	batches := batchesOf(set)
-	outcomes, err := persist(ctx, i, "post", func() ([]ledger.Outcome, error) {
+	outcomes, err := retry(ctx, i, "post", func() ([]ledger.Outcome, error) {
 		return i.config.Ledger.Post(ctx, i.config.Now(), batches)
 	})
 	if err != nil {
@@ -24,10 +24,10 @@ func (i *Ingest) post(ctx context.Context, set []checked) error {
 	return i.refuse(ctx, set)
 }
 
-// pass hands a set of samples to their store and, when it has them, moves the positions.
-func (i *Ingest) pass(ctx context.Context, set []checked) error {
+// storeSamples hands a set of samples to their store and, when it has them, moves the positions.
+func (i *Ingest) storeSamples(ctx context.Context, set []checked) error {
 	batches := batchesOf(set)
-	foreseen, err := persist(ctx, i, "look up", func() ([]ledger.Result, error) {
+	expected, err := retry(ctx, i, "look up", func() ([]ledger.Result, error) {
 		return i.config.Ledger.Classify(ctx, batches)
 	})
 	if err != nil {
@@ -35,18 +35,18 @@ func (i *Ingest) pass(ctx context.Context, set []checked) error {
 	}
 	var wanted []*wire.Batch
 	for k, b := range batches {
-		if foreseen[k] == ledger.Accepted {
+		if expected[k] == ledger.Accepted {
 			wanted = append(wanted, b)
 		}
 	}
 	if len(wanted) > 0 {
-		if _, err := persist(ctx, i, "store samples", func() (struct{}, error) {
+		if _, err := retry(ctx, i, "store samples", func() (struct{}, error) {
 			return struct{}{}, i.config.Samples(ctx, wanted)
 		}); err != nil {
 			return err
 		}
 	}
-	outcomes, err := persist(ctx, i, "pass samples", func() ([]ledger.Outcome, error) {
+	outcomes, err := retry(ctx, i, "pass samples", func() ([]ledger.Outcome, error) {
 		return i.config.Ledger.Advance(ctx, i.config.Now(), batches)
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (i *Ingest) pass(ctx context.Context, set []checked) error {
 	return i.refuse(ctx, set)
 }
 
-// batchesOf gives the good batches, each journal's in order of number: what the network has
+// batchesOf returns the good batches, each journal's in order of number: what the network has
 // shuffled within one set needs no second sending.
 func batchesOf(set []checked) []*wire.Batch {
 	var batches []*wire.Batch
@@ -71,20 +71,20 @@ func batchesOf(set []checked) []*wire.Batch {
 	return batches
 }
 
-// persist tries again until it succeeds or ctx ends. Nothing is lost meanwhile: the queue drops
+// retry tries again until it succeeds or ctx ends. Nothing is lost meanwhile: the queue drops
 // what it can't hold, and the edges send again.
-func persist[T any](ctx context.Context, i *Ingest, what string, do func() (T, error)) (T, error) {
+func retry[T any](ctx context.Context, i *Ingest, what string, do func() (T, error)) (T, error) {
 	const first, longest = 200 * time.Millisecond, 20 * time.Second
 	for pause, failed := first, false; ; pause = min(2*pause, longest) {
 		result, err := do()
 		if err == nil && failed {
-			i.config.Log.Info("works again", "what", what)
+			i.config.Log.Info("recovered", "what", what)
 		}
 		if err == nil || errors.Is(err, ledger.ErrUnknown) {
 			return result, err
 		}
 		if !failed && ctx.Err() == nil {
-			i.config.Log.Error("not now, trying again", "what", what, "err", err)
+			i.config.Log.Error("failed, retrying", "what", what, "err", err)
 		}
 		failed = true
 		again := time.NewTimer(pause)
@@ -111,11 +111,11 @@ func (i *Ingest) answer(outcomes []ledger.Outcome, batches []*wire.Batch) {
 		case ledger.Accepted, ledger.Skipped:
 			i.receipt(receiptOf(o.Position))
 		case ledger.Hole:
-			if i.holes.allow(b.Site+" "+string(b.Stream), now) {
+			if i.resendLimit.allow(b.Site+" "+string(b.Stream), now) {
 				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: wire.WhyHole})
 			}
 		case ledger.Conflict, ledger.Refused:
-			if i.telling.allow(b.Site+" "+string(b.Stream), now) {
+			if i.refusalLimit.allow(b.Site+" "+string(b.Stream), now) {
 				log.Error("batch is not taken in", "result", o.Result, "why", o.Why)
 				i.request(b.Site, wire.Request{Journal: b.Journal, Stream: b.Stream, From: o.N + 1, Why: reasonOf(o.Result) + ": " + o.Why})
 			}
@@ -168,29 +168,29 @@ func (i *Ingest) refuse(ctx context.Context, set []checked) error {
 		if r.Reason == "" {
 			continue
 		}
-		keep := i.keeping.allow(r.Site, now)
+		keep := i.evidenceLimit.allow(r.Site, now)
 		i.count(func(s *Stats) {
 			s.Refused[r.Reason]++
 			if !keep {
-				s.Unkept++
+				s.EvidenceDropped++
 			}
 		})
 		if keep {
 			kept = append(kept, r)
 		}
-		if r.Site != "" && i.telling.allow(r.Site+" refused", now) {
-			i.tell(ctx, c)
+		if r.Site != "" && i.refusalLimit.allow(r.Site+" refused", now) {
+			i.notifySite(ctx, c)
 		}
 	}
-	_, err := persist(ctx, i, "keep evidence", func() (struct{}, error) {
+	_, err := retry(ctx, i, "keep evidence", func() (struct{}, error) {
 		return struct{}{}, i.config.Ledger.Quarantine(ctx, now, kept)
 	})
 	return err
 }
 
-// tell lets the site's operator know that its batches are refused. The journal may be unknown, as
+// notifySite lets the site's operator know that its batches are refused. The journal may be unknown, as
 // nothing can be read of it; then the one that was begun last is meant.
-func (i *Ingest) tell(ctx context.Context, c checked) {
+func (i *Ingest) notifySite(ctx context.Context, c checked) {
 	stream, journal := wire.Records, c.refusal.Journal
 	if c.topic == wire.TopicOf(c.site, wire.Samples) {
 		stream = wire.Samples

@@ -14,22 +14,22 @@ type item struct {
 	size    int // of the message; payload may be its beginning only
 }
 
-// queue holds what waits to be checked: one lane for each site and one for strangers, emptied in
+// queue holds what waits to be checked: one queue for each site and one for all unknown sites, emptied in
 // turn, so that who sends most waits longest.
 type queue struct {
 	ready chan struct{} // holds one token when there may be something
 
-	mu    sync.Mutex
-	lanes map[string]*lane
-	turn  []*lane // lanes with items, the next one first
-	bytes int
-	limit int           // of all lanes
-	share int           // of one lane
-	freed chan struct{} // closed at the next take; nil while nobody waits for room
-	stuck bool          // somebody has waited for room in vain since the last take
+	mu      sync.Mutex
+	sites   map[string]*siteQueue
+	turns   []*siteQueue // queues with items, the next one first
+	bytes   int
+	limit   int           // of all sites
+	perSite int           // of one site
+	freed   chan struct{} // closed at the next take; nil unless something waits for room
+	stuck   bool          // room has been waited for in vain since the last take
 }
 
-type lane struct {
+type siteQueue struct {
 	items []item
 	bytes int
 }
@@ -37,16 +37,16 @@ type lane struct {
 // overhead is counted for each message beside its bytes, so that empty ones fill a queue as well.
 const overhead = 128
 
-// shares is how many lanes can fill the queue: one sender alone gets this part of it.
+// shares is how many sites can fill the queue: one sender alone gets this part of it.
 const shares = 4
 
 func newQueue(limit int) *queue {
-	return &queue{ready: make(chan struct{}, 1), lanes: map[string]*lane{}, limit: limit, share: limit / shares}
+	return &queue{ready: make(chan struct{}, 1), sites: map[string]*siteQueue{}, limit: limit, perSite: limit / shares}
 }
 
-// put waits for room, at most for patience; false means that there was none. Where one has waited in
+// put waits for room, at most for patience; false means that none came free. Where one has waited in
 // vain the next ones do not wait, until something is taken. own says that waiting holds up only who
-// fills the lane; otherwise a full lane is not waited for, so that one sender stops no other.
+// fills the site's part; otherwise a full part is not waited for, so that one sender stops no other.
 func (q *queue) put(it item, own bool, patience time.Duration) bool {
 	weight := len(it.payload) + overhead
 	var late <-chan time.Time
@@ -72,17 +72,17 @@ func (q *queue) put(it item, own bool, patience time.Duration) bool {
 }
 
 // try puts the item where there is room; otherwise the channel says when to try again, nil: not at all.
-func (q *queue) try(it item, weight int, waitLane, waitAll bool) (taken bool, room <-chan struct{}) {
+func (q *queue) try(it item, weight int, waitSite, waitAll bool) (taken bool, room <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lanes[it.site]
+	l := q.sites[it.site]
 	if l == nil {
-		l = &lane{}
-		q.lanes[it.site] = l
+		l = &siteQueue{}
+		q.sites[it.site] = l
 	}
-	full, crowded := q.bytes+weight > q.limit, l.bytes+weight > q.share
+	full, crowded := q.bytes+weight > q.limit, l.bytes+weight > q.perSite
 	if full || crowded {
-		if q.stuck || crowded && !waitLane || full && !waitAll {
+		if q.stuck || crowded && !waitSite || full && !waitAll {
 			return false, nil
 		}
 		if q.freed == nil {
@@ -91,7 +91,7 @@ func (q *queue) try(it item, weight int, waitLane, waitAll bool) (taken bool, ro
 		return false, q.freed
 	}
 	if len(l.items) == 0 {
-		q.turn = append(q.turn, l)
+		q.turns = append(q.turns, l)
 	}
 	l.items = append(l.items, it)
 	l.bytes += weight
@@ -107,8 +107,8 @@ func (q *queue) wake() {
 	}
 }
 
-// take waits for messages and gives up to count of them, and no more than bytes unless it is one,
-// one of each lane in turn.
+// take waits for messages and returns up to count of them, and no more than bytes unless it is one,
+// one of each site in turn.
 func (q *queue) take(ctx context.Context, count, bytes int) ([]item, error) {
 	for {
 		if items := q.now(count, bytes); len(items) > 0 {
@@ -126,13 +126,13 @@ func (q *queue) now(count, bytes int) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var items []item
-	for len(q.turn) > 0 && len(items) < count && bytes > 0 {
-		l := q.turn[0]
+	for len(q.turns) > 0 && len(items) < count && bytes > 0 {
+		l := q.turns[0]
 		it := l.items[0]
 		l.items[0] = item{}
-		l.items, q.turn = l.items[1:], q.turn[1:]
+		l.items, q.turns = l.items[1:], q.turns[1:]
 		if len(l.items) > 0 {
-			q.turn = append(q.turn, l)
+			q.turns = append(q.turns, l)
 		} else {
 			l.items = nil
 		}
@@ -142,7 +142,7 @@ func (q *queue) now(count, bytes int) []item {
 		bytes -= weight
 		items = append(items, it)
 	}
-	if len(q.turn) > 0 {
+	if len(q.turns) > 0 {
 		q.wake()
 	}
 	if len(items) > 0 {

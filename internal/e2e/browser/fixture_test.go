@@ -176,7 +176,7 @@ const (
 	quarantined = `{"quarantined": [
 		{"last_ms": 1795400000000, "times": 2, "site": "xinhua-1", "reason": "number-again", "why": "ticket number 1 is that of entry 7", "alarm": true},
 		{"last_ms": 1795400000000, "times": 1, "site": "xinhua-1", "reason": "somebody-new", "why": "of a newer city", "alarm": true},
-		{"last_ms": 1795400000000, "times": 9, "site": "xinhua-1", "reason": "form", "why": "no batch", "alarm": false}]}`
+		{"last_ms": 1795400000000, "times": 9, "site": "xinhua-1", "reason": "malformed", "why": "no batch", "alarm": false}]}`
 	suspected = `{"suspects": [{"site": "xinhua-1", "journal": "00112233445566778899aabbccddeeff", "n": 42, "kind": "ticket",
 		"number": "20261122-0badcafe-0007", "at_ms": 1795300000000, "counted_ms": 1795400000000, "why": "", "grams": 12000000}]}`
 )
