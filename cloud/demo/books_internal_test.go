@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/chain"
 	"steelyard/internal/record"
@@ -27,7 +27,7 @@ const (
 
 // shift is a site's three books while they are written.
 type shift struct {
-	*scribe.Journal
+	*ledgertest.Journal
 	truth []sim.Event
 }
 
@@ -91,7 +91,7 @@ func standing(counts, origin int64) *record.Belt {
 // newShift is a morning: two lorries, three bales of which one is older than the record, and a belt
 // whose register wraps twice.
 func newShift() *shift {
-	s := &shift{Journal: scribe.New("xinhua-1", 7)}
+	s := &shift{Journal: ledgertest.New("xinhua-1", 7)}
 	s.Write(noon, "", &record.Opened{Version: "devel", Key: "k", Reason: "start"})
 	s.Write(noon, "baler-1", &record.Device{State: "counter", Counter: 41})
 	s.truth = append(s.truth, sim.Event{AtUS: us(-time.Hour), Kind: sim.BaleEvent, Device: "baler-1", Bale: 41, Mass: 400 * kg, Material: "paper/occ"})
@@ -120,7 +120,7 @@ func newShift() *shift {
 }
 
 // read gives the entries as a book has them.
-func read(t *testing.T, j *scribe.Journal) (all []line) {
+func read(t *testing.T, j *ledgertest.Journal) (all []line) {
 	t.Helper()
 	for _, text := range j.Lines {
 		e, err := wire.ParseEntry(text)

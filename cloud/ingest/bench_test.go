@@ -12,7 +12,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/chain"
 	"steelyard/internal/wire"
@@ -27,9 +27,9 @@ func BenchmarkEndToEnd(b *testing.B) {
 		payload []byte
 	}
 	var air []sending
-	keys, journals := map[string]chain.PublicKey{}, []*scribe.Journal{}
+	keys, journals := map[string]chain.PublicKey{}, []*ledgertest.Journal{}
 	for k := range sites {
-		j := scribe.New(fmt.Sprintf("site-%d", k), uint64(k+1)).Shift(each)
+		j := ledgertest.New(fmt.Sprintf("site-%d", k), uint64(k+1)).Shift(each)
 		journals, keys[j.Site] = append(journals, j), j.Key.Public()
 	}
 	bytes := 0
@@ -54,7 +54,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 			b.Fatal(err)
 		}
 		for site, key := range keys {
-			if err := l.Enrol(ctx, site, key, scribe.Start()); err != nil {
+			if err := l.Enrol(ctx, site, key, ledgertest.Start()); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -66,10 +66,10 @@ func BenchmarkEndToEnd(b *testing.B) {
 			b.Fatal(err)
 		}
 		receipts := make(chan wire.Receipt, 10_000)
-		i, err := ingest.New(ingest.Config{Sites: keys, Key: scribe.KeyOf("the-cloud"), Ledger: l, Log: log, Now: time.Now,
+		i, err := ingest.New(ingest.Config{Sites: keys, Key: ledgertest.KeyOf("the-cloud"), Ledger: l, Log: log, Now: time.Now,
 			Samples: func(context.Context, []*wire.Batch) error { return nil },
 			Publish: func(_ context.Context, _ string, payload []byte, _ bool) error {
-				r, err := wire.DecodeReceipt(payload, scribe.KeyOf("the-cloud").Public())
+				r, err := wire.DecodeReceipt(payload, ledgertest.KeyOf("the-cloud").Public())
 				receipts <- r
 				return err
 			}})

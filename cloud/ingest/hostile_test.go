@@ -11,17 +11,17 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/chain"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
 
 // small is a journal whose batches travel uncompressed, so that they can be spoilt by hand.
-func small(site string, seed uint64) *scribe.Journal {
-	j := scribe.New(site, seed)
+func small(site string, seed uint64) *ledgertest.Journal {
+	j := ledgertest.New(site, seed)
 	for n := range 3 {
-		j.Write(scribe.Start(), "baler-1", &record.Device{State: "online", Detail: fmt.Sprint(n)})
+		j.Write(ledgertest.Start(), "baler-1", &record.Device{State: "online", Detail: fmt.Sprint(n)})
 	}
 	return j
 }
@@ -47,13 +47,13 @@ func TestBadInput(t *testing.T) {
 		return bytes.Replace(plain, []byte(old), []byte(replaced), 1)
 	}
 	header, line, _ := bytes.Cut(plain, []byte("\n"))
-	big := scribe.New(site, 78).Shift(100).Payload(1, 100)
+	big := ledgertest.New(site, 78).Shift(100).Payload(1, 100)
 	flipped := bytes.Clone(big)
 	flipped[len(flipped)/2] ^= 1
 	stolen := small(site, 79)
-	stolen.Key = scribe.KeyOf("ruzhou-1")
-	samples := scribe.NewSamples(site, 80)
-	samples.Write(scribe.Start(), "", &record.Sample{Values: []record.SampleValue{}})
+	stolen.Key = ledgertest.KeyOf("ruzhou-1")
+	samples := ledgertest.NewSamples(site, 80)
+	samples.Write(ledgertest.Start(), "", &record.Sample{Values: []record.SampleValue{}})
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	if _, err := z.Write(plain); err != nil || z.Close() != nil {
@@ -106,7 +106,7 @@ func TestBadInput(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			town := newTown(t, 0, site, "ruzhou-1")
 			town.start()
-			good := scribe.New("ruzhou-1", 5).Shift(20)
+			good := ledgertest.New("ruzhou-1", 5).Shift(20)
 			town.send(good, 1, 10)
 			town.Handle(c.topic, c.payload, false)
 			town.send(good, 11, 20)
@@ -155,7 +155,7 @@ func TestFloodOfRubbish(t *testing.T) {
 	t.Parallel()
 	town := newTown(t, 0, "xinhua-1", "ruzhou-1")
 	town.start()
-	good := scribe.New("ruzhou-1", 5).Shift(400)
+	good := ledgertest.New("ruzhou-1", 5).Shift(400)
 	for n := range 400 {
 		for k := range 5 {
 			town.Handle(wire.TopicOf("xinhua-1", wire.Records), fmt.Appendf(nil, "rubbish %d %d", n, k), false)

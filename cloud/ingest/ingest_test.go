@@ -14,7 +14,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func TestReceiptAfterCommit(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1")
 	town.start()
-	j := scribe.New("xinhua-1", 1).Shift(300)
+	j := ledgertest.New("xinhua-1", 1).Shift(300)
 	for first := uint64(1); first <= 300; first += 50 {
 		town.send(j, first, first+49)
 	}
@@ -43,7 +43,7 @@ func TestReceiptAfterCommit(t *testing.T) {
 
 // edge sends a journal over a network that loses, repeats, shuffles and replays, until it is
 // receipted.
-func edge(town *town, j *scribe.Journal, random *rand.Rand) {
+func edge(town *town, j *ledgertest.Journal, random *rand.Rand) {
 	type sending struct {
 		last    uint64
 		payload []byte
@@ -86,10 +86,10 @@ func TestExactlyOnceOverABadNetwork(t *testing.T) {
 	sites := []string{"xinhua-1", "ruzhou-1", "wugang-1"}
 	town := newTown(t, 0, sites...)
 	town.start()
-	var journals []*scribe.Journal
+	var journals []*ledgertest.Journal
 	var wg sync.WaitGroup
 	for k, site := range sites {
-		j := scribe.New(site, uint64(k+1)).Shift(400)
+		j := ledgertest.New(site, uint64(k+1)).Shift(400)
 		journals = append(journals, j)
 		wg.Go(func() { edge(town, j, rand.New(rand.NewPCG(uint64(k), 5))) })
 	}
@@ -104,7 +104,7 @@ func TestExactlyOnceOverABadNetwork(t *testing.T) {
 func TestHoleIsAskedFor(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1")
 	town.start()
-	j := scribe.New("xinhua-1", 1).Shift(60)
+	j := ledgertest.New("xinhua-1", 1).Shift(60)
 	town.send(j, 1, 20)
 	town.until("20 is receipted", func() bool { return town.receipted(j) == 20 })
 	town.send(j, 41, 60)
@@ -122,7 +122,7 @@ func TestHoleIsAskedFor(t *testing.T) {
 func TestConflictIsToldAndTheFirstGoesOn(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1")
 	town.start()
-	j := scribe.New("xinhua-1", 1).Shift(20)
+	j := ledgertest.New("xinhua-1", 1).Shift(20)
 	town.send(j, 1, 20)
 	town.until("20 is receipted", func() bool { return town.receipted(j) == 20 })
 	other := j.Fork(10, 9).Shift(30)
@@ -143,7 +143,7 @@ func TestConflictIsToldAndTheFirstGoesOn(t *testing.T) {
 func TestRetainedAndForeignTopics(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1")
 	town.start()
-	j := scribe.New("xinhua-1", 1).Shift(5)
+	j := ledgertest.New("xinhua-1", 1).Shift(5)
 	town.Handle(wire.TopicOf("xinhua-1", wire.Records), j.Payload(1, 5), true)
 	for _, topic := range []string{"", "steelyard/v1/xinhua-1", "steelyard/v1/xinhua-1/receipt/records", "steelyard/v2/xinhua-1/records",
 		"steelyard/v1/Xinhua 1/records", "steelyard/v1/+/records", "steelyard/v1/xinhua-1/live", "steelyard/v1/xinhua-1/records/x"} {
@@ -156,9 +156,9 @@ func TestRetainedAndForeignTopics(t *testing.T) {
 
 func TestAnnounce(t *testing.T) {
 	town := newTown(t, 0, "xinhua-1", "ruzhou-1")
-	old, young, other := scribe.New("xinhua-1", 1).Shift(5), scribe.New("xinhua-1", 2).Shift(7), scribe.New("ruzhou-1", 3).Shift(3)
+	old, young, other := ledgertest.New("xinhua-1", 1).Shift(5), ledgertest.New("xinhua-1", 2).Shift(7), ledgertest.New("ruzhou-1", 3).Shift(3)
 	// The city's clock goes back meanwhile: which journal is the newest does not hang on it.
-	for k, j := range []*scribe.Journal{old, other, young} {
+	for k, j := range []*ledgertest.Journal{old, other, young} {
 		if _, err := town.ledger.Post(t.Context(), time.Now().Add(-time.Duration(k)*time.Hour), []*wire.Batch{j.Batch(1, j.Last())}); err != nil {
 			t.Fatal(err)
 		}
@@ -190,13 +190,13 @@ func TestStalledSamplesHoldUpNoRecords(t *testing.T) {
 		return nil
 	}
 	town.start()
-	samples := scribe.NewSamples("xinhua-1", 1)
+	samples := ledgertest.NewSamples("xinhua-1", 1)
 	for range 30 {
-		samples.Write(scribe.Start(), "baler-1", &record.Sample{Values: []record.SampleValue{{Tag: "load", Value: "1.5", OK: true}}})
+		samples.Write(ledgertest.Start(), "baler-1", &record.Sample{Values: []record.SampleValue{{Tag: "load", Value: "1.5", OK: true}}})
 	}
 	town.send(samples, 1, 10)
 	town.send(samples, 11, 20)
-	j := scribe.New("xinhua-1", 2).Shift(100)
+	j := ledgertest.New("xinhua-1", 2).Shift(100)
 	town.send(j, 1, 50)
 	town.send(j, 51, 100)
 	town.until("records are receipted", func() bool { return town.receipted(j) == 100 })
@@ -220,7 +220,7 @@ func TestQueueIsBoundedAndFair(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20 // of it, half for records; of that, a quarter for a site
 	town := newTown(t, limit, "xinhua-1", "ruzhou-1")
-	loud, quiet := scribe.New("xinhua-1", 1).Shift(200), scribe.New("ruzhou-1", 2).Shift(200)
+	loud, quiet := ledgertest.New("xinhua-1", 1).Shift(200), ledgertest.New("ruzhou-1", 2).Shift(200)
 	for range 200 {
 		town.send(loud, 1, 200)
 		town.Handle("steelyard/v1/stranger/records", make([]byte, 10_000), false)
@@ -254,9 +254,9 @@ func TestManySitesInOneTransaction(t *testing.T) {
 		sites = append(sites, fmt.Sprintf("site-%d", k))
 	}
 	town := newTown(t, 0, sites...)
-	var journals []*scribe.Journal
+	var journals []*ledgertest.Journal
 	for k, site := range sites {
-		j := scribe.New(site, uint64(k+1)).Shift(30)
+		j := ledgertest.New(site, uint64(k+1)).Shift(30)
 		journals = append(journals, j)
 		for first := uint64(1); first <= 30; first += 10 {
 			town.send(j, first, first+9)
@@ -264,10 +264,10 @@ func TestManySitesInOneTransaction(t *testing.T) {
 	}
 	town.start()
 	town.until("all is receipted", func() bool {
-		return !slices.ContainsFunc(journals, func(j *scribe.Journal) bool { return town.receipted(j) != 30 })
+		return !slices.ContainsFunc(journals, func(j *ledgertest.Journal) bool { return town.receipted(j) != 30 })
 	})
 	town.holds(journals...)
-	slices.SortFunc(journals, func(a, b *scribe.Journal) int { return cmp.Compare(a.Site, b.Site) })
+	slices.SortFunc(journals, func(a, b *ledgertest.Journal) int { return cmp.Compare(a.Site, b.Site) })
 	if known, err := town.ledger.Positions(t.Context()); err != nil || len(known) != len(journals) {
 		t.Errorf("%d journals, %v", len(known), err)
 	}

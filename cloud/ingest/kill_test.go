@@ -17,7 +17,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/chain"
 	"steelyard/internal/wire"
 )
@@ -30,7 +30,7 @@ const (
 )
 
 // doomed is the journal that both processes know.
-func doomed() *scribe.Journal { return scribe.New("xinhua-1", 42).Shift(4_000) }
+func doomed() *ledgertest.Journal { return ledgertest.New("xinhua-1", 42).Shift(4_000) }
 
 // child takes in the journal from where the ledger stands, sending everything twice, and prints
 // its receipts. It ends when it is killed, or when all is in.
@@ -47,12 +47,12 @@ func child(path, mode string) {
 	stop(err)
 	j := doomed()
 	key := j.Key.Public()
-	stop(l.Enrol(ctx, j.Site, key, scribe.Start()))
+	stop(l.Enrol(ctx, j.Site, key, ledgertest.Start()))
 	receipted := make(chan uint64, 1000)
-	i, err := ingest.New(ingest.Config{Sites: map[string]chain.PublicKey{j.Site: key}, Key: scribe.KeyOf("the-cloud"), Ledger: l,
+	i, err := ingest.New(ingest.Config{Sites: map[string]chain.PublicKey{j.Site: key}, Key: ledgertest.KeyOf("the-cloud"), Ledger: l,
 		Log: log, Now: time.Now, Samples: func(context.Context, []*wire.Batch) error { return nil },
 		Publish: func(_ context.Context, topic string, payload []byte, _ bool) error {
-			r, err := wire.DecodeReceipt(payload, scribe.KeyOf("the-cloud").Public())
+			r, err := wire.DecodeReceipt(payload, ledgertest.KeyOf("the-cloud").Public())
 			if err != nil {
 				return nil // a request
 			}
@@ -89,7 +89,7 @@ func child(path, mode string) {
 
 // run starts a child, kills it a little after so many receipts, and gives the newest one it has
 // printed.
-func run(t *testing.T, path, mode string, j *scribe.Journal, receipts int, after time.Duration) (receipted uint64, all bool) {
+func run(t *testing.T, path, mode string, j *ledgertest.Journal, receipts int, after time.Duration) (receipted uint64, all bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childLedger+"="+path, childMode+"="+mode)
@@ -133,7 +133,7 @@ func run(t *testing.T, path, mode string, j *scribe.Journal, receipts int, after
 }
 
 // position reads how far the ledger has come and holds it against the journal.
-func position(t *testing.T, path string, j *scribe.Journal) uint64 {
+func position(t *testing.T, path string, j *ledgertest.Journal) uint64 {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler))
 	if err != nil {

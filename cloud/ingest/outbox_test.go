@@ -12,7 +12,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/chain"
 	"steelyard/internal/wire"
 )
@@ -29,20 +29,20 @@ func TestReceiptsDoNotWaitForEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		keys := map[string]chain.PublicKey{}
-		var journals []*scribe.Journal
+		var journals []*ledgertest.Journal
 		for k := range sites {
-			j := scribe.New(fmt.Sprint("site-", k), uint64(k+1)).Shift(batches)
+			j := ledgertest.New(fmt.Sprint("site-", k), uint64(k+1)).Shift(batches)
 			journals, keys[j.Site] = append(journals, j), j.Key.Public()
-			if err := l.Enrol(ctx, j.Site, j.Key.Public(), scribe.Start()); err != nil {
+			if err := l.Enrol(ctx, j.Site, j.Key.Public(), ledgertest.Start()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var mu sync.Mutex // guards the fields below
 		said, flying, most := map[string][]uint64{}, 0, 0
-		i, err := ingest.New(ingest.Config{Sites: keys, Key: scribe.KeyOf("the-cloud"), Ledger: l, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		i, err := ingest.New(ingest.Config{Sites: keys, Key: ledgertest.KeyOf("the-cloud"), Ledger: l, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 			Samples: func(context.Context, []*wire.Batch) error { return nil },
 			Publish: func(_ context.Context, topic string, payload []byte, _ bool) error {
-				r, err := wire.DecodeReceipt(payload, scribe.KeyOf("the-cloud").Public())
+				r, err := wire.DecodeReceipt(payload, ledgertest.KeyOf("the-cloud").Public())
 				mu.Lock()
 				flying++
 				most = max(most, flying)
@@ -112,15 +112,15 @@ func TestFullQueueHoldsTheSenderUp(t *testing.T) {
 	for _, patience := range []time.Duration{0, -1} { // 0: the default; negative: the control, which drops
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			j := scribe.New("xinhua-1", 1).Shift(400)
+			j := ledgertest.New("xinhua-1", 1).Shift(400)
 			l, err := ledger.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"), slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Enrol(ctx, j.Site, j.Key.Public(), scribe.Start()); err != nil {
+			if err := l.Enrol(ctx, j.Site, j.Key.Public(), ledgertest.Start()); err != nil {
 				t.Fatal(err)
 			}
-			i, err := ingest.New(ingest.Config{Sites: map[string]chain.PublicKey{j.Site: j.Key.Public()}, Key: scribe.KeyOf("the-cloud"), Ledger: l,
+			i, err := ingest.New(ingest.Config{Sites: map[string]chain.PublicKey{j.Site: j.Key.Public()}, Key: ledgertest.KeyOf("the-cloud"), Ledger: l,
 				Log: slog.New(slog.DiscardHandler), Now: time.Now, MaxQueue: 64 << 10, Patience: patience,
 				Samples: func(context.Context, []*wire.Batch) error { return nil },
 				Publish: func(context.Context, string, []byte, bool) error { return nil }})

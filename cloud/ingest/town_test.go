@@ -13,7 +13,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/chain"
 	"steelyard/internal/wire"
 )
@@ -45,12 +45,12 @@ func newTown(t testing.TB, maxQueue int, sites ...string) *town {
 	})
 	keys := map[string]chain.PublicKey{}
 	for _, site := range sites {
-		keys[site] = scribe.KeyOf(site).Public()
+		keys[site] = ledgertest.KeyOf(site).Public()
 		if err := l.Enrol(t.Context(), site, keys[site], time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	town := &town{TB: t, ledger: l, key: scribe.KeyOf("the-cloud"), requests: map[string][]wire.Request{},
+	town := &town{TB: t, ledger: l, key: ledgertest.KeyOf("the-cloud"), requests: map[string][]wire.Request{},
 		samples: func([]*wire.Batch) error { return nil }}
 	town.Ingest, err = ingest.New(ingest.Config{Sites: keys, Key: town.key, Ledger: l, Log: log, Now: time.Now, MaxQueue: maxQueue,
 		Publish: town.publish, Samples: func(_ context.Context, batches []*wire.Batch) error {
@@ -101,7 +101,7 @@ func (t *town) publish(_ context.Context, topic string, payload []byte, retained
 }
 
 // receipted is the newest receipt of a journal.
-func (t *town) receipted(j *scribe.Journal) (n uint64) {
+func (t *town) receipted(j *ledgertest.Journal) (n uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range t.receipts {
@@ -131,19 +131,19 @@ func (t *town) until(what string, done func() bool) {
 	}
 }
 
-func (t *town) send(j *scribe.Journal, first, last uint64) {
+func (t *town) send(j *ledgertest.Journal, first, last uint64) {
 	t.Handle(wire.TopicOf(j.Site, j.Stream), j.Payload(first, last), false)
 }
 
 // holds compares the ledger with what the journals say: nothing lost, twice, altered or invented.
-func (t *town) holds(journals ...*scribe.Journal) {
+func (t *town) holds(journals ...*ledgertest.Journal) {
 	t.Helper()
 	if err := audit(t.ledger.Reader, journals...); err != nil {
 		t.Error(err)
 	}
 }
 
-func audit(r *ledger.Reader, journals ...*scribe.Journal) error {
+func audit(r *ledger.Reader, journals ...*ledgertest.Journal) error {
 	entries, err := r.Entries(context.Background(), 0, 1<<30)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func audit(r *ledger.Reader, journals ...*scribe.Journal) error {
 	next := map[string]uint64{}
 	for _, e := range entries {
 		next[e.Journal]++
-		k := slices.IndexFunc(journals, func(j *scribe.Journal) bool { return j.ID == e.Journal })
+		k := slices.IndexFunc(journals, func(j *ledgertest.Journal) bool { return j.ID == e.Journal })
 		if k < 0 || e.N != next[e.Journal] || e.N > journals[k].Last() || string(e.Line) != string(journals[k].Lines[e.N-1]) {
 			return fmt.Errorf("seq %d: entry %d of journal %s was never written so, or stands here again", e.Seq, e.N, e.Journal)
 		}

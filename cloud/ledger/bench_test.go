@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/wire"
 )
 
@@ -15,7 +15,7 @@ func BenchmarkPost(b *testing.B) {
 	for _, together := range []int{1, 16, 128} {
 		b.Run(fmt.Sprintf("%d batches a transaction", together), func(b *testing.B) {
 			l := fresh(b, "xinhua-1")
-			j := scribe.New("xinhua-1", 1)
+			j := ledgertest.New("xinhua-1", 1)
 			entries, used := 0, time.Duration(0)
 			for b.Loop() {
 				b.StopTimer()

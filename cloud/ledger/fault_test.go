@@ -20,7 +20,7 @@ import (
 	"testing"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/wire"
 )
 
@@ -41,7 +41,7 @@ func fillDisk(path string) {
 		fmt.Println("limit:", err)
 		return
 	}
-	for _, b := range scribe.New("xinhua-1", 1).Shift(2000).Batches(20) {
+	for _, b := range ledgertest.New("xinhua-1", 1).Shift(2000).Batches(20) {
 		outcomes, err := l.Post(ctx, received(), []*wire.Batch{b})
 		if errors.Is(err, ledger.ErrUnknown) {
 			_, again := l.Post(ctx, received(), []*wire.Batch{b})
@@ -60,7 +60,7 @@ func fillDisk(path string) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	j := scribe.New("xinhua-1", 1).Shift(2000)
+	j := ledgertest.New("xinhua-1", 1).Shift(2000)
 	l := open(t, path, "xinhua-1")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestLockedByAnother(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, path, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(50)
+	j := ledgertest.New("xinhua-1", 1).Shift(50)
 	other, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func persist(t *testing.T, l *ledger.Ledger, b *wire.Batch) (err error) {
 func TestTwoInstancesTakeTheSame(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	j := scribe.New("xinhua-1", 1).Shift(800)
+	j := ledgertest.New("xinhua-1", 1).Shift(800)
 	batches := j.Batches(10)
 	var wg sync.WaitGroup
 	for _, l := range []*ledger.Ledger{open(t, path, "xinhua-1"), open(t, path)} {
@@ -165,7 +165,7 @@ func TestEndedContextPostsNothing(t *testing.T) {
 	l := fresh(t, "xinhua-1")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := l.Post(ctx, received(), []*wire.Batch{scribe.New("xinhua-1", 1).Shift(5).Batch(1, 5)}); !errors.Is(err, context.Canceled) {
+	if _, err := l.Post(ctx, received(), []*wire.Batch{ledgertest.New("xinhua-1", 1).Shift(5).Batch(1, 5)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if head, err := l.Head(t.Context()); head != 0 || err != nil {
@@ -176,7 +176,7 @@ func TestEndedContextPostsNothing(t *testing.T) {
 func TestDamageIsFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open(t, path, "xinhua-1")
-	post(t, l, scribe.New("xinhua-1", 1).Shift(500).Batches(100)...)
+	post(t, l, ledgertest.New("xinhua-1", 1).Shift(500).Batches(100)...)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -279,12 +279,12 @@ func TestForeignLog(t *testing.T) {
 	dir := t.TempDir()
 	path, other := filepath.Join(dir, "ledger.db"), filepath.Join(dir, "other.db")
 	l := open(t, path, "xinhua-1")
-	post(t, l, scribe.New("xinhua-1", 1).Shift(50).Batches(20)...)
+	post(t, l, ledgertest.New("xinhua-1", 1).Shift(50).Batches(20)...)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	// The other's log holds what was written since it was last opened, and is copied as after a kill.
-	batches := scribe.New("xinhua-1", 1).Shift(4000).Batches(20)
+	batches := ledgertest.New("xinhua-1", 1).Shift(4000).Batches(20)
 	for _, some := range [][]*wire.Batch{batches[:100], batches[100:]} {
 		l := open(t, other, "xinhua-1")
 		post(t, l, some...)
@@ -315,7 +315,7 @@ func TestOnlyTheOwnerReadsTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := open(t, path, "xinhua-1")
-	post(t, l, scribe.New("xinhua-1", 1).Shift(50).Batches(50)...)
+	post(t, l, ledgertest.New("xinhua-1", 1).Shift(50).Batches(50)...)
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		info, err := os.Stat(name)
 		if err != nil {

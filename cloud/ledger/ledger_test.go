@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/chain"
 	"steelyard/internal/wire"
 )
@@ -44,7 +44,7 @@ func open(t testing.TB, path string, sites ...string) *ledger.Ledger {
 		}
 	})
 	for _, site := range sites {
-		if err := l.Enrol(t.Context(), site, scribe.KeyOf(site).Public(), received()); err != nil {
+		if err := l.Enrol(t.Context(), site, ledgertest.KeyOf(site).Public(), received()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func post(t testing.TB, l *ledger.Ledger, batches ...*wire.Batch) []ledger.Outco
 
 // holds compares the ledger with what the journals say, entry by entry: nothing lost, nothing
 // twice, nothing altered, nothing invented.
-func holds(t testing.TB, r *ledger.Reader, journals ...*scribe.Journal) {
+func holds(t testing.TB, r *ledger.Reader, journals ...*ledgertest.Journal) {
 	t.Helper()
 	entries, err := r.Entries(context.Background(), 0, 1<<30)
 	if err != nil {
@@ -78,9 +78,9 @@ func holds(t testing.TB, r *ledger.Reader, journals ...*scribe.Journal) {
 }
 
 // audit is the oracle.
-func audit(entries []ledger.Entry, journals ...*scribe.Journal) error {
+func audit(entries []ledger.Entry, journals ...*ledgertest.Journal) error {
 	next := map[string]uint64{}
-	of := map[string]*scribe.Journal{}
+	of := map[string]*ledgertest.Journal{}
 	for _, j := range journals {
 		of[j.ID] = j
 	}
@@ -155,14 +155,14 @@ func TestDSN(t *testing.T) {
 
 func TestKeyIsPinned(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	if err := l.Enrol(t.Context(), "xinhua-1", scribe.KeyOf("xinhua-1").Public(), received()); err != nil {
+	if err := l.Enrol(t.Context(), "xinhua-1", ledgertest.KeyOf("xinhua-1").Public(), received()); err != nil {
 		t.Errorf("the same key again: %v", err)
 	}
-	err := l.Enrol(t.Context(), "xinhua-1", scribe.KeyOf("another").Public(), received())
+	err := l.Enrol(t.Context(), "xinhua-1", ledgertest.KeyOf("another").Public(), received())
 	if err == nil || !strings.Contains(err.Error(), "site id xinhua-1 is taken since 2026-11-23") || !strings.Contains(err.Error(), "another site id") {
 		t.Errorf("got %v", err)
 	}
-	if err := l.Enrol(t.Context(), "Xinhua 1", scribe.KeyOf("x").Public(), received()); err == nil {
+	if err := l.Enrol(t.Context(), "Xinhua 1", ledgertest.KeyOf("x").Public(), received()); err == nil {
 		t.Error("a site id with a blank was enrolled")
 	}
 	if err := l.Enrol(t.Context(), "xinhua-2", chain.PublicKey{}, received()); err == nil {
@@ -228,7 +228,7 @@ func TestTables(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(10)
+	j := ledgertest.New("xinhua-1", 1).Shift(10)
 	woke := make(chan error, 1)
 	go func() { woke <- l.Wait(t.Context(), 5) }()
 	post(t, l, j.Batch(1, 5))
@@ -255,7 +255,7 @@ func TestReaderBesideTheWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	j := scribe.New("xinhua-1", 1).Shift(600)
+	j := ledgertest.New("xinhua-1", 1).Shift(600)
 	done := make(chan error, 1)
 	go func() {
 		for _, b := range j.Batches(20) {

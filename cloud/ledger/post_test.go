@@ -14,16 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
 )
 
 func TestPost(t *testing.T) {
 	l := fresh(t, "xinhua-1", "ruzhou-1")
-	a, b := scribe.New("xinhua-1", 1).Shift(300), scribe.New("ruzhou-1", 2).Shift(70)
+	a, b := ledgertest.New("xinhua-1", 1).Shift(300), ledgertest.New("ruzhou-1", 2).Shift(70)
 	got := post(t, l, a.Batch(1, 100), b.Batch(1, 70), a.Batch(101, 300))
-	at := func(j *scribe.Journal) ledger.Position {
+	at := func(j *ledgertest.Journal) ledger.Position {
 		return ledger.Position{Site: j.Site, Journal: j.ID, Stream: wire.Records, N: j.Last(), Hash: j.Hash(j.Last())}
 	}
 	want := []ledger.Outcome{
@@ -55,7 +55,7 @@ func TestPost(t *testing.T) {
 func TestSentAgainFiftyTimes(t *testing.T) {
 	t.Parallel()
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(100)
+	j := ledgertest.New("xinhua-1", 1).Shift(100)
 	for range 50 {
 		outcomes := post(t, l, j.Batch(1, 50), j.Batch(1, 50), j.Batch(26, 100))
 		if o := outcomes[2]; o.N != 100 || o.Result == ledger.Hole {
@@ -70,7 +70,7 @@ func TestSentAgainFiftyTimes(t *testing.T) {
 
 func TestHoleIsNotJumped(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(40)
+	j := ledgertest.New("xinhua-1", 1).Shift(40)
 	if o := post(t, l, j.Batch(11, 20))[0]; o.Result != ledger.Hole || o.N != 0 {
 		t.Errorf("first batch of a journal with a hole: %+v", o)
 	}
@@ -89,7 +89,7 @@ func TestHoleIsNotJumped(t *testing.T) {
 
 func TestGap(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(40)
+	j := ledgertest.New("xinhua-1", 1).Shift(40)
 	gone := func(from uint64) wire.Hole { return wire.Hole{From: from, Reason: "damaged"} }
 	post(t, l, j.Batch(1, 10))
 	if o := post(t, l, j.BatchAfter(21, 30, gone(15)))[0]; o.Result != ledger.Hole {
@@ -118,7 +118,7 @@ func TestGap(t *testing.T) {
 func TestGapOfWhichPartIsKnown(t *testing.T) {
 	// The disk lost 5 to 20; the batch with 5 to 10 had got through before.
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(30)
+	j := ledgertest.New("xinhua-1", 1).Shift(30)
 	post(t, l, j.Batch(1, 10))
 	if o := post(t, l, j.BatchAfter(21, 30, wire.Hole{From: 5, Reason: "damaged"}))[0]; o.Result != ledger.Accepted || o.Lost != 10 {
 		t.Errorf("got %+v", o)
@@ -127,7 +127,7 @@ func TestGapOfWhichPartIsKnown(t *testing.T) {
 
 func TestConflict(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(20)
+	j := ledgertest.New("xinhua-1", 1).Shift(20)
 	post(t, l, j.Batch(1, 20))
 	other := j.Fork(15, 7).Shift(15) // yesterday's image of the disk, running again
 	for _, batch := range []*wire.Batch{other.Batch(11, 20), other.Batch(16, 30), other.Batch(21, 30)} {
@@ -163,7 +163,7 @@ func TestConflict(t *testing.T) {
 
 func TestAnotherHistoryBeforeTheFirst(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(10)
+	j := ledgertest.New("xinhua-1", 1).Shift(10)
 	post(t, l, j.Batch(1, 10))
 	other := j.Fork(9, 7).Shift(10)
 	if o := post(t, l, other.Batch(11, 19))[0]; o.Result != ledger.Conflict || !strings.Contains(o.Why, "after another entry 10") {
@@ -176,7 +176,7 @@ func TestAnotherHistoryBeforeTheFirst(t *testing.T) {
 
 func TestSenselessEntryDoesNotBlock(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(3)
+	j := ledgertest.New("xinhua-1", 1).Shift(3)
 	for _, bad := range []struct{ kind, body string }{
 		{"ticket", `{"number":"T1","net":-1}`},
 		{"bale", `{"number":1,"mass":1e400}`},
@@ -186,7 +186,7 @@ func TestSenselessEntryDoesNotBlock(t *testing.T) {
 		{"bale", `{"` + strings.Repeat("x", 60_000) + `":1}`},
 		{"bale", `{"number":9007199254740993,"deep":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
 	} {
-		j.WriteRaw(scribe.Start(), "", record.Kind(bad.kind), []byte(bad.body))
+		j.WriteRaw(ledgertest.Start(), "", record.Kind(bad.kind), []byte(bad.body))
 	}
 	j.Shift(3)
 	if o := post(t, l, j.Batch(1, 13))[0]; o.Result != ledger.Accepted || o.Added != 13 || o.Invalid != 7 {
@@ -205,13 +205,13 @@ func TestSenselessEntryDoesNotBlock(t *testing.T) {
 
 func TestSamplesMoveThePositionOnly(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	j := scribe.NewSamples("xinhua-1", 1)
+	j := ledgertest.NewSamples("xinhua-1", 1)
 	for range 30 {
-		j.Write(scribe.Start(), "baler-1", &record.Sample{Values: []record.SampleValue{{Tag: "pressure", Value: "21.5", Unit: "bar", OK: true}}})
+		j.Write(ledgertest.Start(), "baler-1", &record.Sample{Values: []record.SampleValue{{Tag: "pressure", Value: "21.5", Unit: "bar", OK: true}}})
 	}
 	gone := wire.Hole{From: 11, Reason: "thinned"}
 	other := j.Fork(29, 3)
-	other.Write(scribe.Start(), "baler-2", &record.Sample{Values: []record.SampleValue{}})
+	other.Write(ledgertest.Start(), "baler-2", &record.Sample{Values: []record.SampleValue{}})
 	for _, step := range []struct {
 		batch *wire.Batch
 		want  ledger.Result
@@ -244,10 +244,10 @@ func TestSamplesMoveThePositionOnly(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	l := fresh(t, "xinhua-1")
-	if o := post(t, l, scribe.New("ruzhou-1", 1).Shift(5).Batch(1, 5))[0]; o.Result != ledger.Refused || o.Why != "site ruzhou-1 is not enrolled" {
+	if o := post(t, l, ledgertest.New("ruzhou-1", 1).Shift(5).Batch(1, 5))[0]; o.Result != ledger.Refused || o.Why != "site ruzhou-1 is not enrolled" {
 		t.Errorf("got %+v", o)
 	}
-	j := scribe.New("xinhua-1", 1).Shift(5)
+	j := ledgertest.New("xinhua-1", 1).Shift(5)
 	post(t, l, j.Batch(1, 5))
 	crossed := *j
 	crossed.Stream = wire.Samples
@@ -273,7 +273,7 @@ func TestJournalsWithoutEnd(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	got := post(t, l, scribe.New("xinhua-1", 1).Shift(1).Batch(1, 1), scribe.New("xinhua-1", 2).Shift(1).Batch(1, 1))
+	got := post(t, l, ledgertest.New("xinhua-1", 1).Shift(1).Batch(1, 1), ledgertest.New("xinhua-1", 2).Shift(1).Batch(1, 1))
 	if got[0].Result != ledger.Accepted || got[1].Result != ledger.Refused {
 		t.Errorf("journal 20,000: %s, 20,001: %s", got[0].Result, got[1].Result)
 	}
@@ -308,13 +308,13 @@ func schedule(random *rand.Rand, batches []*wire.Batch, twice int, deliver func(
 func TestSameLedgerHoweverDelivered(t *testing.T) {
 	t.Parallel()
 	want := ""
-	a, b := scribe.New("xinhua-1", 1).Shift(360), scribe.New("ruzhou-1", 2).Shift(200)
+	a, b := ledgertest.New("xinhua-1", 1).Shift(360), ledgertest.New("ruzhou-1", 2).Shift(200)
 	for _, size := range []int{1, 100, 1000} {
 		for _, twice := range []int{0, 50} {
 			t.Run(fmt.Sprintf("batches of %d, %d %% twice", size, twice), func(t *testing.T) {
 				l := open(t, filepath.Join(t.TempDir(), "ledger.db"), "xinhua-1", "ruzhou-1")
 				random := rand.New(rand.NewPCG(uint64(size), uint64(twice)))
-				for _, j := range []*scribe.Journal{a, b} {
+				for _, j := range []*ledgertest.Journal{a, b} {
 					schedule(random, j.Batches(min(size, 350)), twice, func(sent []*wire.Batch) []ledger.Outcome {
 						outcomes, err := l.Post(t.Context(), received(), sent)
 						if err != nil {
@@ -338,7 +338,7 @@ func TestSameLedgerHoweverDelivered(t *testing.T) {
 // TestOracleFindsWhatIsPostedTwice is the negative control: a ledger that believes what it is
 // sent fails the same oracle under the same deliveries.
 func TestOracleFindsWhatIsPostedTwice(t *testing.T) {
-	j := scribe.New("xinhua-1", 1).Shift(400)
+	j := ledgertest.New("xinhua-1", 1).Shift(400)
 	for _, twice := range []int{0, 50} {
 		var believed []ledger.Entry
 		schedule(rand.New(rand.NewPCG(1, 1)), j.Batches(10), twice, func(sent []*wire.Batch) (outcomes []ledger.Outcome) {

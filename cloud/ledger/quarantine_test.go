@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 )
 
 func TestQuarantine(t *testing.T) {
@@ -78,7 +78,7 @@ func TestFloodPushesOutItsOwn(t *testing.T) {
 func TestOneRowForACause(t *testing.T) {
 	t.Parallel()
 	l := fresh(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(10)
+	j := ledgertest.New("xinhua-1", 1).Shift(10)
 	fork := j.Fork(5, 9).Shift(300)
 	post(t, l, j.Batch(1, 10))
 	post(t, l, fork.Batch(1, fork.Last()))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -30,8 +30,8 @@ func amend(target record.Ref, body record.Body) *record.Correction {
 
 func TestVoid(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	at := scribe.Start() // 07:30 of the 23rd in China
+	j := ledgertest.New("xinhua-1", 1)
+	at := ledgertest.Start() // 07:30 of the 23rd in China
 	first := j.Write(at, "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7}))
 	second := j.Write(at, "", ticket(record.Outbound, record.ToReuse, record.Part{Material: "steel", Mass: 3}))
 	voided := j.Write(at.Add(72*time.Hour), "", void(first))
@@ -70,8 +70,8 @@ func TestVoid(t *testing.T) {
 
 func TestAmendUponAmendment(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	at := scribe.Start()
+	j := ledgertest.New("xinhua-1", 1)
+	at := ledgertest.Start()
 	inbound := func(mass unit.Mass) *record.Ticket {
 		return ticket(record.Inbound, "", record.Part{Material: "steel", Mass: mass})
 	}
@@ -101,13 +101,13 @@ func TestAmendUponAmendment(t *testing.T) {
 func TestCorrectionBeforeItsTarget(t *testing.T) {
 	// The disk was changed; what was left on the old one arrives last.
 	b := newBench(t, "xinhua-1")
-	old, young := scribe.New("xinhua-1", 1), scribe.New("xinhua-1", 2)
-	first := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 10}))
-	second := old.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "glass", Mass: 20}))
-	bad := old.WriteRaw(scribe.Start(), "", record.KindTicket, []byte(`{"net":1}`))
-	young.Write(scribe.Start(), "", void(first))
-	young.Write(scribe.Start(), "", amend(second, ticket(record.Inbound, "", record.Part{Material: "copper", Mass: 2})))
-	young.Write(scribe.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "battery", Mass: 1})))
+	old, young := ledgertest.New("xinhua-1", 1), ledgertest.New("xinhua-1", 2)
+	first := old.Write(ledgertest.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 10}))
+	second := old.Write(ledgertest.Start(), "", ticket(record.Inbound, "", record.Part{Material: "glass", Mass: 20}))
+	bad := old.WriteRaw(ledgertest.Start(), "", record.KindTicket, []byte(`{"net":1}`))
+	young.Write(ledgertest.Start(), "", void(first))
+	young.Write(ledgertest.Start(), "", amend(second, ticket(record.Inbound, "", record.Part{Material: "copper", Mass: 2})))
+	young.Write(ledgertest.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "battery", Mass: 1})))
 	b.post(young.Batch(1, 3))
 	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {
 		t.Error(diff)

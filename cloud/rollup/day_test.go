@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -43,7 +43,7 @@ func TestDays(t *testing.T) {
 
 func TestMidnight(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
+	j := ledgertest.New("xinhua-1", 1)
 	midnight := time.Date(2026, 11, 30, 16, 0, 0, 0, time.UTC) // in China, and a month's end
 	for i, step := range []time.Duration{-time.Hour, -time.Millisecond, 0, time.Hour - time.Millisecond, time.Hour} {
 		j.Write(midnight.Add(step), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: unit.Mass(1) << i}))

@@ -18,7 +18,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -37,7 +37,7 @@ func TestLongTotals(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	begin := time.Date(2025, 9, 29, 15, 0, 0, 0, time.UTC) // an hour before midnight in China
 	for i, site := range sites {
-		j := scribe.New(site, uint64(i+1))
+		j := ledgertest.New(site, uint64(i+1))
 		var written []record.Ref
 		for day := range 430 {
 			if day%3 != i%3 {
@@ -134,15 +134,15 @@ func TestMonthsOfAnOldLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	if err := l.Enrol(t.Context(), "xinhua-1", scribe.KeyOf("xinhua-1").Public(), scribe.Start()); err != nil {
+	if err := l.Enrol(t.Context(), "xinhua-1", ledgertest.KeyOf("xinhua-1").Public(), ledgertest.Start()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Tables(t.Context(), "rollup", firstSchemas{os.DirFS("."), 3}); err != nil {
 		t.Fatal(err)
 	}
-	j := scribe.New("xinhua-1", 1).Shift(300)
+	j := ledgertest.New("xinhua-1", 1).Shift(300)
 	bench := bench{T: t, Ledger: l}
-	if _, err := l.Post(t.Context(), scribe.Start(), j.Batches(100)); err != nil {
+	if _, err := l.Post(t.Context(), ledgertest.Start(), j.Batches(100)); err != nil {
 		t.Fatal(err)
 	}
 	// What an older program has made: a day's sum, and its cursor.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -59,7 +59,7 @@ func (b bench) suspects() (list []string) {
 // both count where they can have been, apart, until two persons have dated them.
 func TestAClockOfTheEdgeMovesNoTonneUnseen(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
+	j := ledgertest.New("xinhua-1", 1)
 	noon := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC) // in China
 	write := func(number string, at time.Time) record.Ref { return j.Write(at, "wb-1", load(number, unit.Tonne)) }
 	send := func(received time.Time, from uint64) { b.postAt(received, j.Batch(from, j.Last())) }
@@ -135,7 +135,7 @@ func TestAClockOfTheEdgeMovesNoTonneUnseen(t *testing.T) {
 func TestTheBoundGoesOnInTheNextJournal(t *testing.T) {
 	b := newBench(t, "xinhua-1")
 	noon := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
-	first, next := scribe.New("xinhua-1", 1), scribe.New("xinhua-1", 2)
+	first, next := ledgertest.New("xinhua-1", 1), ledgertest.New("xinhua-1", 2)
 	last := first.Write(noon, "wb-1", load("1", unit.Tonne))
 	b.postAt(noon, first.Batch(1, 1))
 	boot := time.Date(1970, 1, 1, 0, 0, 9, 0, time.UTC)

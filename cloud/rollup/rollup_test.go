@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -25,7 +25,7 @@ import (
 // category knows what a Shift uses, and rubber only from 2027 on.
 func category(material string, at time.Time) (string, error) {
 	code, _, _ := strings.Cut(material, "/")
-	if slices.Contains(scribe.Materials(), material) || code == "rubber" && at.Year() >= 2027 {
+	if slices.Contains(ledgertest.Materials(), material) || code == "rubber" && at.Year() >= 2027 {
 		return code, nil
 	}
 	return "", fmt.Errorf("material %q is not in the catalogue", material)
@@ -50,7 +50,7 @@ func newBench(t *testing.T, sites ...string) bench {
 		}
 	})
 	for _, site := range sites {
-		if err := l.Enrol(t.Context(), site, scribe.KeyOf(site).Public(), scribe.Start()); err != nil {
+		if err := l.Enrol(t.Context(), site, ledgertest.KeyOf(site).Public(), ledgertest.Start()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func newBench(t *testing.T, sites ...string) bench {
 // post takes batches in long after they were written.
 func (b bench) post(batches ...*wire.Batch) {
 	b.Helper()
-	b.postAt(scribe.Start().AddDate(1, 0, 0), batches...)
+	b.postAt(ledgertest.Start().AddDate(1, 0, 0), batches...)
 }
 
 func (b bench) postAt(received time.Time, batches ...*wire.Batch) {
@@ -173,8 +173,8 @@ func (b bench) leftOut(want ...string) {
 
 func TestFlows(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	at := scribe.Start()
+	j := ledgertest.New("xinhua-1", 1)
+	at := ledgertest.Start()
 	part := func(material string, mass unit.Mass) record.Part { return record.Part{Material: material, Mass: mass} }
 	j.Write(at, "", ticket(record.Inbound, "", part("steel/heavy", 20*unit.Tonne), part("copper", 340*unit.Kilogram), part("glass", 0)))
 	j.Write(at, "", ticket(record.Outbound, record.ToReuse, part("steel", 18*unit.Tonne)))
@@ -201,16 +201,16 @@ func TestFlows(t *testing.T) {
 
 func TestUnknownMaterialIsShown(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1)
-	bad := j.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "rubber", Mass: 7}))
-	j.Write(scribe.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 11}))
+	j := ledgertest.New("xinhua-1", 1)
+	bad := j.Write(ledgertest.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "rubber", Mass: 7}))
+	j.Write(ledgertest.Start(), "", ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 11}))
 	b.post(j.Batch(1, 2))
 	// Half a ticket is no ticket.
 	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 11}, b.agree()); diff != "" {
 		t.Error(diff)
 	}
 	b.leftOut(`material "rubber" is not in the catalogue`)
-	j.Write(scribe.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7})))
+	j.Write(ledgertest.Start(), "", amend(bad, ticket(record.Inbound, "", record.Part{Material: "steel", Mass: 5}, record.Part{Material: "glass", Mass: 7})))
 	b.post(j.Batch(3, 3))
 	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 16, "xinhua-1 glass collected": 7}, b.agree()); diff != "" {
 		t.Error(diff)
@@ -223,7 +223,7 @@ func TestUnknownMaterialIsShown(t *testing.T) {
 func TestSums(t *testing.T) {
 	b := newBench(t, "xinhua-1", "ruzhou-1")
 	want, brings := sums{}, map[record.Ref]sums{}
-	journals := []*scribe.Journal{scribe.New("xinhua-1", 1), scribe.New("ruzhou-1", 2)}
+	journals := []*ledgertest.Journal{ledgertest.New("xinhua-1", 1), ledgertest.New("ruzhou-1", 2)}
 	byHand := func(e wire.Entry) sums {
 		var t struct {
 			Direction, Destination, Material string
@@ -320,7 +320,7 @@ func TestPlaceIsOfOneOrder(t *testing.T) {
 		}
 		return b
 	}
-	one, two := scribe.New("xinhua-1", 1).Shift(100).Batches(100)[0], scribe.New("xinhua-2", 2).Shift(100).Batches(100)[0]
+	one, two := ledgertest.New("xinhua-1", 1).Shift(100).Batches(100)[0], ledgertest.New("xinhua-2", 2).Shift(100).Batches(100)[0]
 	first, same, other := ledgerOf(one, two), ledgerOf(one, two), ledgerOf(two, one)
 	all := first.postings()
 	for _, p := range all {
@@ -342,12 +342,12 @@ func TestPlaceIsOfOneOrder(t *testing.T) {
 
 func TestRunFollows(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	j := scribe.New("xinhua-1", 1).Shift(100)
+	j := ledgertest.New("xinhua-1", 1).Shift(100)
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { ended <- b.Rollup.Run(ctx) }()
 	for _, batch := range j.Batches(10) {
-		if _, err := b.Post(t.Context(), scribe.Start(), []*wire.Batch{batch}); err != nil {
+		if _, err := b.Post(t.Context(), ledgertest.Start(), []*wire.Batch{batch}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -37,8 +37,8 @@ func (b bench) alarms() (reasons []string) {
 // A ticket number that comes again is an alarm, and both tickets are counted: two lorries were there.
 func TestTicketNumberSeenBefore(t *testing.T) {
 	b := newBench(t, "xinhua-1", "ruzhou-1")
-	j, other := scribe.New("xinhua-1", 1), scribe.New("ruzhou-1", 2)
-	at := scribe.Start()
+	j, other := ledgertest.New("xinhua-1", 1), ledgertest.New("ruzhou-1", 2)
+	at := ledgertest.Start()
 	j.Write(at, "wb-1", load("20261123-0badcafe-0001", 5*unit.Tonne))
 	j.Write(at, "wb-1", load("20261123-0badcafe-0002", 5*unit.Tonne))
 	other.Write(at, "wb-1", load("20261123-0badcafe-0001", 5*unit.Tonne)) // another site's number is another number
@@ -64,7 +64,7 @@ func TestTicketNumberSeenBefore(t *testing.T) {
 
 func (b bench) collected(site string) (sum unit.Mass) {
 	b.Helper()
-	totals, err := b.Rollup.Totals(b.Context(), rollup.DayOf(scribe.Start())-1000, rollup.DayOf(scribe.Start())+1000)
+	totals, err := b.Rollup.Totals(b.Context(), rollup.DayOf(ledgertest.Start())-1000, rollup.DayOf(ledgertest.Start())+1000)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -79,8 +79,8 @@ func (b bench) collected(site string) (sum unit.Mass) {
 // A journal that was begun by an old image, and one that goes on beside its successor.
 func TestOldImageAndTwoEdgesAreSeen(t *testing.T) {
 	b := newBench(t, "xinhua-1")
-	first, next := scribe.New("xinhua-1", 1), scribe.New("xinhua-1", 2)
-	at := scribe.Start()
+	first, next := ledgertest.New("xinhua-1", 1), ledgertest.New("xinhua-1", 2)
+	at := ledgertest.Start()
 	opened := func(previous record.Ref) *record.Opened {
 		return &record.Opened{Version: "1", Key: "k", Previous: previous, Reason: "start"}
 	}
@@ -95,7 +95,7 @@ func TestOldImageAndTwoEdgesAreSeen(t *testing.T) {
 	if got := b.alarms(); len(got) != 0 {
 		t.Fatalf("alarms %q about a sound succession", got)
 	}
-	image := scribe.New("xinhua-1", 3)
+	image := ledgertest.New("xinhua-1", 3)
 	image.Write(at, "", opened(record.Ref{Journal: first.ID, N: 2}))
 	b.post(image.Batch(1, 1))
 	if got := b.alarms(); !slices.Equal(got, []string{rollup.OldImage}) {

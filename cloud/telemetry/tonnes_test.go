@@ -16,7 +16,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/internal/wire"
@@ -193,7 +193,7 @@ func newAccount(t *testing.T, path string) account {
 	}
 	t.Cleanup(func() { l.Close() })
 	for _, site := range []string{"site-1", "site-2"} {
-		if err := l.Enrol(t.Context(), site, scribe.KeyOf(site).Public(), start); err != nil {
+		if err := l.Enrol(t.Context(), site, ledgertest.KeyOf(site).Public(), start); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -210,7 +210,7 @@ func newAccount(t *testing.T, path string) account {
 func (a account) post(t *testing.T, batches ...*wire.Batch) {
 	t.Helper()
 	for _, b := range batches {
-		if _, err := a.Ledger.Post(t.Context(), scribe.Start().AddDate(1, 0, 0), []*wire.Batch{b}); err != nil {
+		if _, err := a.Ledger.Post(t.Context(), ledgertest.Start().AddDate(1, 0, 0), []*wire.Batch{b}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,7 +223,7 @@ func (a account) post(t *testing.T, batches ...*wire.Batch) {
 // what it lacks, in another order, so that the numbers of postings stand for others: the curves
 // lacked tonnage for good and said that they had it all.
 func TestRestoredLedger(t *testing.T) {
-	one, two := scribe.New("site-1", 1).Shift(400).Batches(100), scribe.New("site-2", 2).Shift(400).Batches(100)
+	one, two := ledgertest.New("site-1", 1).Shift(400).Batches(100), ledgertest.New("site-2", 2).Shift(400).Batches(100)
 	for name, want := range map[string]bool{"bound to the ledger": true, "control, places are numbers": false} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -270,7 +270,7 @@ func TestRestoredLedger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			begin, span := scribe.Start(), 24*time.Hour
+			begin, span := ledgertest.Start(), 24*time.Hour
 			if got := gocmp.Equal(total(t, store, begin, span), sums(all)); got != want {
 				t.Errorf("curves equal the account: %t, want %t", got, want)
 			}

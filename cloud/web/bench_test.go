@@ -21,7 +21,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
@@ -121,7 +121,7 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 	keys := map[string]chain.PublicKey{}
 	for i := range sites {
 		name := fmt.Sprintf("site-%05d", i)
-		keys[name] = scribe.KeyOf(name).Public()
+		keys[name] = ledgertest.KeyOf(name).Public()
 		names = append(names, name)
 		c.Sites = append(c.Sites, web.Site{ID: name, Name: name, District: fmt.Sprintf("district-%d", i%12)})
 	}
@@ -135,9 +135,9 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 // talk lets every site say once a second that all its values have changed, and brings a small batch
 // of entries of each, of up to a hundred sites a second, until ctx ends.
 func talk(ctx context.Context, tb testing.TB, c web.City, account *ledger.Ledger, tables *rollup.Rollup, values int) {
-	journals := make([]*scribe.Journal, len(c.Sites))
+	journals := make([]*ledgertest.Journal, len(c.Sites))
 	for i, s := range c.Sites {
-		journals[i] = scribe.New(s.ID, uint64(i))
+		journals[i] = ledgertest.New(s.ID, uint64(i))
 		journals[i].At = time.Now()
 	}
 	const parts = 10 // of a second
@@ -257,7 +257,7 @@ func BenchmarkSiteStates(b *testing.B) {
 			c, account, _ := bigCity(b, sites)
 			var batches []*wire.Batch
 			for i, s := range c.Sites {
-				batches = append(batches, scribe.New(s.ID, uint64(i)).Shift(1).Batch(1, 1))
+				batches = append(batches, ledgertest.New(s.ID, uint64(i)).Shift(1).Batch(1, 1))
 				status := wire.Status{Site: s.ID, Session: "s", Online: true, AtMS: 1}
 				if err := c.Live.Message("steelyard/v1/"+s.ID+"/status", status.Encode()); err != nil {
 					b.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/web"
 	"steelyard/internal/record"
 	"steelyard/internal/wire"
@@ -149,7 +149,7 @@ func TestOpenPageFollowsTheCity(t *testing.T) {
 		return p.has("sites", "xinhua-1", `"online":false`) && !p.has("sites", "xinhua-1", `"since_ms":null`)
 	})
 
-	j := scribe.New("xinhua-1", 1)
+	j := ledgertest.New("xinhua-1", 1)
 	j.Write(noon, "", &record.Bale{Number: 1, Material: "paper/occ", Mass: 412_000, Weighed: true})
 	if _, err := account.Post(t.Context(), noon, []*wire.Batch{j.Batch(1, 1)}); err != nil {
 		t.Fatal(err)

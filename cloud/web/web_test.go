@@ -13,7 +13,7 @@ import (
 
 	"steelyard/cloud/ingest"
 	"steelyard/cloud/ledger"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
 	"steelyard/cloud/web"
@@ -44,7 +44,7 @@ func cityOn(t *testing.T, path string) (web.City, *ledger.Ledger, *rollup.Rollup
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = account.Close() }) // a test may have closed it
-	if err := account.Enrol(ctx, "xinhua-1", scribe.KeyOf("xinhua-1").Public(), noon); err != nil {
+	if err := account.Enrol(ctx, "xinhua-1", ledgertest.KeyOf("xinhua-1").Public(), noon); err != nil {
 		t.Fatal(err)
 	}
 	tables, err := rollup.Open(ctx, account, func(string, time.Time) (string, error) { return "paper", nil }, quiet)
@@ -168,7 +168,7 @@ func TestTotalsBy(t *testing.T) {
 	if err := tables.InDistricts(t.Context(), map[string]string{"xinhua-1": "xinhua"}); err != nil {
 		t.Fatal(err)
 	}
-	j := scribe.New("xinhua-1", 1)
+	j := ledgertest.New("xinhua-1", 1)
 	j.Write(noon, "", &record.Bale{Number: 1, Material: "paper/occ", Mass: 412_000, Weighed: true})
 	j.Write(noon.AddDate(0, -3, 0), "", &record.Bale{Number: 2, Material: "paper/occ", Mass: 1, Weighed: true})
 	if _, err := account.Post(t.Context(), noon, []*wire.Batch{j.Batch(1, 2)}); err != nil {

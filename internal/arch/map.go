@@ -64,7 +64,7 @@ var doors = map[string][]string{
 
 // harnesses are packages that only tests and each other may import: what they carry has no place in
 // a program.
-var harnesses = []string{"edge/journal/powercut", "cloud/telemetry/influxtest", "cloud/ledger/scribe", "internal/config/configtest", "internal/leaktest"}
+var harnesses = []string{"edge/journal/powercut", "cloud/telemetry/influxtest", "cloud/ledger/ledgertest", "internal/config/configtest", "internal/leaktest"}
 
 // known reports whether the map has a place for a folder.
 func known(dir string) bool {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"steelyard/cloud/demo"
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/telemetry/influxtest"
 	"steelyard/internal/chain"
 	"steelyard/internal/mqtt"
@@ -40,7 +40,7 @@ func reading(site, n int) (at time.Time, values [4]string) {
 	for i := range values {
 		values[i] = fmt.Sprintf("%d.%02d", 10+(n*7+site*13+i*31)%400, (n*3+i)%100)
 	}
-	return scribe.Start().Add(time.Duration(n) * 100 * time.Millisecond), values
+	return ledgertest.Start().Add(time.Duration(n) * 100 * time.Millisecond), values
 }
 
 var loadTags = [4]string{"motor_current", "oil_temperature", "pressure", "speed"}
@@ -53,7 +53,7 @@ func BenchmarkSamplesToInflux(b *testing.B) {
 	var payloads [loadSites][][]byte
 	keys := map[string]chain.PublicKey{}
 	for site := range loadSites {
-		j := scribe.NewSamples(fmt.Sprint("site-", site), uint64(site+1))
+		j := ledgertest.NewSamples(fmt.Sprint("site-", site), uint64(site+1))
 		keys[j.Site] = j.Key.Public()
 		for n := range loadBatches * loadBatch {
 			at, values := reading(site, n)

@@ -22,7 +22,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"steelyard/cloud/ledger/scribe"
+	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/internal/mqtt"
 	"steelyard/internal/port"
 	"steelyard/internal/record"
@@ -63,7 +63,7 @@ func startCity(t *testing.T) *city {
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("data: data\nlisten: %q\nbroker: {listen: %q}\nsites:\n", pages, c.broker))
 	for _, site := range []string{"xinhua-1", "ruzhou-1"} {
-		text.WriteString(fmt.Sprintf("  - {id: %s, key: %q}\n", site, scribe.KeyOf(site).Public()))
+		text.WriteString(fmt.Sprintf("  - {id: %s, key: %q}\n", site, ledgertest.KeyOf(site).Public()))
 	}
 	if err := os.WriteFile(filepath.Join(dir, "cloud.yaml"), []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func TestHostileMessages(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 
 	// Meanwhile an honest site sends batch after batch, one for each step below.
-	honest := scribe.New("xinhua-1", 1)
+	honest := ledgertest.New("xinhua-1", 1)
 	ctx, end := context.WithCancel(t.Context())
 	var sending sync.WaitGroup
 	defer sending.Wait()
@@ -300,16 +300,16 @@ func TestHostileMessages(t *testing.T) {
 	}
 	flow(t)
 
-	victim := scribe.New("ruzhou-1", 2).Shift(30)
+	victim := ledgertest.New("ruzhou-1", 2).Shift(30)
 	good := victim.Payload(1, 30)
-	small := scribe.New("ruzhou-1", 7)
-	small.Write(scribe.Start(), "baler-1", &record.Device{State: "online"})
+	small := ledgertest.New("ruzhou-1", 7)
+	small.Write(ledgertest.Start(), "baler-1", &record.Device{State: "online"})
 	plain := small.Payload(1, 1) // small enough to travel as text
-	forged := scribe.New("ruzhou-1", 3).Shift(5)
-	forged.Key = scribe.KeyOf("somebody")
-	stranger := scribe.New("atlantis-1", 4).Shift(3)
-	foreign := scribe.New("xinhua-1", 5).Shift(3)
-	samples := scribe.NewSamples("ruzhou-1", 6).Shift(3)
+	forged := ledgertest.New("ruzhou-1", 3).Shift(5)
+	forged.Key = ledgertest.KeyOf("somebody")
+	stranger := ledgertest.New("atlantis-1", 4).Shift(3)
+	foreign := ledgertest.New("xinhua-1", 5).Shift(3)
+	samples := ledgertest.NewSamples("ruzhou-1", 6).Shift(3)
 	altered := bytes.Replace(plain, []byte(`"v":1,"site":"ruzhou-1"`), []byte(`"v":1,"site":"ruzhou-2"`), 1)
 	if bytes.Equal(altered, plain) {
 		t.Fatalf("nothing was altered in %q", plain)

@@ -1,10 +1,10 @@
-// Package scribe writes journals as an edge would have written them, for the tests of those who
+// Package ledgertest writes journals as an edge would have written them, for the tests of those who
 // take them in.
 //
 // In: a site's name and a seed. Out: entry lines, batches and payloads, the same for the same seed,
 // so that another process can know what a journal must say.
 // It promises entries that follow each other and parts that make the net. It is no model of a site.
-package scribe
+package ledgertest
 
 import (
 	"encoding/base64"
@@ -67,7 +67,7 @@ func (j *Journal) Hash(n uint64) chain.Hash {
 	return j.Hashes[n-1]
 }
 
-// Write adds a fact and gives its reference.
+// Write adds a fact and returns its reference.
 func (j *Journal) Write(at time.Time, device string, body record.Body) record.Ref {
 	text, err := wire.EncodeBody(body)
 	must(err)
@@ -85,7 +85,7 @@ func (j *Journal) WriteRaw(at time.Time, device string, kind record.Kind, body [
 	return record.Ref{Journal: j.ID, N: e.N}
 }
 
-// Fork gives a journal that agrees with this one up to n and can be written on differently: an
+// Fork returns a journal that agrees with this one up to n and can be written on differently: an
 // old image of the edge's disk, running again.
 func (j *Journal) Fork(n uint64, seed uint64) *Journal {
 	other := *j
