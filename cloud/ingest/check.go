@@ -23,11 +23,11 @@ const (
 	ReasonStopped     = "stopped"      // the ledger takes nothing from this journal
 )
 
-// checked is a message after its checks: a batch, or why there is none.
+// checked is a message after its checks: a batch, or why it is refused.
 type checked struct {
 	item
 	batch   *wire.Batch
-	refusal ledger.Refusal // Reason is empty when there is a batch
+	refusal ledger.Refusal // Reason is empty when batch is set
 }
 
 // checkAll checks messages side by side and keeps their order.

@@ -115,7 +115,7 @@ func (i *Ingest) Handle(topic string, payload []byte, retained bool) {
 	i.handle(topic, payload, retained, false)
 }
 
-// HandleOwn is Handle for a connection that brings the messages of one site only: it is held up also
+// HandleOwn is [Ingest.Handle] for a connection that brings the messages of one site only: it is held up also
 // while the site's own part of the queue is full.
 func (i *Ingest) HandleOwn(topic string, payload []byte, retained bool) {
 	i.handle(topic, payload, retained, true)
@@ -155,7 +155,7 @@ const (
 )
 
 // Run works until ctx ends, then returns nil. The error it returns otherwise ends the process:
-// ledger.ErrUnknown.
+// [ledger.ErrUnknown].
 func (i *Ingest) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, way := range []struct {

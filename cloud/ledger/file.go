@@ -149,7 +149,7 @@ func verifyPragmas(ctx context.Context, db *sql.DB) error {
 // thousand pages, unless a reader still needs what is in it.
 const logLimit = 64 << 20
 
-// watchLog logs once that somebody keeps the write-ahead log from being begun anew, for it then grows
+// watchLog logs once that a reader keeps the write-ahead log from being begun anew, for it then grows
 // until the disk is full.
 func (l *Ledger) watchLog() {
 	info, err := os.Stat(l.path + "-wal")

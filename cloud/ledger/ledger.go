@@ -26,7 +26,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// ErrUnknown says that a COMMIT failed in a way that does not tell whether it happened. The Ledger
+// ErrUnknown is the error of a COMMIT that may have happened or not. The Ledger
 // takes nothing more; the process has to end, and opening the ledger again decides: what was
 // committed is there, and what was not will be sent again.
 var ErrUnknown = errors.New("outcome of the commit is unknown: end the process and open the ledger again")
@@ -226,7 +226,7 @@ func (l *Ledger) Tables(ctx context.Context, name string, schema fs.FS) (*Tables
 	return &Tables{ledger: l, name: name}, nil
 }
 
-// Update runs do in one transaction of the ledger's writer, under the rules of ErrUnknown. It must
+// Update runs do in one transaction of the ledger's writer, under the rules of [ErrUnknown]. It must
 // be short: while it runs nothing is posted.
 func (t *Tables) Update(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	if err := t.ledger.write(ctx, do); err != nil {

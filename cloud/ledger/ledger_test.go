@@ -137,10 +137,12 @@ func TestDSN(t *testing.T) {
 		t.TempDir() + "/no/ledger":    "make the folder first",
 		"sqlite:" + t.TempDir() + "/": "is a folder",
 	} {
-		_, err := ledger.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Open(%q): got %v, want %q", dsn, err, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			_, err := ledger.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Open(%q): got %v, want %q", dsn, err, want)
+			}
+		})
 	}
 	// A name that a URL would read differently.
 	dir := filepath.Join(t.TempDir(), "账 50%?#x")
@@ -188,9 +190,11 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		"Open":       func() error { _, err := ledger.Open(t.Context(), path, slog.New(slog.DiscardHandler)); return err },
 		"OpenReader": func() error { _, err := ledger.OpenReader(t.Context(), path); return err },
 	} {
-		if err := opened(); err == nil || !strings.Contains(err.Error(), "version 99") {
-			t.Errorf("%s: got %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := opened(); err == nil || !strings.Contains(err.Error(), "version 99") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

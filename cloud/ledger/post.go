@@ -46,8 +46,8 @@ type Outcome struct {
 }
 
 // Post adds batches of records in their order, in one transaction. The batches come from
-// wire.DecodeBatch, their signatures checked. An error means that none of them was added, and that
-// the same call may be made again, unless it is ErrUnknown.
+// [wire.DecodeBatch], their signatures checked. An error means that none of them was added, and that
+// the same call may be made again, unless it is [ErrUnknown].
 func (l *Ledger) Post(ctx context.Context, received time.Time, batches []*wire.Batch) ([]Outcome, error) {
 	return l.take(ctx, received, batches, wire.Records)
 }

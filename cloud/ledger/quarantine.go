@@ -69,7 +69,7 @@ func (l *Ledger) Quarantine(ctx context.Context, at time.Time, refusals []Refusa
 }
 
 // Alarm keeps, with the tables' own transaction, what a reader of the ledger has to say of an entry
-// that is in it. It stands beside the refused, as what a person must look at, and is no refusal.
+// that is in it. It stands beside the refused, as what a person must look at, and does not count as a refusal.
 func (t *Tables) Alarm(ctx context.Context, tx *sql.Tx, at time.Time, r Refusal) error {
 	r.Alarm = true
 	q := quarantineWriter{ctx: ctx, tx: tx}

@@ -62,7 +62,7 @@ const maxPage = 100_000 // entries of one answer
 
 const selectEntries = `select e.seq, e.hash, e.received_us, e.valid, e.why, e.line from entries e `
 
-// Head is the seq of the newest entry; 0 when there is none.
+// Head is the seq of the newest entry; 0 while the ledger is empty.
 func (r *Reader) Head(ctx context.Context) (seq int64, err error) {
 	err = r.db.QueryRowContext(ctx, `select seq from head where id = 1`).Scan(&seq)
 	return seq, wrap("head", err)
@@ -74,7 +74,7 @@ func (r *Reader) Entries(ctx context.Context, after int64, limit int) ([]Entry, 
 }
 
 // EntriesOf returns the entries of some kinds with after < seq ≤ upTo, valid or not. A reader that
-// follows the ledger by kind moves its cursor to upTo, which must not exceed Head.
+// follows the ledger by kind moves its cursor to upTo, which must not exceed [Reader.Head].
 func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...record.Kind) ([]Entry, error) {
 	args := []any{after, upTo}
 	var among strings.Builder
@@ -270,7 +270,7 @@ func (r *Reader) Alarms(ctx context.Context) (map[string]int64, error) {
 	return counts, err
 }
 
-// Counts is the ledger in numbers.
+// Counts is the result of [Reader.Counts].
 type Counts struct {
 	Entries  int64
 	Invalid  int64
@@ -281,7 +281,7 @@ type Counts struct {
 	Alarms   int64 // of these
 }
 
-// Counts counts.
+// Counts returns the numbers of the ledger.
 func (r *Reader) Counts(ctx context.Context) (c Counts, err error) {
 	err = r.db.QueryRowContext(ctx, `
 		select (select seq from head where id = 1),

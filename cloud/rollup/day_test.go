@@ -21,20 +21,22 @@ func TestDays(t *testing.T) {
 		"0001-01-01T00:00:00Z":     "0001-01-01",
 		"9999-12-31T15:59:59Z":     "9999-12-31",
 	} {
-		moment, err := time.Parse(time.RFC3339, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		day := rollup.DayOf(moment)
-		if day.String() != want {
-			t.Errorf("%s is on %s, want %s", at, day, want)
-		}
-		if again, err := rollup.ParseDay(want); err != nil || again != day {
-			t.Errorf("ParseDay(%s): %d, %v, want %d", want, again, err, day)
-		}
-		if moment.Before(day.Start()) || !moment.Before((day + 1).Start()) {
-			t.Errorf("%s is outside of its day", at)
-		}
+		t.Run(at, func(t *testing.T) {
+			moment, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			day := rollup.DayOf(moment)
+			if day.String() != want {
+				t.Errorf("%s is on %s, want %s", at, day, want)
+			}
+			if again, err := rollup.ParseDay(want); err != nil || again != day {
+				t.Errorf("ParseDay(%s): %d, %v, want %d", want, again, err, day)
+			}
+			if moment.Before(day.Start()) || !moment.Before((day + 1).Start()) {
+				t.Errorf("%s is outside of its day", at)
+			}
+		})
 	}
 	if _, err := rollup.ParseDay("23.11.2026"); err == nil {
 		t.Error("a day in another form was read")

@@ -46,7 +46,7 @@ func (s *rollupTx) boundedTime(e ledger.Entry, body record.Body) (at time.Time, 
 
 func stamp(t time.Time) string { return t.In(Shanghai()).Format("2006-01-02 15:04") }
 
-// latestOf is the latest believed time of a journal, in microseconds; 0 when there is none.
+// latestOf is the latest believed time of a journal, in microseconds; 0 before the first.
 func (s *rollupTx) latestOf(site, journal string) (us int64, err error) {
 	key := entryID{site, record.Ref{Journal: journal}}
 	us, known := s.latest[key]

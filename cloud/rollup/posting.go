@@ -57,7 +57,7 @@ func (p Posting) trailAfter(trail int64) int64 {
 type Category func(material string, at time.Time) (code string, err error)
 
 // Postings returns what an entry brings by itself; most kinds bring nothing. An unweighed bale has no
-// mass to post, and corrections depend on what they correct: see Reversal. An error says why the
+// mass to post, and corrections depend on what they correct: see [Reversal]. An error says why the
 // entry can't be posted; then nothing of it is.
 func Postings(e wire.Entry, body record.Body, category Category) ([]Posting, error) {
 	var postings []Posting

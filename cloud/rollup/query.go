@@ -13,12 +13,12 @@ const selectPostings = `select seq, trail, site, journal, n, part, at_us, catego
 
 const maxPage = 100_000 // rows of one answer
 
-// ErrOtherOrder says that a place does not exist in this ledger: its numbers stand for other postings,
+// ErrOtherOrder is the error of a place that this ledger does not know: its numbers stand for other postings,
 // since an older copy was put back, or the tonnes were made again otherwise. The reader has to begin
 // again.
 var ErrOtherOrder = errors.New("rollup: the place is of another order of postings")
 
-// PostingsAfter returns up to limit postings after a place, or ErrOtherOrder.
+// PostingsAfter returns up to limit postings after a place, or [ErrOtherOrder].
 func (r *Rollup) PostingsAfter(ctx context.Context, after Place, limit int) ([]Posting, error) {
 	// The posting at the place is read with those after it: one statement sees one moment.
 	rows, err := r.tables.Read().QueryContext(ctx, selectPostings+`where seq >= $1 order by seq limit $2`, after.Seq, min(limit, maxPage)+1)

@@ -50,7 +50,7 @@ func Open(ctx context.Context, l *ledger.Ledger, category Category, log *slog.Lo
 }
 
 // Run follows the ledger until the context ends. A busy database is tried again; what can't be
-// known to be written ends it with ledger.ErrUnknown.
+// known to be written ends it with [ledger.ErrUnknown].
 func (r *Rollup) Run(ctx context.Context) error {
 	const pause = time.Second
 	for failed := false; ; {
@@ -156,7 +156,7 @@ func (r *Rollup) applyRange(ctx context.Context, after, upTo, posted int64) erro
 
 // Rebuild drops everything and reads the ledger from its beginning. While it runs the sums are
 // those of the part that has been read. The numbers of postings come out the same unless the
-// catalogue has changed; then readers of PostingsAfter get ErrOtherOrder and begin again as well.
+// catalogue has changed; then readers of [Rollup.PostingsAfter] get [ErrOtherOrder] and begin again as well.
 func (r *Rollup) Rebuild(ctx context.Context) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()

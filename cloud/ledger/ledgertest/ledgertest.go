@@ -3,7 +3,7 @@
 //
 // In: a site's name and a seed. Out: entry lines, batches and payloads, the same for the same seed,
 // so that another process can know what a journal must say.
-// It promises entries that follow each other and parts that make the net. It is no model of a site.
+// It promises entries that follow each other and parts that make the net. It does not model a site.
 package ledgertest
 
 import (

@@ -57,7 +57,7 @@ create table gaps (
     to_n       bigint not null,
     reason     text   not null,
     seen_us    bigint not null,
-    alarm      bigint not null,              -- 1: records are missing, somebody must look
+    alarm      bigint not null,              -- 1: records are missing, a person must look
     primary key (journal_id, from_n)
 );
 
