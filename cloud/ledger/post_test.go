@@ -42,13 +42,13 @@ func TestPost(t *testing.T) {
 	if _, ok, err := l.Find(t.Context(), "ruzhou-1", b.ID, 71); ok || err != nil {
 		t.Errorf("found entry 71 of 70: %v", err)
 	}
-	seals, err := l.BatchHeaders(t.Context(), "xinhua-1", a.ID, 0, 10)
-	if err != nil || len(seals) != 2 {
-		t.Fatalf("%d seals, %v", len(seals), err)
+	headers, err := l.BatchHeaders(t.Context(), "xinhua-1", a.ID, 0, 10)
+	if err != nil || len(headers) != 2 {
+		t.Fatalf("%d headers, %v", len(headers), err)
 	}
-	var seal wire.Header
-	if err := json.Unmarshal(seals[1], &seal); err != nil || !seal.Signed(a.Key.Public()) || seal.Head != a.Hash(300) {
-		t.Errorf("the seal does not prove entry 300: %v", err)
+	var header wire.Header
+	if err := json.Unmarshal(headers[1], &header); err != nil || !header.Signed(a.Key.Public()) || header.Head != a.Hash(300) {
+		t.Errorf("the header does not prove entry 300: %v", err)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestAnotherHistoryBeforeTheFirst(t *testing.T) {
 	}
 }
 
-func TestSenselessEntryDoesNotBlock(t *testing.T) {
+func TestInvalidEntryDoesNotBlock(t *testing.T) {
 	l := fresh(t, "xinhua-1")
 	j := ledgertest.New("xinhua-1", 1).Shift(3)
 	for _, bad := range []struct{ kind, body string }{
@@ -194,8 +194,8 @@ func TestSenselessEntryDoesNotBlock(t *testing.T) {
 	}
 	holds(t, l.Reader, j)
 	bad, err := l.Invalid(t.Context(), 10)
-	if err != nil || len(bad) != 7 || bad[6].N != 4 || !strings.HasPrefix(bad[6].Why, "senseless: ticket") || len(bad[1].Why) > 500 {
-		t.Errorf("%d not counted, %v", len(bad), err)
+	if err != nil || len(bad) != 7 || bad[6].N != 4 || !strings.HasPrefix(bad[6].Why, "invalid: ticket") || len(bad[1].Why) > 500 {
+		t.Errorf("%d invalid, %v", len(bad), err)
 	}
 	known, err := l.EntriesOf(t.Context(), 0, 12, record.KindTicket, record.KindBale, record.KindBelt, record.KindWeighing)
 	if err != nil || len(known) != 11 {
@@ -224,9 +224,9 @@ func TestSamplesMoveThePositionOnly(t *testing.T) {
 		{j.Batch(22, 30), ledger.Accepted, 30},
 		{other.Batch(26, 30), ledger.Conflict, 30},
 	} {
-		foreseen, err := l.Classify(t.Context(), []*wire.Batch{step.batch})
-		if err != nil || foreseen[0] != step.want && step.want != ledger.Conflict {
-			t.Errorf("foreseen %v, %v, want %s", foreseen, err, step.want)
+		expected, err := l.Classify(t.Context(), []*wire.Batch{step.batch})
+		if err != nil || expected[0] != step.want && step.want != ledger.Conflict {
+			t.Errorf("expected %v, %v, want %s", expected, err, step.want)
 		}
 		outcomes, err := l.Advance(t.Context(), received(), []*wire.Batch{step.batch})
 		if err != nil || outcomes[0].Result != step.want || outcomes[0].N != step.n {

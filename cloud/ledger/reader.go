@@ -54,7 +54,7 @@ type Entry struct {
 	Hash     chain.Hash
 	Line     []byte // the evidence
 	Received time.Time
-	Valid    bool   // false: kept as evidence, for its content is senseless
+	Valid    bool   // false: kept as evidence, for its body is of no known form or contradicts itself
 	Why      string // it is invalid
 }
 
@@ -88,7 +88,7 @@ func (r *Reader) EntriesOf(ctx context.Context, after, upTo int64, kinds ...reco
 	return r.entries(ctx, selectEntries+`where e.seq > $1 and e.seq <= $2 and e.kind in (`+among.String()+`) order by e.seq`, args...)
 }
 
-// Invalid returns the newest entries that were kept although their content is senseless.
+// Invalid returns the newest entries that were kept although they are not valid.
 func (r *Reader) Invalid(ctx context.Context, limit int) ([]Entry, error) {
 	return r.entries(ctx, selectEntries+`where e.valid = 0 order by e.seq desc limit $1`, min(limit, maxPage))
 }

@@ -90,7 +90,7 @@ func TestAmendUponAmendment(t *testing.T) {
 	if diff := cmp.Diff(sums{"xinhua-1 steel collected": 30}, b.agree()); diff != "" {
 		t.Error(diff)
 	}
-	b.leftOut("already corrected by entry 3", "amendment: senseless", "not in force")
+	b.leftOut("already corrected by entry 3", "amendment: invalid", "not in force")
 	j.Write(at, "", void(third))
 	b.post(j.Batch(j.Last(), j.Last()))
 	if diff := cmp.Diff(sums{}, b.agree()); diff != "" {

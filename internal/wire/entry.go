@@ -96,27 +96,27 @@ func appendBody(to []byte, b record.Body) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// ErrSenseless marks an entry whose envelope is sound but whose content can't be counted. Such an
+// ErrInvalid marks an entry whose envelope is sound but whose content can't be counted. Such an
 // entry keeps its number: it must not block the stream.
-var ErrSenseless = errors.New("senseless")
+var ErrInvalid = errors.New("invalid")
 
 // Decode reads the body, strictly: a known kind, exactly the canonical bytes, no contradiction.
-// Every error is an ErrSenseless.
+// Every error is an [ErrInvalid].
 func (e Entry) Decode() (record.Body, error) {
 	body := record.New(e.Kind)
 	if body == nil {
-		return nil, fmt.Errorf("%w: kind %q is not known to this version", ErrSenseless, e.Kind)
+		return nil, fmt.Errorf("%w: kind %q is not known to this version", ErrInvalid, e.Kind)
 	}
 	if err := json.Unmarshal(e.Body, body); err != nil {
-		return nil, fmt.Errorf("%w: %s body: %v", ErrSenseless, e.Kind, err)
+		return nil, fmt.Errorf("%w: %s body: %v", ErrInvalid, e.Kind, err)
 	}
 	// Unknown, doubled and missing fields, blanks and other spellings of a number all show here.
 	canonical, err := EncodeBody(body)
 	if err != nil || !bytes.Equal(canonical, e.Body) {
-		return nil, fmt.Errorf("%w: %s body is not in canonical form", ErrSenseless, e.Kind)
+		return nil, fmt.Errorf("%w: %s body is not in canonical form", ErrInvalid, e.Kind)
 	}
 	if err := body.Check(); err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrSenseless, e.Kind, err)
+		return nil, fmt.Errorf("%w: %s: %v", ErrInvalid, e.Kind, err)
 	}
 	return body, nil
 }

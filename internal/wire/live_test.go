@@ -76,7 +76,7 @@ func TestLiveOfAnOlderEdge(t *testing.T) {
 	}
 }
 
-func TestSenselessLive(t *testing.T) {
+func TestInvalidLive(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":            "",
 		"zstd of nothing":  "\x28\xb5\x2f\xfd",

@@ -176,7 +176,7 @@ func TestEnvelopeHasOneForm(t *testing.T) {
 	}
 }
 
-func TestSenselessBodiesKeepTheirNumber(t *testing.T) {
+func TestInvalidBodiesKeepTheirNumber(t *testing.T) {
 	ticket := `{"number":"1","direction":"inbound","destination":"","mode":"two-pass","passage":"","vehicle":"v","counterparty":"","operator":"o","gross":30,"tare":10,"net":20,"parts":[{"material":"steel","mass":20}],"deductions":[],"gross_ref":{"journal":"","n":0},"tare_ref":{"journal":"","n":0},"flags":[]}`
 	entry := func(kind record.Kind, body string) error {
 		e := wire.Entry{Site: "s", Journal: journal, N: 1, At: time.Unix(0, 0), Clock: wire.Synced, Kind: kind, Body: []byte(body)}
@@ -210,14 +210,14 @@ func TestSenselessBodiesKeepTheirNumber(t *testing.T) {
 		"2^63":                    strings.Replace(ticket, `"net":20`, `"net":9223372036854775808`, 1),
 		"empty":                   `{}`,
 	} {
-		if err := entry(record.KindTicket, body); !errors.Is(err, wire.ErrSenseless) {
+		if err := entry(record.KindTicket, body); !errors.Is(err, wire.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := entry("horoscope", `{}`); !errors.Is(err, wire.ErrSenseless) {
+	if err := entry("horoscope", `{}`); !errors.Is(err, wire.ErrInvalid) {
 		t.Errorf("unknown kind: %v", err)
 	}
-	if err := entry(record.KindWeighing, `{"mass":23960000,"text":"2396","unit":"kg","shown":"","division":20000,"max":60000000,"stability":{"by":"flag","window_ms":1,"frames":3,"spread":0},"frames":[],"curve":[],"alibi":"","flags":[]}`); !errors.Is(err, wire.ErrSenseless) {
+	if err := entry(record.KindWeighing, `{"mass":23960000,"text":"2396","unit":"kg","shown":"","division":20000,"max":60000000,"stability":{"by":"flag","window_ms":1,"frames":3,"spread":0},"frames":[],"curve":[],"alibi":"","flags":[]}`); !errors.Is(err, wire.ErrInvalid) {
 		t.Errorf("digits and mass differ: %v", err)
 	}
 }
