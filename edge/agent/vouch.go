@@ -53,7 +53,7 @@ func (p *parts) vouch(ctx context.Context, w Weakness) error {
 		if broken[i] != nil {
 			reason = broken[i].Error()
 		}
-		if err := j.Succeed(reason); err != nil {
+		if err := j.BeginNext(reason); err != nil {
 			return err
 		}
 	}

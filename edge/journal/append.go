@@ -46,8 +46,8 @@ func (j *Journal) Append(clock wire.Clock, facts ...record.Fact) ([]Written, err
 	defer j.wait.Unlock()
 	j.failed = err
 	if err == nil {
-		close(j.grown)
-		j.grown = make(chan struct{})
+		close(j.appended)
+		j.appended = make(chan struct{})
 	}
 	return written, err
 }
@@ -63,7 +63,7 @@ func (j *Journal) append(clock wire.Clock, facts []record.Fact) ([]Written, erro
 	if j.opt.Budget > 0 && j.bytes()+int64(len(frames)) > j.opt.Budget {
 		return nil, ErrFull
 	}
-	if j.active == nil || j.crowded(int64(len(frames))) {
+	if j.active == nil || j.needsNewSegment(int64(len(frames))) {
 		if err := j.begin(); err != nil {
 			return nil, fmt.Errorf("append: nothing was recorded: %w", remedy(err, j.opt.Dir))
 		}
@@ -77,7 +77,7 @@ func (j *Journal) append(clock wire.Clock, facts []record.Fact) ([]Written, erro
 	return written, nil
 }
 
-// writable says why nothing can be appended.
+// writable returns why nothing can be appended.
 func (j *Journal) writable() error {
 	j.wait.Lock()
 	closed := j.closed
@@ -112,9 +112,9 @@ func (j *Journal) encode(clock wire.Clock, facts []record.Fact) ([]Written, []by
 	return written, frames, nil
 }
 
-// crowded says that the frames go into a new segment: the active one holds entries, and they would
+// needsNewSegment reports whether the frames need a new segment: the active one holds entries, and they would
 // not fit.
-func (j *Journal) crowded(size int64) bool {
+func (j *Journal) needsNewSegment(size int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := j.segments[len(j.segments)-1]
@@ -134,7 +134,7 @@ func (j *Journal) begin() error {
 		j.next = 1
 	}
 	last := j.Last()
-	h := header{journal: j.id, generation: j.generation, segment: j.next, first: last.N + 1, prev: last.Hash,
+	h := header{journal: j.id, generation: j.number, segment: j.next, first: last.N + 1, prev: last.Hash,
 		before: j.before.segment, beforeBytes: j.before.beforeBytes, stream: j.opt.Stream, site: j.site}
 	j.next++
 	if j.active != nil {
@@ -165,8 +165,8 @@ func (j *Journal) begin() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range j.segments {
-		if s.past == 0 || s.past > h.first {
-			s.past = h.first
+		if s.limit == 0 || s.limit > h.first {
+			s.limit = h.first
 		}
 	}
 	j.segments = append(j.segments[:len(j.segments):len(j.segments)],
@@ -182,7 +182,7 @@ func (j *Journal) put(s *segment, frames []byte) error {
 	if err := j.active.Sync(); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
-	if !j.active.Lies(s.path) {
+	if !j.active.StillAt(s.path) {
 		return fmt.Errorf("%s was deleted or moved while the agent ran: put it back, or restart to begin a new journal", s.path)
 	}
 	return nil
@@ -211,7 +211,7 @@ func (j *Journal) publish(s *segment, written []Written, size int64) {
 	defer j.mu.Unlock()
 	off := s.end
 	for _, w := range written {
-		s.note(w.Entry.N, off)
+		s.addIndex(w.Entry.N, off)
 		off += frameSize + int64(len(w.Line))
 		if w.Entry.At.After(s.newest) {
 			s.newest = w.Entry.At
@@ -227,12 +227,12 @@ func (j *Journal) publish(s *segment, written []Written, size int64) {
 
 // bytes is what all journals of the directory take on the disk.
 func (j *Journal) bytes() (sum int64) {
-	for _, b := range append([]*book{j.book}, j.older...) {
-		b.mu.Lock()
-		for _, s := range b.segments {
+	for _, g := range append([]*generation{j.generation}, j.older...) {
+		g.mu.Lock()
+		for _, s := range g.segments {
 			sum += s.size
 		}
-		b.mu.Unlock()
+		g.mu.Unlock()
 	}
 	return sum
 }

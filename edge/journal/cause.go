@@ -20,7 +20,7 @@ const (
 	Otherwise Cause = "otherwise"
 )
 
-// CauseOf tells the cause of an error of this package.
+// CauseOf returns the cause of an error of this package.
 func CauseOf(err error) Cause {
 	switch {
 	case errors.Is(err, ErrFull):

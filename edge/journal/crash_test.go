@@ -292,13 +292,13 @@ func (h *handle) Size() (int64, error) {
 	return int64(len(h.file.data)), nil
 }
 
-func (h *handle) Forget() {
+func (h *handle) DropCache() {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
 	h.file.data = h.file.medium()
 }
 
-func (h *handle) Lies(path string) bool {
+func (h *handle) StillAt(path string) bool {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
 	return h.disk.names[path] == h.file

@@ -35,11 +35,11 @@ type file interface {
 	// Truncate is a help for readers after a failed append; nothing rests on it.
 	Truncate(size int64) error
 	Size() (int64, error)
-	// Forget drops what the system remembers of the file, so that the next read comes from the
+	// DropCache drops what the system remembers of the file, so that the next read comes from the
 	// medium. After a failed fsync the two may differ.
-	Forget()
-	// Lies reports whether the file is still to be found under path.
-	Lies(path string) bool
+	DropCache()
+	// StillAt reports whether the file is still to be found under path.
+	StillAt(path string) bool
 	Close() error
 }
 
@@ -124,11 +124,11 @@ func (f systemFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// Forget is advice: where the kernel does not take it, a failed fsync followed by a kill and then
+// DropCache is advice: where the kernel does not take it, a failed fsync followed by a kill and then
 // by a power cut is the one order of events that it leaves uncovered.
-func (f systemFile) Forget() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+func (f systemFile) DropCache() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
-func (f systemFile) Lies(path string) bool {
+func (f systemFile) StillAt(path string) bool {
 	there, err := os.Stat(path)
 	if err != nil {
 		return false

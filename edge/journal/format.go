@@ -146,7 +146,7 @@ func frameLength(b []byte) int {
 	return frameSize + int(n)
 }
 
-// frameLine gives the line of a whole frame, if its checksum holds.
+// frameLine returns the line of a whole frame, if its checksum holds.
 func frameLine(frame []byte) ([]byte, bool) {
 	sum := crc32.Update(crc32.Checksum(frame[4:8], castagnoli), castagnoli, frame[frameSize:])
 	return frame[frameSize:], sum == binary.BigEndian.Uint32(frame[8:])

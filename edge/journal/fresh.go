@@ -10,7 +10,7 @@ type fresh struct {
 // freshBytes bounds what is held.
 const freshBytes = 256 << 10
 
-// add takes entries that are durable now. The caller holds the book's mu.
+// add takes entries that are durable now. The caller holds the generation's mu.
 func (f *fresh) add(written []Written) {
 	for _, w := range written {
 		f.entries = append(f.entries, Stored(w))
@@ -24,7 +24,7 @@ func (f *fresh) add(written []Written) {
 	f.entries = f.entries[drop:]
 }
 
-// Fresh gives some of the entries with numbers larger than n, without a gap, if the first of them was
+// Fresh returns some of the entries with numbers larger than n, without a gap, if the first of them was
 // written a moment ago; none otherwise, and then After has them.
 func (j *Journal) Fresh(n uint64, most int) []Stored {
 	j.mu.Lock()

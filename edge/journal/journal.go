@@ -59,28 +59,29 @@ var (
 
 const defaultSegment = 8 << 20
 
-// Journal is an open journal. Its methods may be called from any goroutine.
+// Journal is an open journal. Its methods may be called from any goroutine. Of its
+// locks writing comes before wait and mu, saving before mu; mu and wait are never held together.
 type Journal struct {
-	*book
+	*generation
 	opt     Options
 	site    string
 	unlock  func() error
-	older   []*book // never changes in length; pruned books are marked by having no segments
-	reason  string  // why this journal was begun; empty when it was continued
+	older   []*generation // never changes in length; pruned generations are marked by having no segments
+	reason  string        // why this journal was begun; empty when it was continued
 	writing sync.Mutex
 	active  file   // under writing; nil: the next Append begins a segment
 	next    uint64 // under writing: number of the next segment
 	before  header // under writing: where the entries before the next segment end
 
-	wait   sync.Mutex
-	grown  chan struct{} // under wait; closed when the journal has grown
-	failed error         // under wait: what the last Append came to
-	closed bool          // under wait
-	oldest moment        // under wait
+	wait     sync.Mutex
+	appended chan struct{} // under wait; closed when entries were appended
+	failed   error         // under wait: what the last Append came to
+	closed   bool          // under wait
+	oldest   cachedTime    // under wait
 }
 
-// moment is a remembered answer: the time of an entry.
-type moment struct {
+// cachedTime is a remembered answer: the time of an entry.
+type cachedTime struct {
 	of record.Ref
 	at time.Time
 }
@@ -119,38 +120,38 @@ func open(disk filesystem, opt Options) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", remedy(err, opt.Dir))
 	}
-	j := &Journal{opt: opt, site: opt.Site, unlock: unlock, grown: make(chan struct{})}
+	j := &Journal{opt: opt, site: opt.Site, unlock: unlock, appended: make(chan struct{})}
 	if err := j.load(disk); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal: %w", remedy(err, opt.Dir)), unlock())
 	}
 	return j, nil
 }
 
-// load finds the newest book and continues it or begins another one.
+// load finds the newest generation and continues it or begins another one.
 func (j *Journal) load(disk filesystem) error {
-	books, err := loadAll(disk, j.opt.Log, j.opt.Dir)
+	generations, err := loadAll(disk, j.opt.Log, j.opt.Dir)
 	if err != nil {
 		return err
 	}
-	if len(books) == 0 {
-		return j.succeed(disk, nil, "the first journal in this directory")
+	if len(generations) == 0 {
+		return j.beginNext(disk, nil, "the first journal in this directory")
 	}
-	newest := books[len(books)-1]
+	newest := generations[len(generations)-1]
 	reason, err := j.continuable(newest)
 	if err != nil {
 		return err
 	}
 	if reason == "" {
-		j.book, j.older = newest, books[:len(books)-1]
+		j.generation, j.older = newest, generations[:len(generations)-1]
 		return j.resume()
 	}
 	j.opt.Log.Error("journal: a new journal begins", "after", newest.id, "last", newest.last.N, "err", reason)
-	return j.succeed(disk, books, reason)
+	return j.beginNext(disk, generations, reason)
 }
 
-// Succeed begins a new journal after this one, whose numbers may have been given already to entries
-// that this disk does not hold. It is for the start: nobody else may use the journal meanwhile.
-func (j *Journal) Succeed(reason string) error {
+// BeginNext begins a new journal after this one, whose numbers may have been given already to entries
+// that this disk does not hold. It is for the start: only the caller may use the journal meanwhile.
+func (j *Journal) BeginNext(reason string) error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	j.opt.Log.Warn("journal: a new journal begins", "after", j.id, "last", j.last.N, "why", reason)
@@ -158,23 +159,23 @@ func (j *Journal) Succeed(reason string) error {
 		j.active.Close() // all of it is durable
 		j.active = nil
 	}
-	if err := j.succeed(j.disk, append(j.older, j.book), reason); err != nil {
+	if err := j.beginNext(j.disk, append(j.older, j.generation), reason); err != nil {
 		return fmt.Errorf("begin a new journal: %w", remedy(err, j.opt.Dir))
 	}
 	return nil
 }
 
-// succeed begins a new book after those before.
-func (j *Journal) succeed(disk filesystem, before []*book, reason string) error {
-	generation := uint64(1)
+// beginNext begins a new generation after those before.
+func (j *Journal) beginNext(disk filesystem, before []*generation, reason string) error {
+	number := uint64(1)
 	if len(before) > 0 {
-		generation = before[len(before)-1].generation + 1
+		number = before[len(before)-1].number + 1
 	}
-	next, err := newBook(disk, j.opt, generation)
+	next, err := newGeneration(disk, j.opt, number)
 	if err != nil {
 		return err
 	}
-	j.book, j.older, j.reason, j.next, j.before = next, before, reason, 0, header{}
+	j.generation, j.older, j.reason, j.next, j.before = next, before, reason, 0, header{}
 	if err := j.begin(); err != nil {
 		return errors.Join(err, disk.Remove(j.dir))
 	}
@@ -184,30 +185,30 @@ func (j *Journal) succeed(disk filesystem, before []*book, reason string) error 
 // Begun reports whether this process has begun the journal: no other can have given its numbers.
 func (j *Journal) Begun() bool { return j.reason != "" }
 
-// continuable says why a book's numbers can't be continued; empty: they can.
-func (j *Journal) continuable(b *book) (reason string, err error) {
-	for _, s := range b.segments {
+// continuable returns why a generation's numbers can't be continued; empty: they can.
+func (j *Journal) continuable(g *generation) (reason string, err error) {
+	for _, s := range g.segments {
 		if s.known && (s.head.site != j.site || s.head.stream != j.opt.Stream) {
 			return "", fmt.Errorf("%s holds the %s of site %s: choose another directory for the %s of %s",
 				j.opt.Dir, s.head.stream, s.head.site, j.opt.Stream, j.site)
 		}
 	}
 	switch {
-	case b.ending != "":
-		return b.ending, nil
-	case b.keep.Fork != 0:
-		return (&ForkError{b.id, b.keep.Fork}).Error(), nil
-	case b.keep.High > b.last.N:
-		return (&AheadError{b.id, b.keep.High, b.last.N}).Error(), nil
-	case b.keep.lost && b.cut:
-		return fmt.Sprintf("journal %s ends in an unfinished write and its receipt can't be read: what was receipted after entry %d is not known", b.id, b.last.N), nil
+	case g.ending != "":
+		return g.ending, nil
+	case g.receipts.Fork != 0:
+		return (&ForkError{g.id, g.receipts.Fork}).Error(), nil
+	case g.receipts.High > g.last.N:
+		return (&AheadError{g.id, g.receipts.High, g.last.N}).Error(), nil
+	case g.receipts.lost && g.truncated:
+		return fmt.Sprintf("journal %s ends in an unfinished write and its receipt can't be read: what was receipted after entry %d is not known", g.id, g.last.N), nil
 	}
 	return "", nil
 }
 
-// resume prepares a continued book for the first Append.
+// resume prepares a continued generation for the first Append.
 func (j *Journal) resume() error {
-	if j.keep.lost {
+	if j.receipts.lost {
 		j.log.Warn("journal: the receipt file is damaged: everything that is left will be sent again", "journal", j.id)
 	}
 	j.next = j.segments[len(j.segments)-1].n + 1
@@ -216,40 +217,40 @@ func (j *Journal) resume() error {
 	return nil
 }
 
-// loadAll loads all books of a directory, the newest last. A book without any readable header is
+// loadAll loads all generations of a directory, the newest last. A generation without any readable header is
 // taken for the newest: a damaged header is more likely in a young journal of one segment.
-func loadAll(disk filesystem, log *slog.Logger, dir string) ([]*book, error) {
+func loadAll(disk filesystem, log *slog.Logger, dir string) ([]*generation, error) {
 	names, err := disk.List(dir)
 	if err != nil {
 		return nil, err
 	}
-	var books []*book
+	var generations []*generation
 	for _, name := range names {
 		if !wire.IsJournal(name) {
 			continue
 		}
-		b, err := loadBook(disk, log, filepath.Join(dir, name), name, true)
+		g, err := loadGeneration(disk, log, filepath.Join(dir, name), name, true)
 		if err != nil {
 			return nil, fmt.Errorf("journal %s: %w", name, err)
 		}
-		if b != nil {
-			books = append(books, b)
+		if g != nil {
+			generations = append(generations, g)
 		}
 	}
-	sortBooks(books)
-	return books, nil
+	sortGenerations(generations)
+	return generations, nil
 }
 
-// newBook draws an id and makes its directory.
-func newBook(disk filesystem, opt Options, generation uint64) (*book, error) {
+// newGeneration draws an id and makes its directory.
+func newGeneration(disk filesystem, opt Options, number uint64) (*generation, error) {
 	var raw [16]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return nil, err
 	}
 	id := hex.EncodeToString(raw[:])
-	b := &book{disk: disk, log: opt.Log, dir: filepath.Join(opt.Dir, id), id: id, stream: opt.Stream,
-		generation: generation, last: chain.Link{Journal: id}}
-	return b, disk.MkdirAll(b.dir)
+	g := &generation{disk: disk, log: opt.Log, dir: filepath.Join(opt.Dir, id), id: id, stream: opt.Stream,
+		number: number, last: chain.Link{Journal: id}}
+	return g, disk.MkdirAll(g.dir)
 }
 
 // ID is the journal's 128 random bits in hexadecimal digits.
@@ -261,8 +262,8 @@ func (j *Journal) Origin() (previous record.Ref, reason string) {
 	if j.Last().N > 0 {
 		return record.Ref{}, ""
 	}
-	for _, b := range slices.Backward(j.older) {
-		if last := b.link(); last.N > 0 {
+	for _, g := range slices.Backward(j.older) {
+		if last := g.link(); last.N > 0 {
 			previous = record.Ref{Journal: last.Journal, N: last.N}
 			break
 		}
@@ -276,13 +277,13 @@ func (j *Journal) Origin() (previous record.Ref, reason string) {
 // Last is the newest durable entry; number 0 before the first.
 func (j *Journal) Last() chain.Link { return j.link() }
 
-func (b *book) link() chain.Link {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.last
+func (g *generation) link() chain.Link {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
 }
 
-// After gives the durable entries with numbers larger than n, up to the newest one at the time of
+// After returns the durable entries with numbers larger than n, up to the newest one at the time of
 // the call. Entries that are gone are yielded as one *DamageError for each run of numbers, those
 // that Prune dropped with the reason Thinned, and reading goes on after it. Any other error is the medium's and ends the traversal.
 func (j *Journal) After(n uint64) iter.Seq2[Stored, error] { return j.after(n) }
@@ -291,7 +292,7 @@ func (j *Journal) After(n uint64) iter.Seq2[Stored, error] { return j.after(n) }
 func (j *Journal) Wait(ctx context.Context, n uint64) error {
 	for {
 		j.wait.Lock()
-		grown, closed := j.grown, j.closed
+		appended, closed := j.appended, j.closed
 		j.wait.Unlock()
 		switch {
 		case j.Last().N > n:
@@ -300,7 +301,7 @@ func (j *Journal) Wait(ctx context.Context, n uint64) error {
 			return ErrClosed
 		}
 		select {
-		case <-grown:
+		case <-appended:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -311,35 +312,35 @@ func (j *Journal) Wait(ctx context.Context, n uint64) error {
 func (j *Journal) Receipt() (wire.Receipt, bool) { return j.receipt() }
 
 // SetReceipt saves a receipt of this journal or of an older one. The caller has checked its
-// signature, and that it is no late one: one that covers less than the one before is taken with a
+// signature, and that it is not late: one that covers less than the one before is taken with a
 // warning. Which of two came later no wall clock is asked. It returns a *ForkError for a receipt of
 // another entry, and an *AheadError, after saving it, for one that covers more than the journal holds.
 func (j *Journal) SetReceipt(r wire.Receipt) error {
-	return j.ofBook(r, (*book).setReceipt)
+	return j.ofGeneration(r, (*generation).setReceipt)
 }
 
 // Compare looks whether the journal holds the entry that a receipt names, and saves nothing else: it
 // returns a *ForkError for another entry under the same number.
 func (j *Journal) Compare(r wire.Receipt) error {
-	return j.ofBook(r, (*book).compare)
+	return j.ofGeneration(r, (*generation).compare)
 }
 
-func (j *Journal) ofBook(r wire.Receipt, do func(*book, wire.Receipt) error) error {
+func (j *Journal) ofGeneration(r wire.Receipt, do func(*generation, wire.Receipt) error) error {
 	if r.Site != j.site || r.Stream != j.opt.Stream {
 		return fmt.Errorf("receipt for the %s of site %.40q: this is the journal of the %s of %s", r.Stream, r.Site, j.opt.Stream, j.site)
 	}
 	if r.Journal == j.id {
-		return do(j.book, r)
+		return do(j.generation, r)
 	}
-	for _, b := range j.older {
-		if b.id == r.Journal {
-			return do(b, r)
+	for _, g := range j.older {
+		if g.id == r.Journal {
+			return do(g, r)
 		}
 	}
 	return fmt.Errorf("receipt for journal %.40q, which is not in %s", r.Journal, j.opt.Dir)
 }
 
-// Broken says that an error tells of a journal that must not be continued: the cloud holds more than
+// Broken reports whether an error tells of a journal that must not be continued: the cloud holds more than
 // the disk, or another history.
 func Broken(err error) bool {
 	_, ahead := errors.AsType[*AheadError](err)
@@ -357,7 +358,7 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.closed = true
-	close(j.grown)
+	close(j.appended)
 	var err error
 	if j.active != nil {
 		err = j.active.Close()

@@ -15,17 +15,17 @@ import (
 
 // Reader reads an older journal of the directory: one that ended because a new one was begun. Its
 // entries are uploaded and pruned like those of the one that is written.
-type Reader struct{ book *book }
+type Reader struct{ book *generation }
 
-// Older gives the journals before this one that still have entries, the oldest first.
+// Older returns the journals before this one that still have entries, the oldest first.
 func (j *Journal) Older() []*Reader {
 	var readers []*Reader
-	for _, b := range j.older {
-		b.mu.Lock()
-		if len(b.segments) > 0 && b.last.N > 0 {
-			readers = append(readers, &Reader{b})
+	for _, g := range j.older {
+		g.mu.Lock()
+		if len(g.segments) > 0 && g.last.N > 0 {
+			readers = append(readers, &Reader{g})
 		}
-		b.mu.Unlock()
+		g.mu.Unlock()
 	}
 	return readers
 }
@@ -57,27 +57,27 @@ func List(dir string) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var books []*book
+	var generations []*generation
 	for _, name := range names {
 		if !wire.IsJournal(name) {
 			continue
 		}
-		b, err := loadBook(disk, slog.New(slog.DiscardHandler), dir+"/"+name, name, false)
+		g, err := loadGeneration(disk, slog.New(slog.DiscardHandler), dir+"/"+name, name, false)
 		if notExist(err) {
 			continue // dropped meanwhile
 		}
 		if err != nil {
 			return nil, err
 		}
-		if b != nil {
-			books = append(books, b)
+		if g != nil {
+			generations = append(generations, g)
 		}
 	}
-	sortBooks(books)
-	listed := make([]Listed, 0, len(books))
-	for _, b := range books {
-		l := Listed{ID: b.id, Generation: b.generation, Stream: b.stream, First: b.first(), Last: b.last, Segments: len(b.segments), Damage: b.damage}
-		for _, s := range b.segments {
+	sortGenerations(generations)
+	listed := make([]Listed, 0, len(generations))
+	for _, g := range generations {
+		l := Listed{ID: g.id, Generation: g.number, Stream: g.stream, First: g.first(), Last: g.last, Segments: len(g.segments), Damage: g.damage}
+		for _, s := range g.segments {
 			l.Bytes += s.size
 		}
 		listed = append(listed, l)
@@ -85,24 +85,24 @@ func List(dir string) ([]Listed, error) {
 	return listed, nil
 }
 
-// sortBooks puts the newest last. A book of unknown generation counts as the newest.
-func sortBooks(books []*book) {
-	slices.SortFunc(books, func(x, y *book) int {
-		return cmp.Or(cmp.Compare(x.generation-1, y.generation-1), cmp.Compare(x.id, y.id)) // 0−1 is the largest
+// sortGenerations puts the newest last. One of unknown number counts as the newest.
+func sortGenerations(generations []*generation) {
+	slices.SortFunc(generations, func(x, y *generation) int {
+		return cmp.Or(cmp.Compare(x.number-1, y.number-1), cmp.Compare(x.id, y.id)) // 0−1 is the largest
 	})
-	generation := uint64(0)
-	for _, b := range books {
-		if b.generation == 0 {
-			b.generation = generation + 1
+	number := uint64(0)
+	for _, g := range generations {
+		if g.number == 0 {
+			g.number = number + 1
 		}
-		generation = b.generation
+		number = g.number
 	}
 }
 
 // first is the number of the oldest entry that is left; 0: none. The caller may hold mu or be alone.
-func (b *book) first() uint64 {
-	for _, s := range b.segments {
-		if s.first > 0 && s.first <= b.last.N {
+func (g *generation) first() uint64 {
+	for _, s := range g.segments {
+		if s.first > 0 && s.first <= g.last.N {
 			return s.first
 		}
 	}
@@ -131,21 +131,21 @@ func (j *Journal) State() State {
 	if s.Budget > 0 {
 		s.Fill = int(s.Bytes * 1000 / s.Budget)
 	}
-	var oldest *book
+	var oldest *generation
 	var after uint64
-	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
-		b.mu.Lock()
-		s.Damage = append(s.Damage, b.damage...)
-		s.First, s.Last, s.Receipted = b.first(), b.last.N, b.keep.Receipt.N
-		waits := len(b.segments) > 0 && s.Last > s.Receipted && (b == j.book || b.keep.Fork == 0 && b.keep.High <= s.Last)
-		b.mu.Unlock()
+	for _, g := range append(j.older[:len(j.older):len(j.older)], j.generation) {
+		g.mu.Lock()
+		s.Damage = append(s.Damage, g.damage...)
+		s.First, s.Last, s.Receipted = g.first(), g.last.N, g.receipts.Receipt.N
+		waits := len(g.segments) > 0 && s.Last > s.Receipted && (g == j.generation || g.receipts.Fork == 0 && g.receipts.High <= s.Last)
+		g.mu.Unlock()
 		if !waits {
 			continue
 		}
 		done := max(s.Receipted, max(s.First, 1)-1)
 		s.Waiting += s.Last - done
 		if oldest == nil {
-			oldest, after = b, done
+			oldest, after = g, done
 		}
 	}
 	j.wait.Lock()
@@ -157,7 +157,7 @@ func (j *Journal) State() State {
 	}
 	of := record.Ref{Journal: oldest.id, N: after}
 	if known.of != of {
-		known = moment{of: of}
+		known = cachedTime{of: of}
 		for e, err := range oldest.after(after) {
 			if err == nil {
 				known.at = e.Entry.At

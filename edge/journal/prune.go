@@ -28,45 +28,45 @@ func (j *Journal) Prune(now time.Time, keep time.Duration) (Pruned, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	var p Pruned
-	if said := j.said(); said.Before(now) {
-		now = said
+	if receipted := j.lastReceiptTime(); receipted.Before(now) {
+		now = receipted
 	}
-	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
-		if err := j.pruneBook(b, now.Add(-keep), &p); err != nil {
-			return p, fmt.Errorf("prune journal %s: %w", b.id, remedy(err, j.opt.Dir))
+	for _, g := range append(j.older[:len(j.older):len(j.older)], j.generation) {
+		if err := j.pruneGeneration(g, now.Add(-keep), &p); err != nil {
+			return p, fmt.Errorf("prune journal %s: %w", g.id, remedy(err, j.opt.Dir))
 		}
 	}
 	return p, nil
 }
 
-// said is the latest time at which the cloud has said a receipt, by its clock.
-func (j *Journal) said() (at time.Time) {
-	for _, b := range append(j.older[:len(j.older):len(j.older)], j.book) {
-		if r, _ := b.receipt(); r.AtMS > 0 && time.UnixMilli(r.AtMS).After(at) {
+// lastReceiptTime is the latest time at which the cloud has said a receipt, by its clock.
+func (j *Journal) lastReceiptTime() (at time.Time) {
+	for _, g := range append(j.older[:len(j.older):len(j.older)], j.generation) {
+		if r, _ := g.receipt(); r.AtMS > 0 && time.UnixMilli(r.AtMS).After(at) {
 			at = time.UnixMilli(r.AtMS)
 		}
 	}
 	return at
 }
 
-func (j *Journal) pruneBook(b *book, before time.Time, p *Pruned) error {
-	had := len(b.segments) > 0
-	for len(b.segments) > 0 {
-		s := b.segments[0]
-		last := b.link().N
-		if s.past > 0 {
-			last = s.past - 1
+func (j *Journal) pruneGeneration(g *generation, before time.Time, p *Pruned) error {
+	had := len(g.segments) > 0
+	for len(g.segments) > 0 {
+		s := g.segments[0]
+		last := g.link().N
+		if s.limit > 0 {
+			last = s.limit - 1
 		}
-		if b == j.book && len(b.segments) == 1 {
+		if g == j.generation && len(g.segments) == 1 {
 			return nil
 		}
-		receipt, _ := b.receipt()
-		over := b.stream == wire.Samples && j.opt.Budget > 0 && j.bytes()+j.opt.SegmentBytes > j.opt.Budget
+		receipt, _ := g.receipt()
+		over := g.stream == wire.Samples && j.opt.Budget > 0 && j.bytes()+j.opt.SegmentBytes > j.opt.Budget
 		if !over {
 			if receipt.N < last {
 				return nil
 			}
-			newest, err := b.newestFrom(0)
+			newest, err := g.newestFrom(0)
 			if err != nil {
 				return err
 			}
@@ -74,18 +74,18 @@ func (j *Journal) pruneBook(b *book, before time.Time, p *Pruned) error {
 				return nil
 			}
 		}
-		if err := b.drop(s); err != nil {
+		if err := g.drop(s); err != nil {
 			return err
 		}
 		p.Segments, p.Bytes = p.Segments+1, p.Bytes+s.size
 		if from := max(s.first, receipt.N+1, 1); from <= last {
-			p.thin(record.Gap{Journal: b.id, From: from, To: last, Reason: Thinned})
+			p.thin(record.Gap{Journal: g.id, From: from, To: last, Reason: Thinned})
 		}
 	}
 	if !had {
 		return nil
 	}
-	return j.dropBook(b)
+	return j.dropGeneration(g)
 }
 
 // thin adds numbers, joining them to those just before.
@@ -97,40 +97,40 @@ func (p *Pruned) thin(g record.Gap) {
 	p.Thinned = append(p.Thinned, g)
 }
 
-// newestFrom gives the latest time of segment i; where none of it can be read, that of the next
+// newestFrom returns the latest time of segment i; where none of it can be read, that of the next
 // one, which is no earlier.
-func (b *book) newestFrom(i int) (newest time.Time, err error) {
-	for ; i < len(b.segments); i++ {
-		if newest, err = b.latest(b.segments[i]); err != nil || !newest.IsZero() {
+func (g *generation) newestFrom(i int) (newest time.Time, err error) {
+	for ; i < len(g.segments); i++ {
+		if newest, err = g.latest(g.segments[i]); err != nil || !newest.IsZero() {
 			return newest, err
 		}
 	}
 	return newest, nil
 }
 
-func (b *book) drop(s *segment) error {
-	if err := b.disk.Remove(s.path); err != nil && !notExist(err) {
+func (g *generation) drop(s *segment) error {
+	if err := g.disk.Remove(s.path); err != nil && !notExist(err) {
 		return err
 	}
-	b.mu.Lock()
-	b.segments = b.segments[1:]
-	b.mu.Unlock()
-	return b.disk.SyncDir(b.dir)
+	g.mu.Lock()
+	g.segments = g.segments[1:]
+	g.mu.Unlock()
+	return g.disk.SyncDir(g.dir)
 }
 
-// dropBook removes what is left of an older journal without segments.
-func (j *Journal) dropBook(b *book) error {
-	names, err := b.disk.List(b.dir)
+// dropGeneration removes what is left of an older journal without segments.
+func (j *Journal) dropGeneration(g *generation) error {
+	names, err := g.disk.List(g.dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := b.disk.Remove(filepath.Join(b.dir, name)); err != nil && !notExist(err) {
+		if err := g.disk.Remove(filepath.Join(g.dir, name)); err != nil && !notExist(err) {
 			return err
 		}
 	}
-	if err := b.disk.Remove(b.dir); err != nil && !notExist(err) {
+	if err := g.disk.Remove(g.dir); err != nil && !notExist(err) {
 		return err
 	}
-	return b.disk.SyncDir(j.opt.Dir)
+	return g.disk.SyncDir(j.opt.Dir)
 }

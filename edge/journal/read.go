@@ -45,189 +45,189 @@ func (e *DamageError) Error() string {
 	return fmt.Sprintf("journal %s: segment %012d: offset %d: %d bytes are damaged: %s", e.Journal, e.Segment, e.Offset, e.Bytes, what)
 }
 
-// stretch is what a reader needs of a segment, taken at one moment.
-type stretch struct {
+// segmentRange is what a reader needs of a segment, taken at one moment.
+type segmentRange struct {
 	*segment
 	known bool
 	end   int64
-	walk  frames // without its file
+	walk  scanner // without its file
 }
 
-// stretches gives the segments that hold entries after n, and the newest durable entry.
-func (b *book) stretches(n uint64) (run []stretch, limit chain.Link) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	limit = b.last
-	if n >= limit.N {
-		return nil, limit
+// segmentRanges returns the segments that hold entries after n, and the newest durable entry.
+func (g *generation) segmentRanges(n uint64) (run []segmentRange, last chain.Link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last = g.last
+	if n >= last.N {
+		return nil, last
 	}
-	for _, s := range b.segments {
-		if s.past > 0 && s.past <= n+1 {
+	for _, s := range g.segments {
+		if s.limit > 0 && s.limit <= n+1 {
 			continue
 		}
-		walk := s.walk(nil, b.id)
-		if walk.past == 0 {
-			walk.past = limit.N + 1
+		walk := s.walk(nil, g.id)
+		if walk.limit == 0 {
+			walk.limit = last.N + 1
 		}
 		known := s.known
-		if p, ok := s.near(n + 1); ok {
-			walk.off, walk.good, walk.last, walk.adrift, known = p.off, p.off, p.n-1, false, true
+		if p, ok := s.lookup(n + 1); ok {
+			walk.off, walk.good, walk.last, walk.resync, known = p.off, p.off, p.n-1, false, true
 		}
-		run = append(run, stretch{s, known, s.end, walk})
+		run = append(run, segmentRange{s, known, s.end, walk})
 	}
-	return run, limit
+	return run, last
 }
 
-// after is Journal.After for one book.
-func (b *book) after(n uint64) iter.Seq2[Stored, error] {
+// after is Journal.After for one generation.
+func (g *generation) after(n uint64) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
-		run, limit := b.stretches(n)
-		r := reading{book: b, yield: yield, last: n}
+		run, last := g.segmentRanges(n)
+		it := iterator{generation: g, yield: yield, last: n}
 		for _, part := range run {
-			if !r.read(part) {
+			if !it.read(part) {
 				return
 			}
 		}
-		if n < limit.N {
-			r.end(limit)
+		if n < last.N {
+			it.end(last)
 		}
 	}
 }
 
-// reading hands out entries with one of delay: an entry is vouched for by the next one, whose prev
+// iterator hands out entries with one of delay: an entry is verified by the next one, whose prev
 // is its hash, and the newest one by the hash in memory. So not even bytes that were altered
 // together with their checksum pass for the entry.
-type reading struct {
-	*book
+type iterator struct {
+	*generation
 	yield   func(Stored, error) bool
 	last    uint64 // number of the last entry seen, or the cursor
-	pending Stored // seen, not yet vouched for; number 0: none
+	pending Stored // seen, not yet verified; number 0: none
 	from    DamageError
 }
 
 // read goes through one segment; false: the caller wants no more, or the medium failed.
-func (r *reading) read(part stretch) bool {
-	f, err := r.disk.Open(part.path)
+func (it *iterator) read(part segmentRange) bool {
+	f, err := it.disk.Open(part.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return true // dropped or deleted meanwhile: its numbers show as missing
 	}
 	if err != nil {
-		r.yield(Stored{}, fmt.Errorf("journal %s: segment %012d: %w", r.id, part.n, err))
+		it.yield(Stored{}, fmt.Errorf("journal %s: segment %012d: %w", it.id, part.n, err))
 		return false
 	}
 	defer f.Close()
 	walk := part.walk
 	walk.file = f
-	noted := walk.off - places
+	noted := walk.off - indexInterval
 	for {
 		last, good := walk.last, walk.good
 		e, at, err := walk.next()
 		if errors.Is(err, io.EOF) {
-			r.from = DamageError{Journal: r.id, Segment: part.n, Offset: walk.good, Bytes: max(0, part.end-walk.good), Reason: Damaged}
-			if part.known && r.from.Bytes > 0 {
-				d := r.from
-				if part.past > 0 && part.past > walk.last+1 {
-					d.From, d.To = walk.last+1, part.past-1
+			it.from = DamageError{Journal: it.id, Segment: part.n, Offset: walk.good, Bytes: max(0, part.end-walk.good), Reason: Damaged}
+			if part.known && it.from.Bytes > 0 {
+				d := it.from
+				if part.limit > 0 && part.limit > walk.last+1 {
+					d.From, d.To = walk.last+1, part.limit-1
 				}
-				r.harm(d)
+				it.recordDamage(d)
 			}
 			return true
 		}
 		if err != nil {
-			r.yield(Stored{}, fmt.Errorf("journal %s: segment %012d: offset %d: %w", r.id, part.n, walk.off, remedy(err, r.dir)))
+			it.yield(Stored{}, fmt.Errorf("journal %s: segment %012d: offset %d: %w", it.id, part.n, walk.off, remedy(err, it.dir)))
 			return false
 		}
-		if at >= noted+places {
+		if at >= noted+indexInterval {
 			noted = at
-			r.mu.Lock()
-			part.note(e.Entry.N, at)
-			r.mu.Unlock()
+			it.mu.Lock()
+			part.addIndex(e.Entry.N, at)
+			it.mu.Unlock()
 		}
 		if at > good || e.Entry.N > last+1 {
-			r.from = DamageError{Journal: r.id, Segment: part.n, Offset: good, Bytes: at - good, Reason: Damaged}
+			it.from = DamageError{Journal: it.id, Segment: part.n, Offset: good, Bytes: at - good, Reason: Damaged}
 			if part.known {
-				r.passed(part.segment, last, good, e, at)
+				it.recordSkipped(part.segment, last, good, e, at)
 			}
 		}
-		if e.Entry.N > r.last && !r.step(e) {
+		if e.Entry.N > it.last && !it.step(e) {
 			return false
 		}
 	}
 }
 
 // step takes the next entry and hands out the one before it.
-func (r *reading) step(e Stored) bool {
-	if !r.vouch(e.Entry.N-1, e.Entry.Prev) || !r.missing(e.Entry.N-1) {
+func (it *iterator) step(e Stored) bool {
+	if !it.emitVerified(e.Entry.N-1, e.Entry.Prev) || !it.missing(e.Entry.N-1) {
 		return false
 	}
-	r.pending, r.last = e, e.Entry.N
+	it.pending, it.last = e, e.Entry.N
 	return true
 }
 
-// vouch hands out the pending entry. The next one says what the hash of entry n must be.
-func (r *reading) vouch(n uint64, hash chain.Hash) bool {
-	e := r.pending
-	r.pending = Stored{}
+// emitVerified hands out the pending entry. The next one says what the hash of entry n must be.
+func (it *iterator) emitVerified(n uint64, hash chain.Hash) bool {
+	e := it.pending
+	it.pending = Stored{}
 	switch {
 	case e.Entry.N == 0:
 		return true
 	case e.Entry.N == n && e.Hash != hash:
-		d := DamageError{Journal: r.id, From: n, To: n, Segment: r.from.Segment, Reason: Damaged}
-		r.harm(d)
-		return r.yield(Stored{}, &d)
+		d := DamageError{Journal: it.id, From: n, To: n, Segment: it.from.Segment, Reason: Damaged}
+		it.recordDamage(d)
+		return it.yield(Stored{}, &d)
 	}
-	return r.yield(e, nil)
+	return it.yield(e, nil)
 }
 
 // missing names the numbers after the last one seen, up to to.
-func (r *reading) missing(to uint64) bool {
-	if to <= r.last {
+func (it *iterator) missing(to uint64) bool {
+	if to <= it.last {
 		return true
 	}
-	d := r.from
-	d.Journal, d.From, d.To, d.Reason = r.id, r.last+1, to, r.why(to)
+	d := it.from
+	d.Journal, d.From, d.To, d.Reason = it.id, it.last+1, to, it.why(to)
 	if d.Reason == Damaged {
-		r.harm(d)
+		it.recordDamage(d)
 	}
-	return r.yield(Stored{}, &d)
+	return it.yield(Stored{}, &d)
 }
 
 // why tells numbers that were dropped from numbers that were lost: only those below the first
 // segment that is left can have been dropped, and of records only receipted ones.
-func (r *reading) why(to uint64) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if to < r.first() && (r.stream == wire.Samples || to <= r.keep.High) {
+func (it *iterator) why(to uint64) string {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	if to < it.first() && (it.stream == wire.Samples || to <= it.receipts.High) {
 		return Thinned
 	}
 	return Damaged
 }
 
 // end hands out the newest entry.
-func (r *reading) end(limit chain.Link) {
-	if r.vouch(limit.N, limit.Hash) {
-		r.missing(limit.N)
+func (it *iterator) end(last chain.Link) {
+	if it.emitVerified(last.N, last.Hash) {
+		it.missing(last.N)
 	}
 }
 
-// find gives entry n, if it can be read.
-func (b *book) find(n uint64) (Stored, bool) {
-	for e, err := range b.after(n - 1) {
+// find returns entry n, if it can be read.
+func (g *generation) find(n uint64) (Stored, bool) {
+	for e, err := range g.after(n - 1) {
 		return e, err == nil && e.Entry.N == n
 	}
 	return Stored{}, false
 }
 
-// latest gives the latest time in a segment; zero when none of its entries can be read. It reads
+// latest returns the latest time in a segment; zero when none of its entries can be read. It reads
 // the segment once.
-func (b *book) latest(s *segment) (time.Time, error) {
-	b.mu.Lock()
-	newest, walk := s.newest, s.walk(nil, b.id)
-	b.mu.Unlock()
+func (g *generation) latest(s *segment) (time.Time, error) {
+	g.mu.Lock()
+	newest, walk := s.newest, s.walk(nil, g.id)
+	g.mu.Unlock()
 	if !newest.IsZero() {
 		return newest, nil
 	}
-	f, err := b.disk.Open(s.path)
+	f, err := g.disk.Open(s.path)
 	if err != nil {
 		return newest, err
 	}
@@ -245,8 +245,8 @@ func (b *book) latest(s *segment) (time.Time, error) {
 			newest = e.Entry.At
 		}
 	}
-	b.mu.Lock()
+	g.mu.Lock()
 	s.newest = newest
-	b.mu.Unlock()
+	g.mu.Unlock()
 	return newest, nil
 }

@@ -9,11 +9,11 @@ import (
 	"steelyard/internal/wire"
 )
 
-// History gives every journal of the directory that still has entries, the oldest first, this one
+// History returns every journal of the directory that still has entries, the oldest first, this one
 // last.
-func (j *Journal) History() []*Reader { return append(j.Older(), &Reader{j.book}) }
+func (j *Journal) History() []*Reader { return append(j.Older(), &Reader{j.generation}) }
 
-// Readers gives the journals of a directory to a program that does not own it, the oldest first. It
+// Readers returns the journals of a directory to a program that does not own it, the oldest first. It
 // takes no lock and changes nothing; a journal that is being written is seen as far as it was when
 // Readers was called.
 func Readers(dir string) ([]*Reader, error) {
@@ -25,23 +25,23 @@ func Readers(dir string) ([]*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	var books []*book
+	var generations []*generation
 	for _, name := range names {
 		if !wire.IsJournal(name) {
 			continue
 		}
-		b, err := loadBook(disk, slog.New(slog.DiscardHandler), filepath.Join(dir, name), name, false)
+		g, err := loadGeneration(disk, slog.New(slog.DiscardHandler), filepath.Join(dir, name), name, false)
 		if err != nil {
 			return nil, err
 		}
-		if b != nil {
-			books = append(books, b)
+		if g != nil {
+			generations = append(generations, g)
 		}
 	}
-	sortBooks(books)
-	readers := make([]*Reader, 0, len(books))
-	for _, b := range books {
-		readers = append(readers, &Reader{b})
+	sortGenerations(generations)
+	readers := make([]*Reader, 0, len(generations))
+	for _, g := range generations {
+		readers = append(readers, &Reader{g})
 	}
 	return readers, nil
 }

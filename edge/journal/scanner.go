@@ -26,34 +26,34 @@ const window = 256 << 10
 // block is the unit in which an unreadable medium is stepped over.
 const block = 4 << 10
 
-// frames walks over the sound frames of one segment, whatever lies between them. A frame counts
+// scanner walks over the sound frames of one segment, whatever lies between them. A frame counts
 // when its checksum holds, its line is an entry of this journal, and its number is larger than the
-// last one's and smaller than past: a copy of an older page is no entry.
-type frames struct {
+// last one's and smaller than limit: a copy of an older page does not count.
+type scanner struct {
 	file    file
 	journal string
 	off     int64  // where the next frame is due
 	end     int64  // bytes that count
-	past    uint64 // numbers that count are smaller; 0: no bound
+	limit   uint64 // numbers that count are smaller; 0: no bound
 	last    uint64 // number of the last sound frame, or of the entry before the first one
 	good    int64  // end of the last sound frame, or of the header
-	adrift  bool   // last is not known: the header is damaged and nothing was found yet
+	resync  bool   // last is not known: the header is damaged and nothing was found yet
 	looks   int    // how often misplaced has looked ahead
 
 	buf   []byte
 	start int64 // offset of buf in the file
 }
 
-// next gives the next sound frame and where it begins. io.EOF: there is none. Any other error is
+// next returns the next sound frame and where it begins. io.EOF: there is none. Any other error is
 // the medium's.
-func (f *frames) next() (Stored, int64, error) {
+func (f *scanner) next() (Stored, int64, error) {
 	for f.off < f.end {
 		s, size, err := f.at(f.off)
 		if err != nil {
 			return Stored{}, 0, err
 		}
 		astray := false
-		if size > 0 && (f.adrift || s.Entry.N > f.last+1) {
+		if size > 0 && (f.resync || s.Entry.N > f.last+1) {
 			if astray, err = f.misplaced(f.off+int64(size), s.Entry.N); err != nil {
 				return Stored{}, 0, err
 			}
@@ -61,7 +61,7 @@ func (f *frames) next() (Stored, int64, error) {
 		if size > 0 && !astray {
 			at := f.off
 			f.off += int64(size)
-			f.good, f.last, f.adrift = f.off, s.Entry.N, false
+			f.good, f.last, f.resync = f.off, s.Entry.N, false
 			return s, at, nil
 		}
 		if f.off, err = f.mark(f.off + 1); err != nil {
@@ -76,11 +76,11 @@ const maxLooks = 64
 
 // misplaced reports whether a frame that leaves out numbers is a copy of a later page that was written
 // to the wrong place: then entries with numbers up to its own still follow from off on.
-func (f *frames) misplaced(off int64, n uint64) (bool, error) {
+func (f *scanner) misplaced(off int64, n uint64) (bool, error) {
 	if f.looks++; f.looks > maxLooks {
 		return false, nil
 	}
-	ahead := frames{file: f.file, journal: f.journal, off: off, end: f.end, past: n + 1, last: f.last, looks: maxLooks}
+	ahead := scanner{file: f.file, journal: f.journal, off: off, end: f.end, limit: n + 1, last: f.last, looks: maxLooks}
 	_, _, err := ahead.next()
 	if errors.Is(err, io.EOF) {
 		return false, nil
@@ -89,7 +89,7 @@ func (f *frames) misplaced(off int64, n uint64) (bool, error) {
 }
 
 // at reads the frame at off; size 0: there is no frame that counts.
-func (f *frames) at(off int64) (s Stored, size int, err error) {
+func (f *scanner) at(off int64) (s Stored, size int, err error) {
 	head, err := f.bytes(off, frameSize)
 	if err != nil {
 		return s, 0, err
@@ -110,7 +110,7 @@ func (f *frames) at(off int64) (s Stored, size int, err error) {
 	if s.Entry, err = wire.ParseEntry(s.Line); err != nil {
 		return s, 0, nil
 	}
-	if s.Entry.Journal != f.journal || s.Entry.N <= f.last || f.past > 0 && s.Entry.N >= f.past {
+	if s.Entry.Journal != f.journal || s.Entry.N <= f.last || f.limit > 0 && s.Entry.N >= f.limit {
 		return s, 0, nil
 	}
 	s.Hash = chain.Of(s.Line)
@@ -118,7 +118,7 @@ func (f *frames) at(off int64) (s Stored, size int, err error) {
 }
 
 // mark finds the next frame mark from off on, or the end.
-func (f *frames) mark(off int64) (int64, error) {
+func (f *scanner) mark(off int64) (int64, error) {
 	for off < f.end {
 		b, err := f.bytes(off, window/2)
 		if err != nil {
@@ -135,8 +135,8 @@ func (f *frames) mark(off int64) (int64, error) {
 	return f.end, nil
 }
 
-// bytes gives n bytes from off on, fewer at the end. They are good until the next call.
-func (f *frames) bytes(off int64, n int) ([]byte, error) {
+// bytes returns n bytes from off on, fewer at the end. They are good until the next call.
+func (f *scanner) bytes(off int64, n int) ([]byte, error) {
 	n = int(min(int64(n), f.end-off))
 	if off < f.start || off+int64(n) > f.start+int64(len(f.buf)) {
 		if cap(f.buf) == 0 {
