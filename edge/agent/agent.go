@@ -85,7 +85,7 @@ type parts struct {
 	sampler     *sampler
 	viewings    chan wire.Request // about the live values
 	desk        *desk
-	uplinks     [2]*uplink.Stream
+	uplinks     [2]*uplink.Sender
 	link        linkState
 }
 

@@ -27,7 +27,7 @@ type cloud struct {
 	t      testing.TB
 	key    chain.Key
 	edge   chain.Key
-	stream *uplink.Stream
+	stream *uplink.Sender
 
 	mu sync.Mutex // held for a whole publish: journals are sent side by side
 
@@ -55,7 +55,7 @@ func newCloud(t testing.TB) *cloud {
 }
 
 // connect makes the stream that sends a journal to this cloud.
-func (c *cloud) connect(j *journal.Journal, change func(*uplink.Config)) *uplink.Stream {
+func (c *cloud) connect(j *journal.Journal, change func(*uplink.Config)) *uplink.Sender {
 	config := uplink.Config{Site: site, Stream: wire.Records, Key: c.edge, Cloud: c.key.Public(),
 		Log: slog.New(slog.NewTextHandler(c.t.Output(), nil))}
 	if change != nil {
@@ -168,7 +168,7 @@ type running struct {
 	done chan error
 }
 
-func (c *cloud) run(s *uplink.Stream) *running {
+func (c *cloud) run(s *uplink.Sender) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{stop, make(chan error, 1)}
 	go func() { r.done <- s.Run(ctx, c.publish) }()

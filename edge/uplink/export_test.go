@@ -1,4 +1,4 @@
 package uplink
 
 // Prepare is what Subscribe does before it subscribes.
-func (s *Stream) Prepare() { s.prepare() }
+func (s *Sender) Prepare() { s.prepare() }

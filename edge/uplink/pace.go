@@ -29,7 +29,7 @@ func newPace(c Config) pace {
 }
 
 // receipted takes a receipt for so many batches in flight, the newest of them sent so long ago. Each
-// lets another one go, so the window doubles with each round while the cloud is quick. again says that
+// lets another one go, so the window doubles with each round while the cloud is quick. again: whether
 // the batch was sent before, too: which sending is receipted is not known, and so not how long it took.
 func (p *pace) receipted(batches int, after time.Duration, again bool) {
 	p.entries, p.bytes = min(2*p.entries, p.limit.Batch), min(2*p.bytes, wire.MaxBatch)

@@ -44,7 +44,7 @@ type member struct {
 	site string
 	key  chain.Key
 	log  *journal.Journal
-	way  *uplink.Stream
+	way  *uplink.Sender
 }
 
 // gather starts a city for so many sites. url names a broker in place of the embedded one; stall is how
