@@ -148,7 +148,7 @@ func (d *desk) register() {
 	if len(d.registers) == 0 || d.failing() != nil {
 		return
 	}
-	for _, name := range d.site.ToRegister(time.Now()) {
+	for _, name := range d.site.ToStore(time.Now()) {
 		select {
 		case d.registers[name] <- weighbridge.Register:
 		default: // the one before is still to be sent, and serves

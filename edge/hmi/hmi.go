@@ -155,7 +155,7 @@ type weighingJSON struct {
 	Alibi string    `json:"alibi"` // number in the indicator's own memory; empty where it has none
 }
 
-func weighingOf(c meaning.Captured) *weighingJSON {
+func weighingOf(c meaning.Capture) *weighingJSON {
 	if c.Ref.N == 0 {
 		return nil
 	}
@@ -279,7 +279,7 @@ type ticketJSON struct {
 	TareBy    *weighingJSON `json:"tare_by"`
 }
 
-func ticketOf(c meaning.Closed) ticketJSON {
+func ticketOf(c meaning.ClosedPassage) ticketJSON {
 	t := c.Ticket
 	return ticketJSON{t.Number, c.At.UnixMilli(), entryJSON{c.Entry.Journal, c.Entry.N, c.Hash}, t.Direction, t.Vehicle, t.Gross, t.Tare, t.Net, t.Parts, t.Flags,
 		weighingOf(c.Gross), weighingOf(c.Tare)}
@@ -412,7 +412,7 @@ func (s *Pages) weighOut(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	status := http.StatusCreated
-	var closed meaning.Closed
+	var closed meaning.ClosedPassage
 	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		facts, c, err := site.WeighOut(s.Now(), meaning.WeighOut(out))
 		if c != nil {

@@ -96,14 +96,14 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 		return nil
 	}
 	number := uint64(v.Number.Coef)
-	twice, whole := b.settled(number, scan)
+	twice, whole := b.confirmed(number, scan)
 	switch {
 	case last == nil && twice:
 		return []record.Fact{b.counter(scan.At, number, "the baler's counter at first sight")}
 	case last == nil:
 		return nil
 	}
-	b.passed(*last, number, scan.At)
+	b.advance(*last, number, scan.At)
 	follows := number == last.Last || b.canFollow(*last, number, scan.At)
 	if !follows {
 		b.strays(number, scan.At)
@@ -115,7 +115,7 @@ func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
 		return nil
 	case number == last.Last:
 		facts := b.ends(*last, number, scan.At)
-		b.well(scan.At)
+		b.recovered(scan.At)
 		return facts
 	case follows:
 		return append(b.ends(*last, number, scan.At), record.Fact{At: scan.At, Device: b.Device, Body: b.bale(*last, last.Last, number, scan)})
@@ -130,14 +130,14 @@ func (b *baler) canFollow(last BalerState, number uint64, at time.Time) bool {
 	return number > last.Last && !stands && !again && number-last.Last <= b.most(b.since, b.credit, at)
 }
 
-// well ends whatever was wrong with the counter.
-func (b *baler) well(at time.Time) { b.run, b.stood, b.since = nil, nil, at }
+// recovered ends whatever was wrong with the counter.
+func (b *baler) recovered(at time.Time) { b.run, b.stood, b.since = nil, nil, at }
 
-// settled reports whether a number was shown twice, as one must be that is no word torn in its middle,
+// confirmed reports whether a number was shown twice, as one must be that is no word torn in its middle,
 // and whether its bale is whole. A sequence is written after its bale, so then it is. A count promises no
 // order: it and the mass beside it must have rested for a while, and the bale beside which the mass finds
 // no rest has none.
-func (b *baler) settled(number uint64, scan device.Scan) (twice, whole bool) {
+func (b *baler) confirmed(number uint64, scan device.Scan) (twice, whole bool) {
 	mass, _ := scan.Means("bale.mass")
 	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests, moves: b.shown.moves}
 	twice = !now.since.IsZero() && number == b.shown.number && !scan.At.Before(now.rests) // the clock may be set back
@@ -156,9 +156,9 @@ func (b *baler) settled(number uint64, scan device.Scan) (twice, whole bool) {
 // press is the shortest time that a bale takes.
 func (b *baler) press() time.Duration { return time.Hour / time.Duration(b.Most) }
 
-// passed takes in that time has passed since the last poll. A baler that is seen to stand at a number
+// advance takes in that time has passed since the last poll. A baler that is seen to stand at a number
 // gains no more than the bales that may be in it; while it is not, it may press.
-func (b *baler) passed(last BalerState, number uint64, at time.Time) {
+func (b *baler) advance(last BalerState, number uint64, at time.Time) {
 	if b.at.IsZero() {
 		b.at, b.since, b.credit, b.quiet = last.At, last.At, b.press(), noteEvery
 		if last.Odd {
@@ -324,7 +324,7 @@ func (b *baler) counted(body *record.Bale, at time.Time) {
 	default:
 		b.credit = r.credit
 	}
-	b.well(at)
+	b.recovered(at)
 }
 
 // applyCounter takes in a counter at first sight, or a new one.
@@ -334,8 +334,8 @@ func (s *Site) applyCounter(e Entry, body *record.Device) {
 		st.Before, st.Material, st.OddAt = before.Last, before.Material, before.OddAt
 		n := noteOfCounter(e, body.Counter, before.Last)
 		n.Code, n.Over = NoteCounterNew, e.At
-		s.settle(e.Device, e.At)
-		s.remark(n)
+		s.closeNote(e.Device, e.At)
+		s.addNote(n)
 	}
 	s.state.Balers[e.Device] = &st
 }
@@ -348,10 +348,10 @@ func (s *Site) applyCounterNote(e Entry, body *record.Device) bool {
 		return false
 	}
 	if st.Odd = body.State == string(device.Faulty); !st.Odd {
-		s.settle(e.Device, e.At)
+		s.closeNote(e.Device, e.At)
 	} else {
 		st.Shown, st.OddAt = body.Counter, e.At
-		s.remark(noteOfCounter(e, body.Counter, st.Last))
+		s.addNote(noteOfCounter(e, body.Counter, st.Last))
 		if b := s.balers[e.Device]; b != nil {
 			b.quiet = 0
 		}

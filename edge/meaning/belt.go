@@ -70,7 +70,7 @@ type series struct {
 }
 
 const (
-	settleAfter = 5 * time.Second  // a belt rests before its last standing is recorded; and how long a wrong reading may stand unnoted
+	restAfter   = 5 * time.Second  // a belt rests before its last standing is recorded; and how long a wrong reading may stand unnoted
 	unseenFor   = 5 * time.Second  // of carrying may show in one step, however close two answers are
 	astrayFor   = 10 * time.Minute // of carrying is believed when a register that showed something else comes back
 	tremble     = 1                // counts by which a total may go back and be the same
@@ -93,17 +93,17 @@ func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
 		b.seen = false
 		return []record.Fact{b.fact(scan.At, raw, 0, record.BeltTick, b.Material)}
 	}
-	b.rest(*last)
+	b.rebase(*last)
 	b.elapsed = max(0, scan.At.Sub(b.at))
 	b.quiet += b.elapsed
-	b.passed(b.elapsed)
+	b.advance(b.elapsed)
 	b.at = scan.At
 	b.read(raw)
 	return b.proposals(*last, scan.At)
 }
 
-// rest puts what is counted upon the newest record.
-func (b *belt) rest(last BeltState) {
+// rebase puts what is counted upon the newest record.
+func (b *belt) rebase(last BeltState) {
 	if b.seen && b.base == last {
 		return
 	}
@@ -141,13 +141,13 @@ func (b *belt) carries(d time.Duration) unit.Mass {
 	return of(d) + of(min(d, unseenFor))/2
 }
 
-// passed takes in that time has passed since the last reading. Steps are bounded by time on the whole
+// advance takes in that time has passed since the last reading. Steps are bounded by time on the whole
 // and not one by one: after a late answer the next comes at once and shows all that was carried
 // meanwhile, and many scales refresh their register less often than they are asked. A belt that was
 // seen to stand gains nothing, so a step of a night's tonnage in the morning is not believed; nor one
 // after a silence that is larger than the silence was long. While its register shows something else
 // the belt is not seen, whatever it does; but not for hours.
-func (b *belt) passed(elapsed time.Duration) {
+func (b *belt) advance(elapsed time.Duration) {
 	carried := b.carries(elapsed)
 	bounded := func(unseen unit.Mass, d time.Duration) unit.Mass {
 		return min(unseen+carried, max(carried, b.carries(d)))
@@ -166,7 +166,7 @@ func (b *belt) passed(elapsed time.Duration) {
 	b.other.age += elapsed
 }
 
-// step tells how many counts lie from one reading to another, if a belt can have carried them; a
+// step returns how many counts lie from one reading to another, if a belt can have carried them; a
 // total that trembles has stayed where it was. Only in the first tenth behind the modulus is a
 // smaller reading one that came around.
 func (b *belt) step(from, to int64, unseen unit.Mass) (counts int64, wraps, ok bool) {
@@ -292,12 +292,12 @@ func (b *belt) proposals(last BeltState, at time.Time) (facts []record.Fact) {
 	case b.left != nil && mayNote:
 		note(b.left, last.Standing)
 		tick()
-	case o != nil && o.deep && !o.wrap && !o.noted && b.astray >= settleAfter && mayNote:
+	case o != nil && o.deep && !o.wrap && !o.noted && b.astray >= restAfter && mayNote:
 		if moved {
 			tick()
 		}
 		note(o, standing)
-	case moved && (b.wrapped || at.Sub(last.At) >= b.Every || at.Before(last.At) || at.Sub(b.moved) >= settleAfter), last.Odd && o == nil:
+	case moved && (b.wrapped || at.Sub(last.At) >= b.Every || at.Before(last.At) || at.Sub(b.moved) >= restAfter), last.Odd && o == nil:
 		tick()
 	}
 	return facts
@@ -321,11 +321,11 @@ func (s *Site) applyBelt(e Entry, body *record.Belt) {
 		if body.Event == record.BeltReset || body.Event == record.BeltJump {
 			st.Raw, st.At = before.Raw, before.At
 			st.Odd, st.Shown, st.OddAt = true, body.Raw, e.At
-			s.remark(noteOfTotal(e, body, before.Raw))
+			s.addNote(noteOfTotal(e, body, before.Raw))
 		}
 	}
 	if !st.Odd {
-		s.settle(e.Device, e.At)
+		s.closeNote(e.Device, e.At)
 	}
 	s.state.Belts[e.Device] = st
 }

@@ -46,11 +46,11 @@ type State struct {
 	Decks   map[string]*DeckState
 	Belts   map[string]*BeltState
 	Balers  map[string]*BalerState
-	Open    map[string]*Passage // by passage id
-	Closed  map[string]*Closed  // tickets of the last days, by passage id, to answer a repeated act
-	Serials Serials             // of the tickets' numbers
-	Devices map[string]string   // last recorded state of each machine
-	Notes   []Note              // the newest, oldest first
+	Open    map[string]*Passage       // by passage id
+	Closed  map[string]*ClosedPassage // tickets of the last days, by passage id, to answer a repeated act
+	Serials Serials                   // of the tickets' numbers
+	Devices map[string]string         // last recorded state of each machine
+	Notes   []Note                    // the newest, oldest first
 }
 
 // keepClosed is how long the answer to an act can be repeated.
@@ -138,7 +138,7 @@ func (s *Site) Health(h device.Health) []record.Fact {
 	}
 	var facts []record.Fact
 	if d := s.decks[h.Device]; d != nil && h.State != device.Online {
-		d.forget(h.At)
+		d.onSilence(h.At)
 		facts = d.proposals()
 	}
 	return append(facts, record.Fact{At: h.At, Device: h.Device, Body: &record.Device{State: string(h.State), Detail: h.Detail}})
@@ -203,7 +203,7 @@ func (s *Site) knownMaterial(material string, at time.Time) error {
 	return nil
 }
 
-// Refusal says why an act is not possible. Code is stable and is what pages translate.
+// Refusal is why an act is not possible. Code is stable and is what pages translate.
 type Refusal struct {
 	Code string
 	Text string
@@ -216,7 +216,7 @@ func refuse(code, format string, args ...any) *Refusal {
 }
 
 func (s *Site) forgetClosed(now time.Time) {
-	maps.DeleteFunc(s.state.Closed, func(_ string, c *Closed) bool { return now.Sub(c.At) > keepClosed })
+	maps.DeleteFunc(s.state.Closed, func(_ string, c *ClosedPassage) bool { return now.Sub(c.At) > keepClosed })
 }
 
 // shanghai is the zone of the business day. China has had no other offset since 1991, and a fixed

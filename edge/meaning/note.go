@@ -35,19 +35,19 @@ func (s *Site) Notes() []Note {
 	return notes
 }
 
-// remark keeps a note. One that only goes on is kept once.
-func (s *Site) remark(n Note) {
+// addNote keeps a note. One that only goes on is kept once.
+func (s *Site) addNote(n Note) {
 	if open := s.openNote(n.Device); open != nil && open.Code == n.Code {
 		open.Shown, open.Known = n.Shown, n.Known
 		return
 	}
-	s.settle(n.Device, n.At)
+	s.closeNote(n.Device, n.At)
 	s.state.Notes = append(s.state.Notes, n)
 	s.state.Notes = s.state.Notes[max(0, len(s.state.Notes)-keptNotes):]
 }
 
-// settle ends the note of a machine.
-func (s *Site) settle(device string, at time.Time) {
+// closeNote ends the note of a machine.
+func (s *Site) closeNote(device string, at time.Time) {
 	if open := s.openNote(device); open != nil {
 		open.Over = at
 	}

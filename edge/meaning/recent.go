@@ -22,7 +22,7 @@ const (
 
 // see keeps what the newest frame shows. A moment without a mass is never left out.
 func (d *deck) see() {
-	n := Seen{d.now.At, d.mass, d.measured}
+	n := Seen{d.frame.At, d.mass, d.measured}
 	if k := len(d.seen); k > 0 && n.HasMass == d.seen[k-1].HasMass && n.At.Sub(d.seen[k-1].At) < recentEvery {
 		return
 	}

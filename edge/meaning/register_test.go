@@ -26,7 +26,7 @@ type legal struct {
 
 func newLegal(t testing.TB) *legal {
 	s := newShift(t)
-	s.config.Decks[0].Register = true
+	s.config.Decks[0].Stores = true
 	s.site = meaning.New(s.config)
 	s.stable = device.Yes
 	return &legal{shift: s}
@@ -37,7 +37,7 @@ func (l *legal) play(kg int64, d time.Duration, answer func()) (entries []meanin
 	l.t.Helper()
 	for range d / (100 * time.Millisecond) {
 		entries = append(entries, l.frame(kg)...)
-		for range l.site.ToRegister(l.now) {
+		for range l.site.ToStore(l.now) {
 			l.asked++
 			if before := len(l.journal); answer != nil {
 				answer()
@@ -153,7 +153,7 @@ func TestWeighingIsTheIndicatorsOwn(t *testing.T) {
 // Negative control of the test above: without a memory the live weight is the weighing, and nobody is asked.
 func TestWithoutAMemoryTheLiveWeightIsTheWeighing(t *testing.T) {
 	l := newLegal(t)
-	l.config.Decks[0].Register = false
+	l.config.Decks[0].Stores = false
 	l.site = meaning.New(l.config)
 	l.driveOn(23960)
 	entries := l.play(23960, 2*time.Second, func() { t.Error("asked to register") })
@@ -268,8 +268,8 @@ func TestSilenceOfARequestIsNoUnrest(t *testing.T) {
 		ask  func(*legal)
 		want string
 	}{
-		{"no answer", func(l *legal) { l.site.ToRegister(l.now) }, "registering"},
-		{"answered", func(l *legal) { l.site.ToRegister(l.now); l.refuses() }, "register-refused"},
+		{"no answer", func(l *legal) { l.site.ToStore(l.now) }, "registering"},
+		{"answered", func(l *legal) { l.site.ToStore(l.now); l.refuses() }, "register-refused"},
 		{"nobody asked", func(*legal) {}, "moving"},
 	} {
 		l := newLegal(t)
@@ -306,7 +306,7 @@ func TestRefusalThatNobodyAskedFor(t *testing.T) {
 	l.driveOn(23960)
 	l.rest(23960, time.Second)
 	l.refuses()
-	if got := l.site.ToRegister(l.now); len(got) != 1 {
+	if got := l.site.ToStore(l.now); len(got) != 1 {
 		t.Errorf("to be asked: %v, %s", got, l.code())
 	}
 }
@@ -464,7 +464,7 @@ func TestStoredAndNoWeighing(t *testing.T) {
 func TestNobodyAskedAndItRepeats(t *testing.T) {
 	for _, register := range []bool{true, false} {
 		l := newLegal(t)
-		l.config.Decks[0].Register = register
+		l.config.Decks[0].Stores = register
 		l.site = meaning.New(l.config)
 		l.driveOn(23960)
 		for range 300 {
@@ -563,7 +563,7 @@ func TestNetWithoutTareIsGross(t *testing.T) {
 	}{{true, 0, "captured"}, {true, 8000, "net-mode"}, {false, 0, "captured"}, {false, 8000, "net-mode"}} {
 		l := newLegal(t)
 		if !c.registers {
-			l.config.Decks[0].Register = false
+			l.config.Decks[0].Stores = false
 			l.site = meaning.New(l.config)
 		}
 		show := func(kg int64, d time.Duration) {
@@ -571,7 +571,7 @@ func TestNetWithoutTareIsGross(t *testing.T) {
 				l.now = l.now.Add(100 * time.Millisecond)
 				l.take(l.site.Weight(device.Weight{Device: deck, At: l.now, HasValue: true, Value: unit.Decimal{Coef: kg}, Unit: unit.KG,
 					Stable: device.Yes, Kind: device.Net, HasTare: true, Tare: unit.Decimal{Coef: c.tare}, Raw: fmt.Append(nil, kg)}))
-				for range l.site.ToRegister(l.now) {
+				for range l.site.ToStore(l.now) {
 					l.stores(kg, 1)
 				}
 			}
@@ -597,14 +597,14 @@ func TestWishEndsWithTheRest(t *testing.T) {
 		l.driveOn(23960)
 		l.rest(23960, 2*time.Second)
 		then(l)
-		if got := l.site.ToRegister(l.now); len(got) != 0 {
+		if got := l.site.ToStore(l.now); len(got) != 0 {
 			t.Errorf("%s: %v is to be asked", name, got)
 		}
 	}
 	l := newLegal(t)
 	l.driveOn(23960)
 	l.rest(23960, 2*time.Second)
-	if got := l.site.ToRegister(l.now); !slices.Equal(got, []string{deck}) {
+	if got := l.site.ToStore(l.now); !slices.Equal(got, []string{deck}) {
 		t.Errorf("the control: %v", got)
 	}
 }

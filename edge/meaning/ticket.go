@@ -25,18 +25,18 @@ type Passage struct {
 	Direction    string
 	Material     string
 	Counterparty string
-	First        Captured
+	First        Capture
 }
 
-// Closed is a ticket that was written, kept for a while to answer a repeated act.
-type Closed struct {
+// ClosedPassage is a ticket that was written, kept for a while to answer a repeated act.
+type ClosedPassage struct {
 	At    time.Time
 	Entry record.Ref
 	Hash  string
 	// Ticket is the body as journaled.
 	Ticket *record.Ticket
 	// Gross and Tare are its weighings, so far as this site still knows them.
-	Gross, Tare Captured
+	Gross, Tare Capture
 }
 
 // WeighIn asks to begin a passage with the weighing on the deck.
@@ -62,8 +62,8 @@ type WeighOut struct {
 
 const longestText = 64
 
-// plain accepts a person's text for a record: some letters, no control characters, not long.
-func plain(what, text string, needed bool) *Refusal {
+// checkText accepts a person's text for a record: some letters, no control characters, not long.
+func checkText(what, text string, needed bool) *Refusal {
 	switch {
 	case needed && strings.TrimSpace(text) == "":
 		return refuse("missing-"+what, "%s is missing", what)
@@ -84,8 +84,8 @@ func firstOf(refusals ...*Refusal) error {
 	return nil
 }
 
-// usable says why a captured weighing can't go on a ticket.
-func usable(c Captured) *Refusal {
+// checkUsable returns why a captured weighing can't go on a ticket.
+func checkUsable(c Capture) *Refusal {
 	switch {
 	case c.Ref.N == 0:
 		return refuse("no-weighing", "nothing is weighed on the deck: wait until the weight stands still")
@@ -99,23 +99,23 @@ func usable(c Captured) *Refusal {
 	return nil
 }
 
-// onDeck gives the weighing on a deck that an act may use.
-func (s *Site) onDeck(name string, now time.Time) (Captured, error) {
+// onDeck returns the weighing on a deck that an act may use.
+func (s *Site) onDeck(name string, now time.Time) (Capture, error) {
 	d := s.decks[name]
 	if d == nil {
-		return Captured{}, refuse("unknown-deck", "%q is no weighbridge of this site", name)
+		return Capture{}, refuse("unknown-deck", "%q is no weighbridge of this site", name)
 	}
-	if d.now.At.IsZero() || now.Sub(d.now.At) > staleAfter {
-		return Captured{}, refuse("silent", "the indicator of %s sends nothing: check cable and power", name)
+	if d.frame.At.IsZero() || now.Sub(d.frame.At) > staleAfter {
+		return Capture{}, refuse("silent", "the indicator of %s sends nothing: check cable and power", name)
 	}
 	if d.why == "frozen" {
-		return Captured{}, refuse(d.why, "the output of %s may be frozen: it has sent the same frame since it was loaded; compare with the indicator's display, drive off and on again, or set the indicator to send continuously", name)
+		return Capture{}, refuse(d.why, "the output of %s may be frozen: it has sent the same frame since it was loaded; compare with the indicator's display, drive off and on again, or set the indicator to send continuously", name)
 	}
 	if d.why != "" {
-		return Captured{}, refuse(d.why, "the deck is not ready: %s", d.why)
+		return Capture{}, refuse(d.why, "the deck is not ready: %s", d.why)
 	}
-	if r := usable(d.onDeck); r != nil {
-		return Captured{}, r
+	if r := checkUsable(d.onDeck); r != nil {
+		return Capture{}, r
 	}
 	return d.onDeck, nil
 }
@@ -132,8 +132,8 @@ func (s *Site) WeighIn(at time.Time, in WeighIn) ([]record.Fact, *Passage, error
 	if s.state.Closed[in.Passage] != nil {
 		return nil, nil, refuse("passage-closed", "passage %s has its ticket already", in.Passage)
 	}
-	if err := firstOf(plain("passage", in.Passage, true), plain("operator", in.Operator, true), plain("vehicle", in.Vehicle, true),
-		plain("counterparty", in.Counterparty, false)); err != nil {
+	if err := firstOf(checkText("passage", in.Passage, true), checkText("operator", in.Operator, true), checkText("vehicle", in.Vehicle, true),
+		checkText("counterparty", in.Counterparty, false)); err != nil {
 		return nil, nil, err
 	}
 	if in.Direction != record.Inbound && in.Direction != record.Outbound {
@@ -185,7 +185,7 @@ func (s *Site) Cancel(at time.Time, passage, operator, reason string) ([]record.
 	if p == nil {
 		return nil, refuse("unknown-passage", "no open passage %.64q", passage)
 	}
-	if err := firstOf(plain("operator", operator, true), plain("reason", reason, true)); err != nil {
+	if err := firstOf(checkText("operator", operator, true), checkText("reason", reason, true)); err != nil {
 		return nil, err
 	}
 	return []record.Fact{{At: at, Device: p.Deck, Body: &record.Operator{
@@ -197,7 +197,7 @@ func (s *Site) Cancel(at time.Time, passage, operator, reason string) ([]record.
 // Date proposes to say when an entry was written, of which the clock said otherwise. Two persons
 // answer for it; whether there is such an entry the city finds.
 func (s *Site) Date(now time.Time, target record.Ref, at time.Time, reason, operator, second string) ([]record.Fact, error) {
-	if err := firstOf(plain("reason", reason, true), plain("operator", operator, true), plain("second", second, true)); err != nil {
+	if err := firstOf(checkText("reason", reason, true), checkText("operator", operator, true), checkText("second", second, true)); err != nil {
 		return nil, err
 	}
 	switch {
@@ -214,7 +214,7 @@ func (s *Site) Date(now time.Time, target record.Ref, at time.Time, reason, oper
 
 // WeighOut proposes the ticket that ends a passage. When it was written before, it is returned
 // instead and nothing is to be written.
-func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *Closed, error) {
+func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *ClosedPassage, error) {
 	if c := s.state.Closed[out.Passage]; c != nil {
 		return nil, c, nil
 	}
@@ -222,7 +222,7 @@ func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *Closed, err
 	if p == nil {
 		return nil, nil, refuse("unknown-passage", "no open passage %.64q: weigh in first", out.Passage)
 	}
-	if err := firstOf(plain("operator", out.Operator, true)); err != nil {
+	if err := firstOf(checkText("operator", out.Operator, true)); err != nil {
 		return nil, nil, err
 	}
 	c, err := s.onDeck(out.Deck, at)
@@ -318,7 +318,7 @@ func (s *Site) applyTicket(e Entry, t *record.Ticket) {
 	s.use(t.GrossRef)
 	s.use(t.TareRef)
 	if t.Passage != "" {
-		s.state.Closed[t.Passage] = &Closed{At: e.At, Entry: e.Ref, Hash: e.Hash, Ticket: t,
+		s.state.Closed[t.Passage] = &ClosedPassage{At: e.At, Entry: e.Ref, Hash: e.Hash, Ticket: t,
 			Gross: s.weighing(t.GrossRef, t.Passage), Tare: s.weighing(t.TareRef, t.Passage)}
 	}
 	delete(s.state.Open, t.Passage)
@@ -326,7 +326,7 @@ func (s *Site) applyTicket(e Entry, t *record.Ticket) {
 }
 
 // weighing finds a weighing of a ticket: the passage's first, or the newest of a deck.
-func (s *Site) weighing(ref record.Ref, passage string) Captured {
+func (s *Site) weighing(ref record.Ref, passage string) Capture {
 	if p := s.state.Open[passage]; p != nil && p.First.Ref == ref {
 		return p.First
 	}
@@ -335,10 +335,10 @@ func (s *Site) weighing(ref record.Ref, passage string) Captured {
 			return st.Last
 		}
 	}
-	return Captured{}
+	return Capture{}
 }
 
-// Passage gives an open passage; the zero Passage when there is none.
+// Passage returns an open passage; the zero Passage when there is none.
 func (s *Site) Passage(id string) Passage {
 	if p := s.state.Open[id]; p != nil {
 		return *p
@@ -346,20 +346,20 @@ func (s *Site) Passage(id string) Passage {
 	return Passage{}
 }
 
-// Ticket gives the ticket that ended a passage in the last days; the zero Closed when there is none.
-func (s *Site) Ticket(passage string) Closed {
+// Ticket returns the ticket that ended a passage in the last days; the zero ClosedPassage when there is none.
+func (s *Site) Ticket(passage string) ClosedPassage {
 	if c := s.state.Closed[passage]; c != nil {
 		return *c
 	}
-	return Closed{}
+	return ClosedPassage{}
 }
 
 // Tickets are those of the last days, newest first.
-func (s *Site) Tickets() []Closed {
-	var all []Closed
+func (s *Site) Tickets() []ClosedPassage {
+	var all []ClosedPassage
 	for _, c := range s.state.Closed {
 		all = append(all, *c)
 	}
-	slices.SortFunc(all, func(a, b Closed) int { return b.At.Compare(a.At) })
+	slices.SortFunc(all, func(a, b ClosedPassage) int { return b.At.Compare(a.At) })
 	return all
 }

@@ -19,7 +19,7 @@ type Deck struct {
 	Unit     unit.Unit     // of the display, for formats that do not say it
 	Window   time.Duration // how long a weight must rest when the indicator has no stability flag
 	Gap      time.Duration // between two frames: after a longer one rest is waited for anew; 500 ms if zero
-	Register bool          // the indicator stores each weighing in a memory of its own, when it is told to
+	Stores   bool          // the indicator stores each weighing in a memory of its own, when it is told to
 }
 
 // Rules of capture. The window and the spread of 1 e are OIML R 76-1 4.4.2 read for a receiver
@@ -39,11 +39,11 @@ const (
 
 // DeckState is what the journal knows of a deck.
 type DeckState struct {
-	Last Captured // the newest weighing
+	Last Capture // the newest weighing
 }
 
-// Captured is a weighing in the journal.
-type Captured struct {
+// Capture is a weighing in the journal.
+type Capture struct {
 	Ref   record.Ref
 	Hash  string
 	At    time.Time
@@ -62,24 +62,24 @@ type frame struct {
 	raw  []byte
 }
 
-// deck follows the frames of one weighbridge.
+// deck observes the frames of one weighbridge.
 type deck struct {
 	Deck
-	now      device.Weight // newest frame, without Raw
-	mass     unit.Mass     // of now, when it has a mass
-	measured bool          // mass is what now shows to lie on the deck
+	frame    device.Weight // newest frame, without Raw
+	mass     unit.Mass     // of frame, when it has a mass
+	measured bool          // mass is what frame shows to lie on the deck
 	seen     []Seen        // of the last half minute, oldest first
-	why      string        // code: why now is no weight that may be captured; empty when it may
+	why      string        // code: why frame can't be captured; empty when it can
 	window   []frame
 	curve    []record.Point // times relative to curveAt
 	curveAt  time.Time
-	distinct int      // different raw frames since the deck was loaded, at most 2
-	lastRaw  []byte   // of the frame before
-	onDeck   Captured // the weighing of what stands on the deck; zero when there is none yet
+	distinct int     // different raw frames since the deck was loaded, at most 2
+	lastRaw  []byte  // of the frame before
+	onDeck   Capture // the weighing of what stands on the deck; zero when there is none yet
 	zero     zeroSeen
 	loaded   bool
 
-	registering registering // where Register is set; elsewhere only its notes are used
+	storing storing // where Stores is set; elsewhere only its notes are used
 }
 
 // zeroSeen reports whether the deck was seen empty since the last weighing.
@@ -93,32 +93,32 @@ const (
 
 func newDeck(d Deck) *deck { return &deck{Deck: d, why: "silent"} }
 
-// forget drops what was seen: after a silence the next frame is looked at afresh, and only the
+// onSilence drops what was seen: after a silence the next frame is looked at afresh, and only the
 // journal reports whether the load was weighed before.
-func (d *deck) forget(at time.Time) {
+func (d *deck) onSilence(at time.Time) {
 	d.window, d.curve, d.distinct, d.lastRaw = nil, nil, 0, nil
-	d.onDeck, d.zero, d.why, d.loaded = Captured{}, zeroUnknown, "silent", false
-	d.now = device.Weight{}
-	if !d.registering.out.IsZero() {
-		d.unanswered(at)
+	d.onDeck, d.zero, d.why, d.loaded = Capture{}, zeroUnknown, "silent", false
+	d.frame = device.Weight{}
+	if !d.storing.out.IsZero() {
+		d.onNoAnswer(at)
 	}
-	d.unloaded()
+	d.onUnload()
 }
 
 // Weight takes one frame of a weighbridge and proposes the weighing that it completes, if any.
-// The frame's Raw may be reused by the caller afterwards. Where the indicator registers, ToRegister
+// The frame's Raw may be reused by the caller afterwards. Where the indicator stores weighings, ToStore
 // may have something to be asked afterwards.
 func (s *Site) Weight(w device.Weight) []record.Fact {
 	d := s.decks[w.Device]
 	if d == nil {
 		return nil
 	}
-	var last Captured
+	var last Capture
 	if st := s.state.Decks[w.Device]; st != nil {
 		last = st.Last
 	}
 	if d.answers(w) {
-		d.answered(w, last)
+		d.onAnswer(w, last)
 		return d.proposals()
 	}
 	fact := d.weight(w, last)
@@ -129,26 +129,26 @@ func (s *Site) Weight(w device.Weight) []record.Fact {
 	return facts
 }
 
-func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
+func (d *deck) weight(w device.Weight, last Capture) *record.Fact {
 	raw := w.Raw
-	gap := !d.now.At.IsZero() && w.At.Sub(d.now.At) > cmp.Or(d.Gap, usualGap)+d.registering.turn()
-	d.now = w
-	d.now.Raw = nil
-	d.registering.ready, d.registering.heard = false, false
-	d.overdue(w.At)
-	d.mass, d.why = d.judge(w)
-	d.measured = d.why == "" || d.mass != 0 // where there is none, judge gives 0 with its reason
+	gap := !d.frame.At.IsZero() && w.At.Sub(d.frame.At) > cmp.Or(d.Gap, usualGap)+d.storing.turn()
+	d.frame = w
+	d.frame.Raw = nil
+	d.storing.ready, d.storing.heard = false, false
+	d.checkOverdue(w.At)
+	d.mass, d.why = d.rejectReason(w)
+	d.measured = d.why == "" || d.mass != 0 // where there is none, rejectReason returns 0 with its reason
 	d.see()
 	if d.why != "" {
 		d.window = d.window[:0]
-		d.fault(w)
+		d.onError(w)
 		if w.HasValue || d.why == "over" || d.why == "under" {
-			d.unrest()
+			d.onUnrest()
 		}
 		return nil
 	}
 	if d.mass.Abs() <= zeroBand*d.Division {
-		d.emptied()
+		d.onEmpty()
 		return nil
 	}
 	if !d.loaded {
@@ -160,15 +160,15 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 			d.onDeck = last
 		}
 	}
-	d.follow(w.At, raw, gap)
+	d.observe(w.At, raw, gap)
 	if d.onDeck.Ref.N != 0 {
 		if withinOf(d.mass, d.onDeck.Mass, rearmBand*d.Division) {
 			return nil
 		}
-		d.onDeck, d.zero = Captured{}, zeroNo
+		d.onDeck, d.zero = Capture{}, zeroNo
 		d.window = d.window[len(d.window)-1:]
 	}
-	d.shown()
+	d.onLiveWeight()
 	if d.mass < d.Min {
 		d.why = "below-minimum"
 		return nil
@@ -182,15 +182,15 @@ func (d *deck) weight(w device.Weight, last Captured) *record.Fact {
 		d.why = "frozen"
 		return nil
 	}
-	if d.Register {
-		d.rested(stability)
+	if d.Stores {
+		d.onRest(stability)
 		return nil
 	}
 	return &record.Fact{At: w.At, Device: d.Device, Body: d.weighing(w, stability)}
 }
 
-// judge says why a frame is no weight to capture.
-func (d *deck) judge(w device.Weight) (unit.Mass, string) {
+// rejectReason returns the mass of a frame and the code of why it can't be captured; empty when it can.
+func (d *deck) rejectReason(w device.Weight) (unit.Mass, string) {
 	switch {
 	case w.Range == device.Over:
 		return 0, "over"
@@ -198,7 +198,7 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 		return 0, "under"
 	case !w.HasValue || w.Range == device.OverOrUnder || w.Range == device.RangeError:
 		return 0, "no-weight"
-	case w.Kind == device.Net && !untared(w), w.Kind == device.Tare, w.Kind == device.Shown && tared(w):
+	case w.Kind == device.Net && !zeroTare(w), w.Kind == device.Tare, w.Kind == device.Shown && tared(w):
 		return 0, "net-mode"
 	case w.PowerUp == device.Yes:
 		return 0, "zero-not-set"
@@ -215,11 +215,11 @@ func (d *deck) judge(w device.Weight) (unit.Mass, string) {
 	return mass, ""
 }
 
-// untared says that a net weight is the gross weight: its frame says itself that the tare is zero. Some
+// zeroTare reports whether a net weight is the gross weight: its frame says itself that the tare is zero. Some
 // formats have no other (Dini's extended string).
-func untared(w device.Weight) bool { return w.HasTare && w.Tare.Coef == 0 }
+func zeroTare(w device.Weight) bool { return w.HasTare && w.Tare.Coef == 0 }
 
-// tared says that a weight of no kind has a tare beside it, so the display may be a net one.
+// tared reports whether a weight of no kind has a tare beside it, so the display may be a net one.
 func tared(w device.Weight) bool {
 	return w.HasTare && w.Tare.Coef != 0 || !w.HasTare && w.TareKind == device.TarePreset
 }
@@ -227,16 +227,16 @@ func tared(w device.Weight) bool {
 // unitOf is the unit of a frame's digits.
 func (d *deck) unitOf(w device.Weight) unit.Unit { return cmp.Or(w.Unit, d.Unit) }
 
-func (d *deck) emptied() {
-	d.unloaded()
+func (d *deck) onEmpty() {
+	d.onUnload()
 	d.why, d.loaded, d.zero = "empty", false, zeroYes
-	d.onDeck = Captured{}
+	d.onDeck = Capture{}
 	d.window, d.curve, d.distinct, d.lastRaw = d.window[:0], d.curve[:0], 0, nil
 }
 
-// follow keeps the window and the curve. The window begins with the newest frame that is old and
+// observe keeps the window and the curve. The window begins with the newest frame that is old and
 // has successors enough, however seldom frames come: cut at its length it would never be filled.
-func (d *deck) follow(at time.Time, raw []byte, gap bool) {
+func (d *deck) observe(at time.Time, raw []byte, gap bool) {
 	if gap {
 		d.window = d.window[:0]
 	}
@@ -262,7 +262,7 @@ func (d *deck) follow(at time.Time, raw []byte, gap bool) {
 	}
 }
 
-// stable judges the window. With a flag the indicator decides and the window only guards against
+// stable reports whether the load rests, by the window. With a flag the indicator decides and the window only guards against
 // a flickering bit; without one the frames must rest within 1 e for the whole window.
 func (d *deck) stable(w device.Weight) (record.Stability, bool) {
 	by, span, least := "inferred", d.Window, leastFrames
@@ -325,10 +325,10 @@ func (d *deck) flags(mass unit.Mass) []string {
 }
 
 func (s *Site) applyWeighing(e Entry, body *record.Weighing) {
-	c := Captured{Ref: e.Ref, Hash: e.Hash, At: e.At, Mass: body.Mass, Text: body.Text, Unit: body.Unit, Alibi: body.Alibi, Flags: body.Flags}
+	c := Capture{Ref: e.Ref, Hash: e.Hash, At: e.At, Mass: body.Mass, Text: body.Text, Unit: body.Unit, Alibi: body.Alibi, Flags: body.Flags}
 	s.state.Decks[e.Device] = &DeckState{Last: c}
 	if d := s.decks[e.Device]; d != nil && d.loaded {
-		d.onDeck, d.registering.answer = c, nil
+		d.onDeck, d.storing.answer = c, nil
 	}
 }
 
@@ -356,8 +356,8 @@ type DeckView struct {
 	HasMass  bool
 	Stable   device.Tri
 	Zero     bool
-	Code     string   // "captured", "empty", "moving", "below-minimum", "over", "silent", …
-	OnDeck   Captured // zero when nothing is captured
+	Code     string  // "captured", "empty", "moving", "below-minimum", "over", "silent", …
+	OnDeck   Capture // zero when nothing is captured
 	MayWeigh bool
 }
 
@@ -369,22 +369,22 @@ func (s *Site) DeckViews(now time.Time) []DeckView {
 	var all []DeckView
 	for _, c := range s.config.Decks {
 		d := s.decks[c.Device]
-		v := DeckView{Deck: c, At: d.now.At, Code: d.why, OnDeck: d.onDeck}
-		if d.now.At.IsZero() || now.Sub(d.now.At) > staleAfter {
-			v.Code, v.OnDeck = "silent", Captured{}
+		v := DeckView{Deck: c, At: d.frame.At, Code: d.why, OnDeck: d.onDeck}
+		if d.frame.At.IsZero() || now.Sub(d.frame.At) > staleAfter {
+			v.Code, v.OnDeck = "silent", Capture{}
 			all = append(all, v)
 			continue
 		}
-		if d.now.HasValue {
-			v.Text, v.Unit, v.Mass, v.HasMass = d.now.Value.String(), d.now.Unit, d.mass, d.measured
+		if d.frame.HasValue {
+			v.Text, v.Unit, v.Mass, v.HasMass = d.frame.Value.String(), d.frame.Unit, d.mass, d.measured
 			if v.Unit == unit.Unknown {
 				v.Unit = c.Unit
 			}
 		}
-		v.Stable, v.Zero = d.now.Stable, v.HasMass && v.Code == "empty"
+		v.Stable, v.Zero = d.frame.Stable, v.HasMass && v.Code == "empty"
 		if d.onDeck.Ref.N != 0 && v.Code == "" {
 			v.Code = "captured"
-			if refusal := usable(d.onDeck); refusal != nil {
+			if refusal := checkUsable(d.onDeck); refusal != nil {
 				v.Code = refusal.Code
 			} else {
 				v.MayWeigh = true

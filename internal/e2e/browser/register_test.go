@@ -60,7 +60,7 @@ func openLegalYard(t *testing.T) (*yard, *memory, string) {
 	y, url := openYard(t, bridge)
 	y.set(func(y *yard) {
 		y.site = meaning.New(meaning.Config{Material: func(string, time.Time) error { return nil },
-			Decks: []meaning.Deck{{Device: bridge, Division: 20 * unit.Kilogram, Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne, Unit: unit.KG, Window: time.Second, Register: true}}})
+			Decks: []meaning.Deck{{Device: bridge, Division: 20 * unit.Kilogram, Min: 400 * unit.Kilogram, Max: 60 * unit.Tonne, Unit: unit.KG, Window: time.Second, Stores: true}}})
 	})
 	m := &memory{answer: stores}
 	ctx, stop := context.WithCancel(context.Background())
@@ -77,7 +77,7 @@ func openLegalYard(t *testing.T) (*yard, *memory, string) {
 func (m *memory) serve(y *yard) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, name := range y.site.ToRegister(time.Now()) {
+	for _, name := range y.site.ToStore(time.Now()) {
 		m.n++
 		if w := m.answer(y.on[name], m.n); w != nil {
 			w.Device, w.At = name, time.Now()

@@ -142,12 +142,12 @@ func codesIn(text string) []string {
 	for _, form := range []string{`refuse\("([a-z-]+)"`, `\bwhy = "([a-z-]+)"`, `why: "([a-z-]+)"`, `return (?:0|mass), "([a-z-]+)"`,
 		`d\.why[^=\n]*= [^"\n]*"([a-z-]+)"`, `\.Code[^=\n]*= "([a-z-]+)"`, `Code: "([a-z-]+)"`, `Wrong\("([a-z-]+)"`} {
 		for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(text, -1) {
-			if !strings.HasSuffix(m[1], "-") { // the beginning of a code that plain completes
+			if !strings.HasSuffix(m[1], "-") { // the beginning of a code that checkText completes
 				all = append(all, m[1])
 			}
 		}
 	}
-	for _, m := range regexp.MustCompile(`plain\("([a-z]+)"`).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`checkText\("([a-z]+)"`).FindAllStringSubmatch(text, -1) {
 		all = append(all, "missing-"+m[1], "bad-"+m[1])
 	}
 	return all

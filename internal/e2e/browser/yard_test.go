@@ -231,7 +231,7 @@ func (y *yard) passages() []meaning.Passage {
 	return y.site.Passages()
 }
 
-func (y *yard) tickets() []meaning.Closed {
+func (y *yard) tickets() []meaning.ClosedPassage {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return y.site.Tickets()
