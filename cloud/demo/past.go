@@ -54,7 +54,7 @@ func (s *Site) live(ctx context.Context, to time.Time) (err error) {
 	if err != nil {
 		return fmt.Errorf("operator's page of the past: %w", err)
 	}
-	page := &http.Server{Handler: hmi.New(hmi.Desk{Now: p.now, Look: p.look, Act: p.act}), ReadHeaderTimeout: 10 * time.Second}
+	page := &http.Server{Handler: hmi.New(hmi.Agent{Now: p.now, View: p.look, Do: p.act}), ReadHeaderTimeout: 10 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = page.Serve(listener) }) // it ends with Close
 	defer func() { err = errors.Join(err, page.Close()); serving.Wait() }()

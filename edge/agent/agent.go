@@ -24,6 +24,7 @@ import (
 	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
 	"steelyard/edge/uplink"
+	"steelyard/firmware-bridge/device"
 	"steelyard/firmware-bridge/modbus"
 	"steelyard/firmware-bridge/weighbridge"
 	"steelyard/internal/chain"
@@ -57,19 +58,19 @@ func Run(ctx context.Context, env program.Env) error {
 		fmt.Fprintf(env.Stdout, "%s: site %s, %d weighbridges, %d buses: good\n", path, c.Site, len(c.Weighbridges), len(c.Buses))
 		return nil
 	}
-	return Start(ctx, c, Weakness{}, env.Log)
+	return Start(ctx, c, Faults{}, env.Log)
 }
 
-// Weakness switches a protection off. No configuration reaches it: it serves the tests that show
+// Faults switch protections off. No configuration reaches them: they serve the tests that show
 // what each protection is for.
-type Weakness struct {
+type Faults struct {
 	TrustPuback bool // frees entries on the broker's word
 	NoSync      bool // acknowledges entries before they are on the disk
 	GoOn        bool // continues a journal that the city has not vouched for
 }
 
-// parts are what an agent is made of, opened before anything starts.
-type parts struct {
+// agent is what an edge is made of, opened before anything starts.
+type agent struct {
 	config   Config
 	log      *slog.Logger
 	key      chain.Key
@@ -84,111 +85,111 @@ type parts struct {
 	clock       *clock
 	sampler     *sampler
 	viewings    chan wire.Request // about the live values
-	desk        *desk
+	loop        *loop
 	uplinks     [2]*uplink.Sender
 	link        linkState
 }
 
 // Start runs an agent until ctx ends.
-func Start(ctx context.Context, c Config, w Weakness, log *slog.Logger) (err error) {
+func Start(ctx context.Context, c Config, w Faults, log *slog.Logger) (err error) {
 	if err := program.CheckClock(time.Now()); err != nil {
 		return err
 	}
-	p := &parts{config: c, viewings: make(chan wire.Request, 8), log: log.With("site", c.Site), clock: newClock()}
-	defer func() { err = errors.Join(err, p.close()) }()
-	if err := p.open(w); err != nil {
+	a := &agent{config: c, viewings: make(chan wire.Request, 8), log: log.With("site", c.Site), clock: newClock()}
+	defer func() { err = errors.Join(err, a.close()) }()
+	if err := a.open(w); err != nil {
 		return err
 	}
-	if err := p.vouch(ctx, w); err != nil || ctx.Err() != nil {
+	if err := a.vouch(ctx, w); err != nil || ctx.Err() != nil {
 		return err
 	}
-	p.openUplinks(w)
-	if err := p.begin(); err != nil {
+	a.openUplinks(w)
+	if err := a.begin(); err != nil {
 		return err
 	}
-	return p.run(ctx)
+	return a.run(ctx)
 }
 
 // open opens everything that can fail, the cheapest first.
-func (p *parts) open(w Weakness) (err error) {
-	c := p.config
-	if p.cloud, err = chain.ParsePublicKey(c.Cloud.Key); err != nil {
+func (a *agent) open(w Faults) (err error) {
+	c := a.config
+	if a.cloud, err = chain.ParsePublicKey(c.Cloud.Key); err != nil {
 		return fmt.Errorf("cloud.key: %w", err)
 	}
 	if c.Cloud.CAFile != "" {
-		if p.authorities, err = config.Authorities(c.Cloud.CAFile); err != nil {
+		if a.authorities, err = config.Authorities(c.Cloud.CAFile); err != nil {
 			return err
 		}
 	}
 	if c.Cloud.PasswordFile != "" {
-		if p.password, err = config.Password(c.Cloud.PasswordFile); err != nil {
+		if a.password, err = config.Password(c.Cloud.PasswordFile); err != nil {
 			return err
 		}
 	}
 	link := c.Cloud.options(c.Site)
-	link.Password = p.password
+	link.Password = a.password
 	for _, warning := range mqtt.Warnings(link) {
-		p.log.Warn(warning)
+		a.log.Warn(warning)
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w: create it, or name another as data", err)
 	}
-	if p.key, err = program.OpenKey(filepath.Join(c.Data, keyFile)); err != nil {
+	if a.key, err = program.OpenKey(filepath.Join(c.Data, keyFile)); err != nil {
 		return err
 	}
-	if p.listener, err = net.Listen("tcp", c.Listen); err != nil {
+	if a.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return fmt.Errorf("operator's page: %w: end the program that uses it, or choose another listen", err)
 	}
-	if p.records, err = journal.Open(journal.Options{Dir: filepath.Join(c.Data, "records"), Site: c.Site, Stream: wire.Records,
-		Budget: c.Journal.RecordsMiB << 20, Log: p.log, NoSync: w.NoSync}); err != nil {
+	if a.records, err = journal.Open(journal.Options{Dir: filepath.Join(c.Data, "records"), Site: c.Site, Stream: wire.Records,
+		Budget: c.Journal.RecordsMiB << 20, Log: a.log, NoSync: w.NoSync}); err != nil {
 		return err
 	}
-	if p.samples, err = journal.Open(journal.Options{Dir: filepath.Join(c.Data, "samples"), Site: c.Site, Stream: wire.Samples,
-		Budget: c.Journal.SamplesMiB << 20, Log: p.log, NoSync: w.NoSync}); err != nil {
+	if a.samples, err = journal.Open(journal.Options{Dir: filepath.Join(c.Data, "samples"), Site: c.Site, Stream: wire.Samples,
+		Budget: c.Journal.SamplesMiB << 20, Log: a.log, NoSync: w.NoSync}); err != nil {
 		return err
 	}
-	p.sampler = newSampler(p.samples, p.clock, p.log)
-	p.sampler.known = machinesOf(c)
-	p.sampler.thin = newThinning(c.Journal.DailyMiB << 20)
-	p.sampler.tell = func(ctx context.Context, f record.Fact) error {
-		_, err := p.desk.act(ctx, func(*meaning.Site) ([]record.Fact, error) { return []record.Fact{f}, nil })
+	a.sampler = newSampler(a.samples, a.clock, a.log)
+	a.sampler.known = machinesOf(c)
+	a.sampler.thin = newThinning(c.Journal.DailyMiB << 20)
+	a.sampler.record = func(ctx context.Context, f record.Fact) error {
+		_, err := a.loop.do(ctx, func(*meaning.Site) ([]record.Fact, error) { return []record.Fact{f}, nil })
 		return err
 	}
-	p.openDesk()
-	return p.openBuses()
+	a.openLoop()
+	return a.openBuses()
 }
 
-func (p *parts) openDesk() {
-	c := p.config
-	p.desk = &desk{
-		site: meaning.New(c.Meaning()), journal: p.records, clock: p.clock, sampler: p.sampler, log: p.log, units: map[string]unit.Unit{},
-		in: make(chan func() []record.Fact, queue), asks: make(chan ask), done: make(chan struct{}),
-		registers: map[string]chan weighbridge.Request{}, health: map[string]deviceHealth{}, save: p.saveCheckpoint,
+func (a *agent) openLoop() {
+	c := a.config
+	a.loop = &loop{
+		site: meaning.New(c.Meaning()), journal: a.records, clock: a.clock, sampler: a.sampler, log: a.log, units: map[string]unit.Unit{},
+		in: make(chan func() []record.Fact, queue), commands: make(chan command), done: make(chan struct{}),
+		storeRequests: map[string]chan weighbridge.Request{}, health: map[string]device.Health{}, save: a.saveCheckpoint,
 	}
 	for _, w := range c.Weighbridges {
-		p.desk.units[w.Device] = w.Unit
+		a.loop.units[w.Device] = w.Unit
 		if w.Register {
-			p.desk.registers[w.Device] = make(chan weighbridge.Request, 1)
+			a.loop.storeRequests[w.Device] = make(chan weighbridge.Request, 1)
 		}
 	}
 }
 
 // begin brings back what the site knew, and writes the first entries of this run.
-func (p *parts) begin() error {
-	if err := p.recall(p.desk.site); err != nil {
+func (a *agent) begin() error {
+	if err := a.restore(a.loop.site); err != nil {
 		return err
 	}
-	for _, j := range []*journal.Journal{p.samples, p.records} {
-		opened := p.config.Opened(p.key.Public())
+	for _, j := range []*journal.Journal{a.samples, a.records} {
+		opened := a.config.Opened(a.key.Public())
 		if j.Last().N == 0 {
 			opened.Previous, opened.Reason = j.Origin()
 		}
-		written, err := j.Append(p.clock.state(), record.Fact{At: time.Now(), Body: opened})
+		written, err := j.Append(a.clock.state(), record.Fact{At: time.Now(), Body: opened})
 		if err != nil {
 			return fmt.Errorf("journal: %w", err)
 		}
-		if j == p.records {
-			p.desk.written += len(written)
+		if j == a.records {
+			a.loop.written += len(written)
 		}
 	}
 	return nil
@@ -200,50 +201,52 @@ func (c Config) Opened(key chain.PublicKey) *record.Opened {
 	return &record.Opened{Version: version, Build: build, Config: c.digest, Key: key.String(), Reason: "start"}
 }
 
-func (p *parts) openUplinks(w Weakness) {
-	for i, j := range []*journal.Journal{p.records, p.samples} {
-		p.uplinks[i] = uplink.New(uplink.Config{Site: p.config.Site, Stream: [...]wire.Stream{wire.Records, wire.Samples}[i],
-			Key: p.key, Cloud: p.cloud, Log: p.log, TrustPuback: w.TrustPuback}, j)
+func (a *agent) openUplinks(w Faults) {
+	for i, j := range []*journal.Journal{a.records, a.samples} {
+		a.uplinks[i] = uplink.New(uplink.Config{Site: a.config.Site, Stream: [...]wire.Stream{wire.Records, wire.Samples}[i],
+			Key: a.key, Cloud: a.cloud, Log: a.log, TrustPuback: w.TrustPuback}, j)
 	}
 }
 
 // run starts every goroutine of the agent and waits for all of them.
-func (p *parts) run(ctx context.Context) error {
+func (a *agent) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.desk.run(ctx) })
-	g.Go(func() error { return p.sampler.run(ctx) })
+	g.Go(func() error { return a.loop.run(ctx) })
+	g.Go(func() error { return a.sampler.run(ctx) })
 	g.Go(func() error {
-		return p.clock.run(ctx, func(f record.Fact) {
-			_, err := p.desk.act(ctx, func(*meaning.Site) ([]record.Fact, error) { return []record.Fact{f}, nil })
-			p.log.Warn("the clock stepped", "by_ms", f.Body.(*record.Clock).StepMS, "err", err)
+		return a.clock.run(ctx, func(f record.Fact) {
+			_, err := a.loop.do(ctx, func(*meaning.Site) ([]record.Fact, error) { return []record.Fact{f}, nil })
+			if a.log.Warn("the clock stepped", "by_ms", f.Body.(*record.Clock).StepMS); err != nil {
+				a.log.Error("the clock's step was not recorded", "err", err)
+			}
 		})
 	})
-	for _, l := range p.config.Lines() {
-		r := weighbridge.Reader{Line: l.Config, Indicators: l.Indicators(), Sink: p.desk, Log: p.log}
+	for _, l := range a.config.Lines() {
+		r := weighbridge.Reader{Line: l.Config, Indicators: l.Indicators(), Sink: a.loop, Log: a.log}
 		for i := range r.Indicators {
-			r.Indicators[i].Ask = p.desk.registers[r.Indicators[i].Device] // nil where nothing is registered
+			r.Indicators[i].Ask = a.loop.storeRequests[r.Indicators[i].Device] // nil where nothing is registered
 		}
 		g.Go(func() error { return r.Run(ctx) })
 	}
-	for _, bus := range p.buses {
+	for _, bus := range a.buses {
 		g.Go(func() error { return bus.Run(ctx) })
 	}
-	g.Go(func() error { return p.uplink(ctx) })
-	g.Go(func() error { return p.tidy(ctx) })
-	g.Go(func() error { return p.serve(ctx) })
-	p.log.Info("edge is running", "page", "http://"+p.listener.Addr().String(), "journal", p.records.ID(),
-		"last", p.records.Last().N, "key", p.key.Public().String())
+	g.Go(func() error { return a.uplink(ctx) })
+	g.Go(func() error { return a.prune(ctx) })
+	g.Go(func() error { return a.serve(ctx) })
+	a.log.Info("edge is running", "page", "http://"+a.listener.Addr().String(), "journal", a.records.ID(),
+		"last", a.records.Last().N, "key", a.key.Public().String())
 	return g.Wait()
 }
 
-func (p *parts) close() error {
+func (a *agent) close() error {
 	var errs []error
-	if p.listener != nil {
-		if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if a.listener != nil {
+		if err := a.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
-	for _, j := range []*journal.Journal{p.records, p.samples} {
+	for _, j := range []*journal.Journal{a.records, a.samples} {
 		if j != nil {
 			errs = append(errs, j.Close())
 		}

@@ -29,15 +29,15 @@ const (
 
 func newClock() *clock {
 	c := new(clock)
-	c.look()
+	c.refresh()
 	return c
 }
 
 // Clock is what an entry says of the computer's clock now.
 func Clock() wire.Clock { return newClock().state() }
 
-// look asks the kernel, which NTP daemons keep informed.
-func (c *clock) look() {
+// refresh asks the kernel, which NTP daemons keep informed.
+func (c *clock) refresh() {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	synced := err == nil && state != timeError && t.Status&staUnsync == 0
@@ -70,7 +70,7 @@ func (c *clock) run(ctx context.Context, step func(record.Fact)) error {
 			return nil
 		case <-tick.C:
 		}
-		c.look()
+		c.refresh()
 		now := time.Now()
 		by := now.Round(0).Sub(c.lastWall) - now.Sub(c.lastMono)
 		c.lastMono, c.lastWall = now, now.Round(0)

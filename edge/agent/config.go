@@ -34,8 +34,8 @@ type Config struct {
 
 	site.Plant `yaml:",inline"` // the machines
 
-	digest string
-	menu   *material.Catalogue
+	digest    string
+	catalogue *material.Catalogue
 }
 
 // Cloud says how the city is reached.
@@ -100,9 +100,9 @@ func read(path string, here bool) (Config, error) {
 				*p = filepath.Join(base, *p)
 			}
 		}
-		var menuErr error
-		c.menu, menuErr = material.Open(c.Materials)
-		broken = errors.Join(c.Plant.Settle(k, base), menuErr)
+		var catalogueErr error
+		c.catalogue, catalogueErr = material.Open(c.Materials)
+		broken = errors.Join(c.Plant.Settle(k, base), catalogueErr)
 		c.check(k)
 		if here {
 			c.checkHere(k)
@@ -178,8 +178,8 @@ func (c *Config) checkMaterial(k *config.Checker, m site.Machine, at func(key st
 		k.Fault(at("device"), "say which material %q works, like material: paper/occ", m.Device)
 	case m.Material != "" && !counts:
 		k.Fault(at("material"), "profile %q counts no material", m.Profile)
-	case m.Material != "" && c.menu != nil:
-		if _, err := c.menu.Category(m.Material, time.Now()); err != nil {
+	case m.Material != "" && c.catalogue != nil:
+		if _, err := c.catalogue.Category(m.Material, time.Now()); err != nil {
 			k.Fault(at("material"), "%v", err)
 		}
 	}

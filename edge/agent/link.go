@@ -29,11 +29,11 @@ const statusEvery = 15 * time.Second
 
 // uplink keeps the connection to the cloud and sends on it, until ctx ends or a journal must not
 // be continued.
-func (p *parts) uplink(ctx context.Context) error {
+func (a *agent) uplink(ctx context.Context) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	err := mqtt.Run(ctx, p.linkedMQTT(), func(ctx context.Context, s *mqtt.Session) error {
-		err := p.session(ctx, s)
+	err := mqtt.Run(ctx, a.linkedMQTT(), func(ctx context.Context, s *mqtt.Session) error {
+		err := a.session(ctx, s)
 		if journal.Broken(err) {
 			giveUp(err)
 		}
@@ -46,23 +46,23 @@ func (p *parts) uplink(ctx context.Context) error {
 }
 
 // subscribe listens to the city on a new connection.
-func (p *parts) subscribe(ctx context.Context, s *mqtt.Session) error {
-	for _, u := range p.uplinks {
+func (a *agent) subscribe(ctx context.Context, s *mqtt.Session) error {
+	for _, u := range a.uplinks {
 		if err := u.Subscribe(ctx, s); err != nil {
 			return err
 		}
 	}
-	return s.Subscribe(ctx, wire.RequestTopic(p.config.Site), 1, func(m mqtt.Message) {
+	return s.Subscribe(ctx, wire.RequestTopic(a.config.Site), 1, func(m mqtt.Message) {
 		r, err := wire.DecodeRequest(m.Payload)
 		if err != nil || m.Retained {
 			return
 		}
-		for _, u := range p.uplinks {
+		for _, u := range a.uplinks {
 			u.Request(r)
 		}
 		if r.Stream == wire.LiveValues {
 			select {
-			case p.viewings <- r:
+			case a.viewings <- r:
 			default: // said again as long as somebody looks
 			}
 		}
@@ -70,40 +70,40 @@ func (p *parts) subscribe(ctx context.Context, s *mqtt.Session) error {
 }
 
 // session is one connection.
-func (p *parts) session(ctx context.Context, s *mqtt.Session) error {
-	if err := p.subscribe(ctx, s); err != nil {
+func (a *agent) session(ctx context.Context, s *mqtt.Session) error {
+	if err := a.subscribe(ctx, s); err != nil {
 		return err
 	}
-	p.link.online.Store(true)
-	defer p.link.online.Store(false)
+	a.link.online.Store(true)
+	defer a.link.online.Store(false)
 	g, ctx := errgroup.WithContext(ctx)
-	for _, u := range p.uplinks {
+	for _, u := range a.uplinks {
 		g.Go(func() error { return u.Run(ctx, s.Start) })
 	}
-	g.Go(func() error { return p.tell(ctx, s) })
-	g.Go(func() error { return p.look(ctx, s) })
+	g.Go(func() error { return a.publishStatus(ctx, s) })
+	g.Go(func() error { return a.sendLive(ctx, s) })
 	return g.Wait()
 }
 
-// tell keeps the cloud informed of the site's state.
-func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
+// publishStatus keeps the cloud informed of the site's state.
+func (a *agent) publishStatus(ctx context.Context, s *mqtt.Session) error {
 	status := time.NewTicker(statusEvery)
 	defer status.Stop()
 	version, _ := program.Version()
 	sayStatus := func(ctx context.Context, online bool) error {
-		st := p.records.State()
-		m := wire.Status{Site: p.config.Site, Online: online, Session: s.ID(), AtMS: time.Now().UnixMilli(), Version: version,
+		st := a.records.State()
+		m := wire.Status{Site: a.config.Site, Online: online, Session: s.ID(), AtMS: time.Now().UnixMilli(), Version: version,
 			Last: st.Last, Backlog: st.Waiting}
 		if !st.Oldest.IsZero() {
 			m.Oldest = st.Oldest.UnixMilli()
 		}
-		return s.Publish(ctx, mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: m.Encode(), QoS: 1, Retained: true})
+		return s.Publish(ctx, mqtt.Message{Topic: wire.StatusTopic(a.config.Site), Payload: m.Encode(), QoS: 1, Retained: true})
 	}
 	if err := sayStatus(ctx, true); err != nil {
 		return err
 	}
-	names := wire.Machines{Site: p.config.Site, Machines: p.machineNames()}
-	if err := s.Publish(ctx, mqtt.Message{Topic: wire.MachinesTopic(p.config.Site), Payload: names.Encode(), QoS: 1, Retained: true}); err != nil {
+	names := wire.Machines{Site: a.config.Site, Machines: a.machineNames()}
+	if err := s.Publish(ctx, mqtt.Message{Topic: wire.MachinesTopic(a.config.Site), Payload: names.Encode(), QoS: 1, Retained: true}); err != nil {
 		return err
 	}
 	for {
@@ -122,16 +122,16 @@ func (p *parts) tell(ctx context.Context, s *mqtt.Session) error {
 }
 
 // linkedMQTT are the options of the connection to the cloud.
-func (p *parts) linkedMQTT() mqtt.Options {
-	o := p.config.Cloud.options(p.config.Site)
-	o.Password, o.Log = p.password, p.log
+func (a *agent) linkedMQTT() mqtt.Options {
+	o := a.config.Cloud.options(a.config.Site)
+	o.Password, o.Log = a.password, a.log
 	o.MinBackoff, o.MaxBackoff = 500*time.Millisecond, 30*time.Second
-	if p.authorities != nil {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.authorities}
+	if a.authorities != nil {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.authorities}
 	}
 	o.Will = func(id string) mqtt.Message {
-		s := wire.Status{Site: p.config.Site, Session: id}
-		return mqtt.Message{Topic: wire.StatusTopic(p.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
+		s := wire.Status{Site: a.config.Site, Session: id}
+		return mqtt.Message{Topic: wire.StatusTopic(a.config.Site), Payload: s.Encode(), QoS: 1, Retained: true}
 	}
 	return o
 }

@@ -104,7 +104,7 @@ func TestReceiptFromTheFutureEndsTheAgentAndTheNextStartGoesOn(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- agent.Start(t.Context(), c, agent.Weakness{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		ended <- agent.Start(t.Context(), c, agent.Faults{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	}()
 	select {
 	case err = <-ended:

@@ -20,9 +20,9 @@ const (
 	agesEvery    = time.Second
 )
 
-// follower collects what has changed since the live values were last sent. It is guarded by the
+// liveChanges collects what has changed since the live values were last sent. It is guarded by the
 // sampler's mu.
-type follower struct {
+type liveChanges struct {
 	on      bool // somebody looks: changes are collected
 	grown   bool // there are tags that the last picture has not
 	cut     bool // there are more values than may be shown, which was logged
@@ -31,10 +31,10 @@ type follower struct {
 	more    chan struct{} // receives when dirty or grown has begun to hold
 }
 
-func newFollower() follower { return follower{more: make(chan struct{}, 1)} }
+func newLiveChanges() liveChanges { return liveChanges{more: make(chan struct{}, 1)} }
 
 // changed takes note of a tag's new value.
-func (f *follower) changed(t *tag) {
+func (f *liveChanges) changed(t *tag) {
 	switch {
 	case t.place < 0 && !f.grown && !f.cut:
 		f.grown = true
@@ -52,15 +52,15 @@ func (f *follower) changed(t *tag) {
 	}
 }
 
-// picture is the newest of everything. follow reports whether changes of it are collected from now on.
-func (s *sampler) picture(now time.Time, follow bool) (values []wire.LiveValue) {
+// picture is the newest of everything. collect: whether changes of it are collected from now on.
+func (s *sampler) picture(now time.Time, collect bool) (values []wire.LiveValue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := &s.live
 	for _, t := range f.dirty {
 		t.dirty = false
 	}
-	f.on, f.grown, f.dirty, f.devices = follow, false, f.dirty[:0], f.devices[:0]
+	f.on, f.grown, f.dirty, f.devices = collect, false, f.dirty[:0], f.devices[:0]
 	all := 0
 	for _, dev := range slices.Sorted(maps.Keys(s.devices)) {
 		d := s.devices[dev]
@@ -83,7 +83,7 @@ func (s *sampler) picture(now time.Time, follow bool) (values []wire.LiveValue) 
 	return values
 }
 
-// changes gives what has changed since it was last asked, and the age of the oldest.
+// changes returns what has changed since it was last asked, and the age of the oldest.
 func (s *sampler) changes(now time.Time) (list []wire.LiveChange, ageMS int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *sampler) changes(now time.Time) (list []wire.LiveChange, ageMS int64) {
 	return list, ageMS
 }
 
-// ages says when each device of the picture was last heard.
+// ages returns how old the newest word of each device of the picture is, in ms.
 func (s *sampler) ages(now time.Time) (list []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,8 +113,8 @@ func (s *sampler) news() (changed, grown bool) {
 	return len(s.live.dirty) > 0, s.live.grown
 }
 
-// unfollow stops collecting changes.
-func (s *sampler) unfollow() {
+// stopCollecting stops collecting changes.
+func (s *sampler) stopCollecting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live.on = false
@@ -133,13 +133,13 @@ type viewer struct {
 	aged     time.Time // when ages were last sent
 }
 
-// look sends the live values on one connection until it ends.
-func (p *parts) look(ctx context.Context, s *mqtt.Session) error {
-	topic := wire.LiveTopic(p.config.Site)
-	v := &viewer{sampler: p.sampler, head: wire.Live{Site: p.config.Site, Session: s.ID(), N: 1},
+// sendLive sends the live values on one connection until it ends.
+func (a *agent) sendLive(ctx context.Context, s *mqtt.Session) error {
+	topic := wire.LiveTopic(a.config.Site)
+	v := &viewer{sampler: a.sampler, head: wire.Live{Site: a.config.Site, Session: s.ID(), N: 1},
 		send: func(payload []byte) error { return s.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload}) }}
-	defer p.sampler.unfollow()
-	return v.run(ctx, p.viewings)
+	defer a.sampler.stopCollecting()
+	return v.run(ctx, a.viewings)
 }
 
 func (v *viewer) run(ctx context.Context, requests <-chan wire.Request) error {
@@ -185,7 +185,7 @@ func (v *viewer) step(now time.Time) error {
 		v.head.Picture = v.head.N
 		return v.publish(wire.EncodePicture(v.head, v.sampler.picture(now, watched)))
 	case !watched:
-		v.sampler.unfollow()
+		v.sampler.stopCollecting()
 	case changed && now.Sub(v.changed) >= changesAfter, now.Sub(v.aged) >= agesEvery:
 		head := v.head
 		if now.Sub(v.aged) >= agesEvery {
@@ -199,7 +199,7 @@ func (v *viewer) step(now time.Time) error {
 	return nil
 }
 
-// next says when something is due if nothing happens before.
+// next returns when something is due if nothing happens before.
 func (v *viewer) next(now time.Time) time.Time {
 	due := v.pictured.Add(pictureEvery)
 	sooner := func(t time.Time) {

@@ -92,7 +92,7 @@ func (l *looking) kinds(from int) (text string) {
 func TestLiveIsSentWhileSomebodyLooks(t *testing.T) {
 	s, _ := newTestSampler(t)
 	synctest.Test(t, func(t *testing.T) {
-		s.live = newFollower() // its channel is the bubble's
+		s.live = newLiveChanges() // its channel is the bubble's
 		lookAt(t, s, func(l *looking) {
 			for round := range 300 { // nobody looks: all changes, each second
 				l.poll(3, 40, round)
@@ -164,7 +164,7 @@ func TestLiveIsSentWhileSomebodyLooks(t *testing.T) {
 func TestSiteOfManyValuesIsShown(t *testing.T) {
 	s, _ := newTestSampler(t)
 	synctest.Test(t, func(t *testing.T) {
-		s.live = newFollower()
+		s.live = newLiveChanges()
 		lookAt(t, s, func(l *looking) {
 			l.poll(60, 40, 0) // 2,400 values
 			time.Sleep(2 * time.Second)

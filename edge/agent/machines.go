@@ -15,13 +15,13 @@ import (
 )
 
 // openBuses checks what the configuration's own check has not; it connects to nothing.
-func (p *parts) openBuses() error {
-	for _, b := range p.config.Buses {
-		bus, err := modbus.New(b.Config(), p.desk, p.log)
+func (a *agent) openBuses() error {
+	for _, b := range a.config.Buses {
+		bus, err := modbus.New(b.Config(), a.loop, a.log)
 		if err != nil {
 			return err
 		}
-		p.buses = append(p.buses, bus)
+		a.buses = append(a.buses, bus)
 	}
 	return nil
 }
@@ -29,7 +29,7 @@ func (p *parts) openBuses() error {
 // Meaning tells package meaning what the site has.
 func (c Config) Meaning() meaning.Config {
 	m := meaning.Config{Series: series(), Material: func(name string, at time.Time) error {
-		_, err := c.menu.Category(name, at)
+		_, err := c.catalogue.Category(name, at)
 		return err
 	}}
 	gaps := map[string]time.Duration{} // by port
@@ -54,7 +54,7 @@ func (c Config) Meaning() meaning.Config {
 	return m
 }
 
-// machinesOf says of each device what it is and what it is called.
+// machinesOf returns of each device what it is and what it is called.
 func machinesOf(c Config) map[string]*known {
 	all := map[string]*known{}
 	for _, w := range c.Weighbridges {
@@ -68,7 +68,7 @@ func machinesOf(c Config) map[string]*known {
 	return all
 }
 
-// kindOf says what a profile describes: what it makes of a machine here, or what most of its points
+// kindOf returns what a profile describes: what it makes of a machine here, or what most of its points
 // are about.
 func kindOf(p *modbus.Profile) string {
 	switch {
@@ -113,17 +113,17 @@ func numbers(p *modbus.Profile) string {
 }
 
 // machineNames are what people call the machines, as far as they have names.
-func (p *parts) machineNames() []wire.MachineName {
+func (a *agent) machineNames() []wire.MachineName {
 	all := []wire.MachineName{}
 	add := func(device string, n site.Names) {
 		if n.Name != "" && len(all) < wire.MaxMachines {
 			all = append(all, wire.MachineName{Device: device, Name: n.Name, English: n.English})
 		}
 	}
-	for _, w := range p.config.Weighbridges {
+	for _, w := range a.config.Weighbridges {
 		add(w.Device, w.Names)
 	}
-	for _, b := range p.config.Buses {
+	for _, b := range a.config.Buses {
 		for _, m := range b.Machines {
 			add(m.Device, m.Names)
 		}

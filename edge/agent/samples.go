@@ -28,13 +28,13 @@ type sampler struct {
 	clock   *clock
 	log     *slog.Logger
 	known   map[string]*known                        // machines of the configuration, by device
-	tell    func(context.Context, record.Fact) error // writes a fact among the records
+	record  func(context.Context, record.Fact) error // writes a fact among the records
 
 	mu      sync.Mutex // guards the fields below
 	devices map[string]*shown
 	pending []record.Fact
 	dropped int // facts, since the journal last took any
-	live    follower
+	live    liveChanges
 	thin    thinning
 }
 
@@ -59,7 +59,7 @@ type tag struct {
 }
 
 func newSampler(j *journal.Journal, c *clock, log *slog.Logger) *sampler {
-	return &sampler{journal: j, clock: c, log: log, devices: map[string]*shown{}, live: newFollower()}
+	return &sampler{journal: j, clock: c, log: log, devices: map[string]*shown{}, live: newLiveChanges()}
 }
 
 // scan takes one poll of a machine. A value that the machine has said before costs a comparison.
@@ -74,7 +74,7 @@ func (s *sampler) scan(scan device.Scan) {
 		t := d.tag(i, v.Tag)
 		if t.said != v {
 			t.said = v
-			s.see(t, sampleOf(v))
+			s.setValue(t, sampleOf(v))
 		}
 		if write && t.due(scan.At) {
 			t.written, t.since = t.now, scan.At
@@ -97,7 +97,7 @@ func (s *sampler) weight(w device.Weight, u unit.Unit) {
 	defer s.mu.Unlock()
 	d := s.device(w.Device)
 	d.at, d.scale = w.At, true
-	s.see(d.tag(0, v.Tag), v)
+	s.setValue(d.tag(0, v.Tag), v)
 }
 
 func sampleOf(v device.Value) record.SampleValue {
@@ -132,8 +132,8 @@ func (d *shown) tag(at int, name string) *tag {
 	return t
 }
 
-// see takes the newest value of a tag. The caller holds mu.
-func (s *sampler) see(t *tag, v record.SampleValue) {
+// setValue takes the newest value of a tag. The caller holds mu.
+func (s *sampler) setValue(t *tag, v record.SampleValue) {
 	if t.now != v || t.place < 0 {
 		if t.now != v && t.now != t.written {
 			s.thin.leftOut++ // the value before it will not be written
@@ -194,7 +194,7 @@ func (s *sampler) silence(dev string, at time.Time) {
 		v := t.now
 		v.OK, v.Value, v.Text = false, "", ""
 		t.said = device.Value{}
-		s.see(t, v)
+		s.setValue(t, v)
 		if t.due(at) {
 			t.written, t.since = v, at
 			gone = append(gone, v)
@@ -207,15 +207,15 @@ func (s *sampler) silence(dev string, at time.Time) {
 func (s *sampler) run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
-	judge := time.NewTicker(judgeEvery)
-	defer judge.Stop()
+	adjust := time.NewTicker(adjustEvery)
+	defer adjust.Stop()
 	healthy := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-judge.C:
-			s.judge(ctx)
+		case <-adjust.C:
+			s.adjustThinning(ctx)
 			continue
 		case <-tick.C:
 		}
@@ -223,7 +223,7 @@ func (s *sampler) run(ctx context.Context) error {
 		if (err == nil) != healthy {
 			healthy = err == nil
 			if healthy {
-				s.log.Info("samples are written again", "dropped", s.took())
+				s.log.Info("samples are written again", "dropped", s.takeDropped())
 			} else {
 				s.log.Error("samples are not written", "err", err)
 			}
@@ -231,8 +231,8 @@ func (s *sampler) run(ctx context.Context) error {
 	}
 }
 
-// took gives how many facts were dropped, and forgets it.
-func (s *sampler) took() int {
+// takeDropped returns how many facts were dropped, and begins to count anew.
+func (s *sampler) takeDropped() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dropped

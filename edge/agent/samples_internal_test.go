@@ -153,7 +153,7 @@ func TestSamplesOfAnOutageAreWrittenAfterIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustFlush(t)
-	if got := s.took(); got != 300 {
+	if got := s.takeDropped(); got != 300 {
 		t.Errorf("%d facts were dropped, want 300", got)
 	}
 	got := s.lines(t)

@@ -132,7 +132,7 @@ func (s *site) start() *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{site: s, stop: stop, done: make(chan error, 1)}
 	h := tap{slog.NewTextHandler(s.t.Output(), nil), make(chan string, 1)}
-	go func() { r.done <- agent.Start(ctx, c, agent.Weakness{}, slog.New(h)) }()
+	go func() { r.done <- agent.Start(ctx, c, agent.Faults{}, slog.New(h)) }()
 	select {
 	case r.page = <-h.page:
 	case err := <-r.done:

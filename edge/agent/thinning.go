@@ -18,14 +18,14 @@ import (
 type thinning struct {
 	daily   int64 // bytes; 0: nothing is thinned
 	saved   int64 // bytes of the budget that are left
-	spent   int64 // bytes written since it was last judged
+	spent   int64 // bytes written since it was last adjusted
 	step    int
 	every   time.Duration
 	leftOut int64 // values that were not written since the last fact about it
 }
 
 const (
-	judgeEvery  = time.Minute
+	adjustEvery = time.Minute
 	savedFor    = 2 * time.Hour // of the budget are saved up at most
 	block       = 4 << 10       // the disk is written in blocks, and a file's node with each fsync
 	minutesADay = 24 * 60
@@ -57,8 +57,8 @@ func (t *thinning) wrote(entries []journal.Written) {
 	}
 }
 
-// judge is called each minute; changed says that the pause is another one.
-func (t *thinning) judge() (changed bool) {
+// adjust is called each minute; changed reports whether the pause is another one.
+func (t *thinning) adjust() (changed bool) {
 	spent := t.spent
 	t.spent = 0
 	if t.daily == 0 {
@@ -81,7 +81,7 @@ func (t *thinning) judge() (changed bool) {
 	return true
 }
 
-// below says how many percent of what is written below the present pause are written with it, at the
+// below returns how many percent of what is written below the present pause are written with it, at the
 // worst. Without a pause ten values come in a second.
 func (t *thinning) below() int64 {
 	lower := max(pauses()[t.step-1], 100*time.Millisecond)
@@ -95,10 +95,10 @@ func (s *sampler) every() time.Duration {
 	return s.thin.every
 }
 
-// judge fits the pause to what was written, and says so where it changes.
-func (s *sampler) judge(ctx context.Context) {
+// adjustThinning fits the pause to what was written, and says so where it changes.
+func (s *sampler) adjustThinning(ctx context.Context) {
 	s.mu.Lock()
-	changed, t := s.thin.judge(), s.thin
+	changed, t := s.thin.adjust(), s.thin
 	if changed {
 		s.thin.leftOut = 0
 	}
@@ -109,7 +109,7 @@ func (s *sampler) judge(ctx context.Context) {
 	if !changed {
 		return
 	}
-	err := s.tell(ctx, record.Fact{At: time.Now(), Body: &record.Thinning{EveryMS: t.every.Milliseconds(), LeftOut: t.leftOut, Daily: t.daily}})
+	err := s.record(ctx, record.Fact{At: time.Now(), Body: &record.Thinning{EveryMS: t.every.Milliseconds(), LeftOut: t.leftOut, Daily: t.daily}})
 	if t.every > 0 {
 		s.log.Warn("samples are thinned: the site changes more than samples_daily_mib lets it write; raise it, or poll less often",
 			"every", t.every, "left_out", t.leftOut, "err", err)

@@ -19,7 +19,7 @@ func shift(t *testing.T, daily, saved int64, lasts time.Duration, change func(at
 	s, _ = newTestSampler(t)
 	s.thin = newThinning(daily)
 	s.thin.saved = saved
-	s.tell = func(_ context.Context, f record.Fact) error {
+	s.record = func(_ context.Context, f record.Fact) error {
 		facts = append(facts, *f.Body.(*record.Thinning))
 		return nil
 	}
@@ -36,9 +36,9 @@ func shift(t *testing.T, daily, saved int64, lasts time.Duration, change func(at
 			s.scan(scan)
 		}
 		s.mustFlush(t)
-		if at%judgeEvery == 0 {
+		if at%adjustEvery == 0 {
 			minutes = append(minutes, s.thin.spent)
-			s.judge(t.Context())
+			s.adjustThinning(t.Context())
 		}
 	}
 	return minutes, facts, s

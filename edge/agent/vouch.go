@@ -22,30 +22,30 @@ const (
 
 // vouch lets the city say whether it holds no more of the journals than this disk, before anything
 // is added to them: the disk may have come back from an old image, and the numbers that follow may
-// have been given. A journal that nobody vouches for is not continued; another one begins, which no
+// have been given. A journal that is not vouched for is not continued; another one begins, which no
 // disk has seen before. So no image, however often it is put back, gives a number twice, whether the
 // city can be reached or not. What the disk holds already is sent as ever.
-func (p *parts) vouch(ctx context.Context, w Weakness) error {
+func (a *agent) vouch(ctx context.Context, w Faults) error {
 	if w.GoOn {
 		return nil
 	}
 	broken := [2]error{}
 	answered := func(int) bool { return false }
-	if !p.records.Begun() && p.records.Last().N > 0 {
-		p.openUplinks(w)
+	if !a.records.Begun() && a.records.Last().N > 0 {
+		a.openUplinks(w)
 		answered = func(i int) bool {
 			select {
-			case <-p.uplinks[i].Vouched():
+			case <-a.uplinks[i].Vouched():
 				return true
 			default:
 				return false
 			}
 		}
-		if err := p.ask(ctx, answered, &broken); err != nil {
+		if err := a.askCloud(ctx, answered, &broken); err != nil {
 			return err
 		}
 	}
-	for i, j := range []*journal.Journal{p.records, p.samples} {
+	for i, j := range []*journal.Journal{a.records, a.samples} {
 		if j.Begun() || answered(i) && broken[i] == nil {
 			continue
 		}
@@ -60,22 +60,22 @@ func (p *parts) vouch(ctx context.Context, w Weakness) error {
 	return nil
 }
 
-// ask sends what the uplinks have to send until the city has answered for both journals, or it is
+// askCloud sends what the uplinks have to send until the city has answered for both journals, or it is
 // plain that it does not.
-func (p *parts) ask(ctx context.Context, answered func(int) bool, broken *[2]error) error {
+func (a *agent) askCloud(ctx context.Context, answered func(int) bool, broken *[2]error) error {
 	ctx, stop := context.WithTimeout(ctx, askAtMost)
 	defer stop()
-	o := p.linkedMQTT()
+	o := a.linkedMQTT()
 	o.Log = slog.New(slog.DiscardHandler) // the link that follows says what is wrong
 	o.Failed = func(err error) {
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			stop() // there is a network, and nobody who listens
+			stop() // there is a network, and no broker
 		}
 	}
 	words := make(chan brokenJournal, len(broken))
 	var g errgroup.Group
 	g.Go(func() error {
-		return mqtt.Run(ctx, o, func(ctx context.Context, s *mqtt.Session) error { return p.question(ctx, s, words) })
+		return mqtt.Run(ctx, o, func(ctx context.Context, s *mqtt.Session) error { return a.askOnce(ctx, s, words) })
 	})
 	g.Go(func() error {
 		tick := time.NewTicker(askEvery)
@@ -84,11 +84,11 @@ func (p *parts) ask(ctx context.Context, answered func(int) bool, broken *[2]err
 		var records time.Time // when the records were answered for
 		for {
 			now := time.Now()
-			settled := func(i int) bool { return answered(i) || broken[i] != nil }
-			if records.IsZero() && (settled(0) || p.uplinks[0].Refused() != "") {
+			decided := func(i int) bool { return answered(i) || broken[i] != nil }
+			if records.IsZero() && (decided(0) || a.uplinks[0].Refused() != "") {
 				records = now
 			}
-			if !records.IsZero() && (settled(1) || now.Sub(records) >= askPatience) {
+			if !records.IsZero() && (decided(1) || now.Sub(records) >= askPatience) {
 				return nil
 			}
 			select {
@@ -109,14 +109,14 @@ type brokenJournal struct {
 	err   error
 }
 
-// question is one connection of ask. One journal that is not to be continued does not keep the
+// askOnce is one connection of askCloud. One journal that is not to be continued does not keep the
 // other's answer back.
-func (p *parts) question(ctx context.Context, s *mqtt.Session, words chan<- brokenJournal) error {
-	if err := p.subscribe(ctx, s); err != nil {
+func (a *agent) askOnce(ctx context.Context, s *mqtt.Session, words chan<- brokenJournal) error {
+	if err := a.subscribe(ctx, s); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for i, u := range p.uplinks {
+	for i, u := range a.uplinks {
 		g.Go(func() error {
 			err := u.Run(ctx, s.Start)
 			if !journal.Broken(err) {

@@ -26,7 +26,7 @@ func (s *Pages) Run(ctx context.Context) error {
 		if s.feed.Await(ctx) != nil {
 			return nil
 		}
-		err := s.tell(ctx, i%slowEvery == 0)
+		err := s.refresh(ctx, i%slowEvery == 0)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.Log.Error("the page shows old values, looking again", "err", err)
 		}
@@ -39,8 +39,8 @@ func (s *Pages) Run(ctx context.Context) error {
 	}
 }
 
-// tell brings the feed up to now.
-func (s *Pages) tell(ctx context.Context, all bool) error {
+// refresh brings the feed up to now.
+func (s *Pages) refresh(ctx context.Context, all bool) error {
 	decks, err := s.deckList(ctx)
 	if err == nil {
 		err = s.feed.Set("decks", decks)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"steelyard/edge/meaning"
+	"steelyard/firmware-bridge/device"
 	"steelyard/internal/page"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -24,17 +25,17 @@ import (
 //go:embed page
 var files embed.FS
 
-// Desk is what the pages may ask of the agent. Every function may be called from any goroutine.
-type Desk struct {
+// Agent is what the pages may ask of the agent. Every function may be called from any goroutine.
+type Agent struct {
 	Site  string
 	Name  string
 	Names map[string]Name // of the machines, by device
 	Hosts []string        // names under which the page is asked for, besides addresses and localhost
-	// Look runs in the goroutine that owns the site's understanding.
-	Look func(ctx context.Context, look func(*meaning.Site)) error
-	// Act journals what the function proposes and gives the entries; no fact, no entry. The error
+	// View runs in the goroutine that owns the site's understanding.
+	View func(ctx context.Context, look func(*meaning.Site)) error
+	// Do journals what the function proposes and returns the entries; no fact, no entry. The error
 	// is a *meaning.Refusal, or says why nothing could be recorded.
-	Act func(ctx context.Context, act func(*meaning.Site) ([]record.Fact, error)) ([]meaning.Entry, error)
+	Do func(ctx context.Context, act func(*meaning.Site) ([]record.Fact, error)) ([]meaning.Entry, error)
 	// Journal tells the state of the records journal and of the way to the cloud.
 	Journal func() JournalState
 	// Materials lists what may be chosen now.
@@ -89,16 +90,16 @@ const actTimeout = 15 * time.Second
 // Pages serves API and pages of a site. Its events come while Run runs.
 type Pages struct {
 	http.Handler
-	Desk
+	Agent
 	feed *page.Feed
 }
 
 // New makes the pages of a site.
-func New(d Desk) *Pages {
+func New(d Agent) *Pages {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Pages{Desk: d, feed: page.NewFeed()}
+	s := &Pages{Agent: d, feed: page.NewFeed()}
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/decks", s.answer(s.decks))
 	mux.Handle("GET /api/recent", s.answer(s.recent))
@@ -188,8 +189,8 @@ func deckOf(v meaning.DeckView, now time.Time) deckJSON {
 	if v.HasMass {
 		d.Mass = &v.Mass
 	}
-	if v.Stable != 0 {
-		stable := v.Stable == 1
+	if v.Stable != device.Unknown {
+		stable := v.Stable == device.Yes
 		d.Stable = &stable
 	}
 	if !v.MayWeigh {
@@ -201,7 +202,7 @@ func deckOf(v meaning.DeckView, now time.Time) deckJSON {
 func (s *Pages) deckList(ctx context.Context) ([]deckJSON, error) {
 	list := []deckJSON{}
 	now := s.Now()
-	err := s.Look(ctx, func(site *meaning.Site) {
+	err := s.View(ctx, func(site *meaning.Site) {
 		for _, v := range site.DeckViews(now) {
 			d := deckOf(v, now)
 			d.Name = s.Names[d.Device]
@@ -216,7 +217,7 @@ func (s *Pages) decks(r *http.Request) (reply, error) {
 	return reply{http.StatusOK, map[string]any{"decks": list}}, err
 }
 
-// recent gives the curve beside the weight to a page that was just opened.
+// recent returns the curve beside the weight to a page that was just opened.
 func (s *Pages) recent(r *http.Request) (reply, error) {
 	type point struct {
 		AgeMS int64      `json:"age_ms"`
@@ -224,7 +225,7 @@ func (s *Pages) recent(r *http.Request) (reply, error) {
 	}
 	curves := map[string][]point{}
 	now := s.Now()
-	err := s.Look(r.Context(), func(site *meaning.Site) {
+	err := s.View(r.Context(), func(site *meaning.Site) {
 		for name, seen := range site.Recent(now) {
 			for _, n := range seen {
 				p := point{AgeMS: now.Sub(n.At).Milliseconds()}
@@ -251,7 +252,7 @@ type passageJSON struct {
 
 func (s *Pages) passageList(ctx context.Context) ([]passageJSON, error) {
 	list := []passageJSON{}
-	err := s.Look(ctx, func(site *meaning.Site) {
+	err := s.View(ctx, func(site *meaning.Site) {
 		for _, p := range site.Passages() {
 			list = append(list, passageJSON{p.ID, p.At.UnixMilli(), p.Vehicle, p.Direction, p.Material, p.Counterparty, p.Deck, weighingOf(p.First)})
 		}
@@ -287,7 +288,7 @@ func ticketOf(c meaning.ClosedPassage) ticketJSON {
 
 func (s *Pages) ticketList(ctx context.Context) ([]ticketJSON, error) {
 	list := []ticketJSON{}
-	err := s.Look(ctx, func(site *meaning.Site) {
+	err := s.View(ctx, func(site *meaning.Site) {
 		for _, c := range site.Tickets() {
 			list = append(list, ticketOf(c))
 		}
@@ -310,7 +311,7 @@ func (s *Pages) lines(r *http.Request) (reply, error) {
 		Bales    uint64    `json:"bales"`
 	}
 	list := []line{}
-	err := s.Look(r.Context(), func(site *meaning.Site) {
+	err := s.View(r.Context(), func(site *meaning.Site) {
 		belts, balers := site.Lines()
 		for name, b := range belts {
 			list = append(list, line{name, s.Names[name], b.Material, b.Standing, b.At.UnixMilli(), 0})
@@ -342,7 +343,7 @@ const noteDays = 24 * time.Hour
 
 func (s *Pages) noteList(ctx context.Context) ([]noteJSON, error) {
 	list := []noteJSON{}
-	err := s.Look(ctx, func(site *meaning.Site) {
+	err := s.View(ctx, func(site *meaning.Site) {
 		for _, n := range site.Notes() {
 			j := noteJSON{n.Device, s.Names[n.Device], n.Code, n.At.UnixMilli(), n.Shown, n.Known, 0}
 			if !n.Over.IsZero() {
@@ -380,7 +381,7 @@ func (s *Pages) weighIn(r *http.Request) (reply, error) {
 	}
 	status := http.StatusCreated
 	var begun meaning.Passage
-	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+	_, err = s.Do(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		facts, p, err := site.WeighIn(s.Now(), meaning.WeighIn(in))
 		if p != nil {
 			status = http.StatusOK
@@ -390,7 +391,7 @@ func (s *Pages) weighIn(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := s.Look(r.Context(), func(site *meaning.Site) { begun = site.Passage(in.Passage) }); err != nil {
+	if err := s.View(r.Context(), func(site *meaning.Site) { begun = site.Passage(in.Passage) }); err != nil {
 		return reply{}, err
 	}
 	return reply{status, map[string]any{
@@ -413,7 +414,7 @@ func (s *Pages) weighOut(r *http.Request) (reply, error) {
 	}
 	status := http.StatusCreated
 	var closed meaning.ClosedPassage
-	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+	_, err = s.Do(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		facts, c, err := site.WeighOut(s.Now(), meaning.WeighOut(out))
 		if c != nil {
 			status = http.StatusOK
@@ -423,7 +424,7 @@ func (s *Pages) weighOut(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := s.Look(r.Context(), func(site *meaning.Site) { closed = site.Ticket(out.Passage) }); err != nil {
+	if err := s.View(r.Context(), func(site *meaning.Site) { closed = site.Ticket(out.Passage) }); err != nil {
 		return reply{}, err
 	}
 	return reply{status, ticketOf(closed)}, nil
@@ -438,7 +439,7 @@ func (s *Pages) cancel(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+	_, err = s.Do(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		return site.Cancel(s.Now(), in.Passage, in.Operator, in.Reason)
 	})
 	return reply{http.StatusOK, map[string]any{"passage": in.Passage}}, err
@@ -457,7 +458,7 @@ func (s *Pages) date(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	entries, err := s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+	entries, err := s.Do(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		return site.Date(time.Now(), record.Ref{Journal: in.Journal, N: in.N}, in.At, in.Reason, in.Operator, in.Second)
 	})
 	if err != nil {
@@ -475,7 +476,7 @@ func (s *Pages) setMaterial(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	_, err = s.Act(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
+	_, err = s.Do(r.Context(), func(site *meaning.Site) ([]record.Fact, error) {
 		return site.SetMaterial(s.Now(), r.PathValue("line"), in.Material, in.Operator)
 	})
 	return reply{http.StatusOK, map[string]any{"line": r.PathValue("line"), "material": in.Material}}, err

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				return err
 			}
-			var w agent.Weakness
+			var w agent.Faults
 			if os.Getenv(weaknessVar) == "trust-puback" {
 				w.TrustPuback = true
 			}

@@ -57,7 +57,7 @@ func openYard(t *testing.T, decks ...string) (*yard, string) {
 		names[name] = hmi.Name{ZH: fmt.Sprintf("%d号地磅", i+1), EN: fmt.Sprintf("Weighbridge %d", i+1)}
 	}
 	y := &yard{t: t, menu: menu, site: meaning.New(c), on: map[string]device.Weight{}}
-	handler := hmi.New(hmi.Desk{Site: "xinhua-1", Name: "新华区绿色分拣中心", Names: names, Hosts: []string{"weigh.example"}, Look: y.look, Act: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
+	handler := hmi.New(hmi.Agent{Site: "xinhua-1", Name: "新华区绿色分拣中心", Names: names, Hosts: []string{"weigh.example"}, View: y.look, Do: y.act, Journal: y.journal, Materials: y.materials, Log: slog.New(slog.DiscardHandler)})
 	url := serve(t, y.gate(handler), nil)
 	ctx, stop := context.WithCancel(context.Background())
 	var sending sync.WaitGroup

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				return err
 			}
-			return agent.Start(ctx, c, agent.Weakness{GoOn: os.Getenv(weaknessVar) == "go-on"}, env.Log)
+			return agent.Start(ctx, c, agent.Faults{GoOn: os.Getenv(weaknessVar) == "go-on"}, env.Log)
 		})
 	case "cloud":
 		program.Main("cloud", func(ctx context.Context, env program.Env) error {

@@ -12,14 +12,10 @@ import (
 
 	"steelyard/edge/journal"
 	"steelyard/edge/meaning"
-	"steelyard/firmware-bridge/device"
 	"steelyard/internal/chain"
 	"steelyard/internal/durable"
 	"steelyard/internal/record"
 )
-
-// deviceHealth keeps the desk's map readable.
-type deviceHealth = device.Health
 
 // checkpoint is the site's memory up to an entry. It saves reading the whole journal at a start and
 // may be lost at any time: the journal makes it again. The file is one line with the SHA-256 of
@@ -50,8 +46,8 @@ func decodeCheckpoint(file []byte) (c checkpoint, err error) {
 	return c, json.Unmarshal(data, &c)
 }
 
-func (p *parts) readCheckpoint() (c checkpoint, err error) {
-	f, err := os.Open(p.checkpointPath())
+func (a *agent) readCheckpoint() (c checkpoint, err error) {
+	f, err := os.Open(a.checkpointPath())
 	if err != nil {
 		return c, err
 	}
@@ -63,26 +59,26 @@ func (p *parts) readCheckpoint() (c checkpoint, err error) {
 	return decodeCheckpoint(file)
 }
 
-func (p *parts) checkpointPath() string { return filepath.Join(p.config.Data, "checkpoint.json") }
+func (a *agent) checkpointPath() string { return filepath.Join(a.config.Data, "checkpoint.json") }
 
 // saveCheckpoint is a convenience, so its failure is only logged.
-func (p *parts) saveCheckpoint(site *meaning.Site) {
-	last := p.records.Last()
+func (a *agent) saveCheckpoint(site *meaning.Site) {
+	last := a.records.Last()
 	data, err := checkpoint{last.Journal, last.N, last.Hash, site.State()}.encode()
 	if err == nil {
-		err = durable.WriteFile(p.checkpointPath(), data, 0o600)
+		err = durable.WriteFile(a.checkpointPath(), data, 0o600)
 	}
 	if err != nil {
-		p.log.Warn("checkpoint not saved; the next start reads more", "err", err)
+		a.log.Warn("cannot save checkpoint, the next start replays more", "err", err)
 	}
 }
 
-// recall brings back what the site knew: the checkpoint, then every entry after it. A fresh journal
+// restore brings back what the site knew: the checkpoint, then every entry after it. A fresh journal
 // continues the memory of the one before.
-func (p *parts) recall(site *meaning.Site) error {
+func (a *agent) restore(site *meaning.Site) error {
 	begin := time.Now()
-	from, entries := p.restore(site), 0
-	logs := p.records.History()
+	from, entries := a.restoreCheckpoint(site), 0
+	logs := a.records.History()
 	started := from.Journal == ""
 	for _, log := range logs {
 		after := uint64(0)
@@ -98,20 +94,20 @@ func (p *parts) recall(site *meaning.Site) error {
 		}
 		entries += n
 	}
-	p.log.Info("journal recalled", "entries", entries, "ms", time.Since(begin).Milliseconds())
+	a.log.Info("journal replayed", "entries", entries, "ms", time.Since(begin).Milliseconds())
 	return nil
 }
 
-// restore takes the checkpoint if it belongs to a journal that is here.
-func (p *parts) restore(site *meaning.Site) checkpoint {
-	c, err := p.readCheckpoint()
+// restoreCheckpoint takes the checkpoint if it belongs to a journal that is here.
+func (a *agent) restoreCheckpoint(site *meaning.Site) checkpoint {
+	c, err := a.readCheckpoint()
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
-			p.log.Warn("checkpoint not read: the whole journal is", "err", err)
+			a.log.Warn("cannot read checkpoint, replaying the whole journal", "err", err)
 		}
 		return checkpoint{}
 	}
-	for _, log := range p.records.History() {
+	for _, log := range a.records.History() {
 		if log.ID() != c.Journal || c.N == 0 {
 			continue
 		}
@@ -123,7 +119,7 @@ func (p *parts) restore(site *meaning.Site) checkpoint {
 			break
 		}
 	}
-	p.log.Warn("the checkpoint is of another history and is not used")
+	a.log.Warn("checkpoint belongs to another journal, ignored")
 	return checkpoint{}
 }
 
