@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -72,15 +73,7 @@ func (s *segment) addIndex(n uint64, off int64) {
 
 // lookup returns the last index entry at or before entry n.
 func (s *segment) lookup(n uint64) (p indexEntry, ok bool) {
-	i, found := slices.BinarySearchFunc(s.index, n, func(p indexEntry, n uint64) int {
-		switch {
-		case p.n < n:
-			return -1
-		case p.n > n:
-			return 1
-		}
-		return 0
-	})
+	i, found := slices.BinarySearchFunc(s.index, n, func(p indexEntry, n uint64) int { return cmp.Compare(p.n, n) })
 	if !found {
 		i--
 	}
@@ -124,12 +117,7 @@ func loadGeneration(disk filesystem, log *slog.Logger, dir, id string, syncFirst
 			g.segments = append(g.segments, &segment{n: n, path: filepath.Join(dir, name)})
 		}
 	}
-	slices.SortFunc(g.segments, func(x, y *segment) int {
-		if x.n < y.n {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(g.segments, func(x, y *segment) int { return cmp.Compare(x.n, y.n) })
 	if err := g.receipts.load(disk, dir, id); err != nil {
 		return nil, err
 	}
