@@ -1,11 +1,11 @@
-// Package agent is the whole edge put together.
+// Package agent runs the whole edge: [Run] is its program, [Start] an agent of one configuration.
 //
 // In: a site's configuration. Out: a running agent that reads its machines, keeps its journals,
 // serves the operator and brings everything to the cloud, until it is told to stop.
 // It promises that a mistake in the configuration, a port in use or a journal that can't be
 // written stops it before anything starts, with one line per fault, and that whatever it was
 // doing when it was killed goes on at the next start.
-// It contains no rule about weights and no format: those are the packages it connects.
+// Rules about weights and formats are those of the packages it connects.
 package agent
 
 import (

@@ -231,9 +231,11 @@ func TestFileThatIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"missing": filepath.Join(dir, "none.yaml"), "folder": dir, "pipe": pipe, "device": "/dev/zero"} {
-		code, _, errs := run(t, "-config", path)
-		if code != program.ExitError || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, path) {
-			t.Errorf("%s: got %d %q", name, code, errs)
-		}
+		t.Run(name, func(t *testing.T) {
+			code, _, errs := run(t, "-config", path)
+			if code != program.ExitError || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, path) {
+				t.Errorf("%s: got %d %q", name, code, errs)
+			}
+		})
 	}
 }

@@ -1,4 +1,4 @@
-// Package hmi is the operator's side of the edge: a JSON API and the weighing page on it.
+// Package hmi serves the operator of the edge, see [New]: a JSON API and the weighing page on it.
 //
 // In: requests from the site's own network. Out: what stands on the decks, open passages, tickets,
 // the state of the journal; acts of the operator, answered when the journal has them.

@@ -125,21 +125,23 @@ func TestAClockThatJumpedDeletesNothing(t *testing.T) {
 		{"the city's is ahead", noon.Add(time.Minute), noon.AddDate(3, 0, 0), false},
 		{"both say that it is old", noon.AddDate(0, 2, 0), noon.AddDate(0, 2, 0), true},
 	} {
-		opt := options(t, t.TempDir())
-		opt.SegmentBytes = 1 << 10
-		j := mustOpen(t, opt)
-		var w []journal.Written
-		for k := range 20 {
-			w = append(w, mustAppend(t, j, fact(k))...)
-		}
-		r := receipt(j, w[len(w)-1], 0)
-		r.AtMS = test.said.UnixMilli()
-		if err := j.SetReceipt(r); err != nil {
-			t.Fatal(err)
-		}
-		p, err := j.Prune(test.now, 31*24*time.Hour)
-		if err != nil || (p.Segments > 0) != test.dropped {
-			t.Errorf("%s: %d segments dropped, %v", test.name, p.Segments, err)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			opt := options(t, t.TempDir())
+			opt.SegmentBytes = 1 << 10
+			j := mustOpen(t, opt)
+			var w []journal.Written
+			for k := range 20 {
+				w = append(w, mustAppend(t, j, fact(k))...)
+			}
+			r := receipt(j, w[len(w)-1], 0)
+			r.AtMS = test.said.UnixMilli()
+			if err := j.SetReceipt(r); err != nil {
+				t.Fatal(err)
+			}
+			p, err := j.Prune(test.now, 31*24*time.Hour)
+			if err != nil || (p.Segments > 0) != test.dropped {
+				t.Errorf("%s: %d segments dropped, %v", test.name, p.Segments, err)
+			}
+		})
 	}
 }

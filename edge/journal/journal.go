@@ -1,4 +1,5 @@
-// Package journal is the edge's only memory: entries, numbered, chained and on the disk.
+// Package journal is the edge's only memory: [Open] it, [Journal.Append] facts, and read them with
+// [Journal.After] as entries, numbered, chained and on the disk.
 //
 // In: facts from meaning, receipts from the cloud.
 // Out: the same facts as entries, in order and with their exact bytes, to any number of readers,
@@ -60,7 +61,7 @@ var (
 const defaultSegment = 8 << 20
 
 // Journal is an open journal. Its methods may be called from any goroutine. Of its
-// locks writing comes before wait and mu, saving before mu; mu and wait are never held together.
+// locks writing is taken before wait and mu, saving before mu; mu and wait never together.
 type Journal struct {
 	*generation
 	opt     Options

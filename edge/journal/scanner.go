@@ -44,7 +44,7 @@ type scanner struct {
 	start int64 // offset of buf in the file
 }
 
-// next returns the next sound frame and where it begins. io.EOF: there is none. Any other error is
+// next returns the next sound frame and where it begins. io.EOF: at the end. Any other error is
 // the medium's.
 func (f *scanner) next() (Stored, int64, error) {
 	for f.off < f.end {
@@ -88,7 +88,7 @@ func (f *scanner) misplaced(off int64, n uint64) (bool, error) {
 	return err == nil, err
 }
 
-// at reads the frame at off; size 0: there is no frame that counts.
+// at reads the frame at off; size 0: none that counts.
 func (f *scanner) at(off int64) (s Stored, size int, err error) {
 	head, err := f.bytes(off, frameSize)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package meaning turns what machines show and persons do into facts.
+// Package meaning turns what machines show and persons do into facts: a [Site] does so for one site.
 //
 // In: weights, scans and changes of health from the machines, acts of the operator, and every
 // fact that the journal has taken. Out: facts to be journaled, and what may be done next.

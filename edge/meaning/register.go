@@ -253,7 +253,7 @@ func (d *deck) stored(w device.Weight, mass unit.Mass, last Capture) *record.Wei
 	return &body
 }
 
-// noteStored notes a stored weighing that is none here.
+// noteStored notes a weighing that the indicator has stored and that does not count here.
 func (d *deck) noteStored(w device.Weight, why string) {
 	r := &d.storing
 	if text := storedText(w.Value.String(), d.unitOf(w), w.Alibi, why, hex.EncodeToString(w.Raw)); text != r.stray {

@@ -272,14 +272,16 @@ func TestSilenceOfARequestIsNoUnrest(t *testing.T) {
 		{"answered", func(l *legal) { l.site.ToStore(l.now); l.refuses() }, "register-refused"},
 		{"nobody asked", func(*legal) {}, "moving"},
 	} {
-		l := newLegal(t)
-		l.driveOn(23960)
-		l.rest(23960, time.Second)
-		c.ask(l)
-		l.now = l.now.Add(800 * time.Millisecond)
-		if l.frame(23960); l.code() != c.want {
-			t.Errorf("%s: the page says %s, want %s", c.name, l.code(), c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			l := newLegal(t)
+			l.driveOn(23960)
+			l.rest(23960, time.Second)
+			c.ask(l)
+			l.now = l.now.Add(800 * time.Millisecond)
+			if l.frame(23960); l.code() != c.want {
+				t.Errorf("%s: the page says %s, want %s", c.name, l.code(), c.want)
+			}
+		})
 	}
 }
 
@@ -321,14 +323,16 @@ func TestNextLoadDoesNotWait(t *testing.T) {
 			l.take(l.site.Weight(device.Weight{Device: deck, At: l.now, Range: device.RangeError, Error: "ERR01", Unit: unit.KG}))
 		},
 	} {
-		l := newLegal(t)
-		l.driveOn(23960)
-		l.play(23960, time.Second, nil)
-		then(l)
-		asked := l.asked
-		if l.play(9000, time.Second, l.next(9000)); l.asked != asked+1 || len(l.weighings()) != 1 {
-			t.Errorf("%s: asked %d times for the next load, %s", name, l.asked-asked, l.code())
-		}
+		t.Run(name, func(t *testing.T) {
+			l := newLegal(t)
+			l.driveOn(23960)
+			l.play(23960, time.Second, nil)
+			then(l)
+			asked := l.asked
+			if l.play(9000, time.Second, l.next(9000)); l.asked != asked+1 || len(l.weighings()) != 1 {
+				t.Errorf("%s: asked %d times for the next load, %s", name, l.asked-asked, l.code())
+			}
+		})
 	}
 }
 
@@ -593,13 +597,15 @@ func TestWishEndsWithTheRest(t *testing.T) {
 		"no weight": func(l *legal) { l.take(l.site.Weight(device.Weight{Device: deck, At: l.now, Range: device.Over})) },
 		"another":   func(l *legal) { l.frame(9000) },
 	} {
-		l := newLegal(t)
-		l.driveOn(23960)
-		l.rest(23960, 2*time.Second)
-		then(l)
-		if got := l.site.ToStore(l.now); len(got) != 0 {
-			t.Errorf("%s: %v is to be asked", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			l := newLegal(t)
+			l.driveOn(23960)
+			l.rest(23960, 2*time.Second)
+			then(l)
+			if got := l.site.ToStore(l.now); len(got) != 0 {
+				t.Errorf("%s: %v is to be asked", name, got)
+			}
+		})
 	}
 	l := newLegal(t)
 	l.driveOn(23960)

@@ -338,7 +338,7 @@ func (s *Site) weighing(ref record.Ref, passage string) Capture {
 	return Capture{}
 }
 
-// Passage returns an open passage; the zero Passage when there is none.
+// Passage returns an open passage, or the zero Passage.
 func (s *Site) Passage(id string) Passage {
 	if p := s.state.Open[id]; p != nil {
 		return *p
@@ -346,7 +346,7 @@ func (s *Site) Passage(id string) Passage {
 	return Passage{}
 }
 
-// Ticket returns the ticket that ended a passage in the last days; the zero ClosedPassage when there is none.
+// Ticket returns the ticket that ended a passage in the last days, or the zero ClosedPassage.
 func (s *Site) Ticket(passage string) ClosedPassage {
 	if c := s.state.Closed[passage]; c != nil {
 		return *c

@@ -119,11 +119,13 @@ func TestRefusalsNameTheirRule(t *testing.T) {
 		},
 		"passage-differs": func(s *shift) error { open(s); return s.weighIn(lorry("p1", "豫D2", record.Inbound)) },
 	} {
-		s := newShift(t)
-		err := act(s)
-		if got := code(err); got != want && !(want == "no-weighing" && got == "moving") {
-			t.Errorf("want %s, got %s (%v)", want, got, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			s := newShift(t)
+			err := act(s)
+			if got := code(err); got != want && !(want == "no-weighing" && got == "moving") {
+				t.Errorf("want %s, got %s (%v)", want, got, err)
+			}
+		})
 	}
 }
 
@@ -257,8 +259,10 @@ func TestDate(t *testing.T) {
 		},
 		"bad-time": func() error { _, err := s.site.Date(s.now, ref, s.now.Add(time.Hour), "r", "wang", "li"); return err },
 	} {
-		if r, ok := errors.AsType[*meaning.Refusal](refused()); !ok || r.Code != code {
-			t.Errorf("got %v, want %s", r, code)
-		}
+		t.Run(code, func(t *testing.T) {
+			if r, ok := errors.AsType[*meaning.Refusal](refused()); !ok || r.Code != code {
+				t.Errorf("got %v, want %s", r, code)
+			}
+		})
 	}
 }

@@ -63,19 +63,21 @@ func TestADisplayedWeightBesideATareIsNoGross(t *testing.T) {
 		"a preset tare":     {device.Weight{TareKind: device.TarePreset}, "net-mode"},
 		"gross and a tare":  {device.Weight{Kind: device.Gross, HasTare: true, Tare: unit.Decimal{Coef: 8000}}, "captured"},
 	} {
-		s := newShift(t)
-		for n := range 40 {
-			w, kg := c.w, int64(0)
-			if n >= 10 {
-				kg = 12340
+		t.Run(name, func(t *testing.T) {
+			s := newShift(t)
+			for n := range 40 {
+				w, kg := c.w, int64(0)
+				if n >= 10 {
+					kg = 12340
+				}
+				s.now = s.now.Add(100 * time.Millisecond)
+				w.Device, w.At, w.HasValue, w.Value, w.Unit, w.Stable, w.Raw = deck, s.now, true, unit.Decimal{Coef: kg}, unit.KG, device.Yes, []byte{byte(n)}
+				s.take(s.site.Weight(w))
 			}
-			s.now = s.now.Add(100 * time.Millisecond)
-			w.Device, w.At, w.HasValue, w.Value, w.Unit, w.Stable, w.Raw = deck, s.now, true, unit.Decimal{Coef: kg}, unit.KG, device.Yes, []byte{byte(n)}
-			s.take(s.site.Weight(w))
-		}
-		if got := s.site.DeckViews(s.now)[0].Code; got != c.want {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
-		}
+			if got := s.site.DeckViews(s.now)[0].Code; got != c.want {
+				t.Errorf("%s: %s, want %s", name, got, c.want)
+			}
+		})
 	}
 }
 
@@ -145,11 +147,13 @@ func TestWhatIsNoWeighing(t *testing.T) {
 		},
 		"frozen from nothing to one weight": func(s *shift) { s.rest(0, time.Second); s.rest(9000, 10*time.Second) },
 	} {
-		s := newShift(t)
-		play(s)
-		if got := s.weighings(); len(got) != 0 {
-			t.Errorf("%s: weighed %s, flags %v", name, got[0].Mass, got[0].Flags)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := newShift(t)
+			play(s)
+			if got := s.weighings(); len(got) != 0 {
+				t.Errorf("%s: weighed %s, flags %v", name, got[0].Mass, got[0].Flags)
+			}
+		})
 	}
 }
 

@@ -190,7 +190,7 @@ type received struct {
 	live bool
 }
 
-// senderOf finds the sending of a journal on the present connection; nil when there is none.
+// senderOf returns the sender of a journal on the present connection, or nil.
 func (s *Sender) senderOf(journal string) *journalSender {
 	s.mu.Lock()
 	defer s.mu.Unlock()
