@@ -14,11 +14,11 @@ run:
 
 # The loop of every day: without peers and race detector, within a minute. It leaves out the packages
 # and tests that take longer or need a peer; "make test" leaves nothing out.
-SLOW = /internal/e2e|/powercut$$|/edge/agent$$|/cloud/telemetry$$|/firmware-bridge/(bench|modbus)$$
+SLOW = /internal/e2e|/powercut$$|/edge/agent$$|/cloud/telemetry$$|/firmware-bridge/(bench|modbus|sim)$$
 PEERS = Mbpoll|Pymodbus|/mosquitto
 
 quick:
-	$(GO) test -skip '$(PEERS)' $$($(GO) list ./... | grep -vE '$(SLOW)')
+	$(GO) test -p 4 -skip '$(PEERS)' $$($(GO) list ./... | grep -vE '$(SLOW)')
 
 # Installs what is missing with apt, as root or through sudo: see peers.
 test: peers check
