@@ -162,7 +162,7 @@ func (s *rollupTx) replacement(e ledger.Entry, c *record.Correction, target ledg
 		case record.Amend:
 			now.Body = []byte(step.Replacement)
 		case record.Date:
-			if now.At, err = wire.ParseMoment(step.Replacement); err != nil {
+			if now.At, err = wire.ParseTime(step.Replacement); err != nil {
 				return root, nil, &notPostable{fmt.Sprintf("date: %v", err)}
 			}
 		}

@@ -99,7 +99,7 @@ func (j *Journal) encode(clock wire.Clock, facts []record.Fact) ([]Written, []by
 	written := make([]Written, 0, len(facts))
 	var frames []byte
 	for _, fact := range facts {
-		e := wire.Entry{Site: j.site, Journal: j.id, N: last.N + 1, At: wire.Moment(fact.At), Clock: clock,
+		e := wire.Entry{Site: j.site, Journal: j.id, N: last.N + 1, At: wire.Time(fact.At), Clock: clock,
 			Kind: fact.Body.Kind(), Device: fact.Device, Prev: last.Hash}
 		line, err := e.LineOf(fact.Body)
 		if err != nil {

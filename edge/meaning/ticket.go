@@ -209,7 +209,7 @@ func (s *Site) Date(now time.Time, target record.Ref, at time.Time, reason, oper
 		return nil, refuse("bad-time", "%s is yet to come: look at the date and at this controller's clock", at.In(shanghai()).Format("2006-01-02 15:04"))
 	}
 	return []record.Fact{{At: now, Body: &record.Correction{Target: target, Action: record.Date, Reason: reason, Operator: operator, Second: second,
-		Replacement: wire.FormatMoment(at)}}}, nil
+		Replacement: wire.FormatTime(at)}}}, nil
 }
 
 // WeighOut proposes the ticket that ends a passage. When it was written before, it is returned

@@ -65,14 +65,14 @@ type Entry struct {
 	Body    []byte     // canonical JSON of a record.Body
 }
 
-// Moment is a time as the wire carries it: UTC, milliseconds.
-func Moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+// Time is a time as the wire carries it: UTC, milliseconds.
+func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// FormatMoment writes a time as it stands in an entry.
-func FormatMoment(t time.Time) string { return Moment(t).Format(timeLayout) }
+// FormatTime writes a time as it stands in an entry.
+func FormatTime(t time.Time) string { return Time(t).Format(timeLayout) }
 
-// ParseMoment reads a time in the one form in which it stands in an entry.
-func ParseMoment(text string) (time.Time, error) {
+// ParseTime reads a time in the one form in which it stands in an entry.
+func ParseTime(text string) (time.Time, error) {
 	t, ok := parseTime([]byte(text))
 	if !ok {
 		return t, fmt.Errorf("time %.40q is not like %s", text, timeLayout)

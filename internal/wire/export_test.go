@@ -1,9 +1,9 @@
 package wire
 
-// IsObject and ParseTime let the tests hold them against the standard library.
+// IsObject and ParseTimeText let the tests hold them against the standard library.
 var (
-	IsObject  = isObject
-	ParseTime = parseTime
+	IsObject      = isObject
+	ParseTimeText = parseTime
 )
 
 const TimeLayout = timeLayout

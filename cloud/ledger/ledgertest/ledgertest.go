@@ -76,7 +76,7 @@ func (j *Journal) Write(at time.Time, device string, body record.Body) record.Re
 
 // WriteRaw adds an entry with any JSON object as its body, sensible or not.
 func (j *Journal) WriteRaw(at time.Time, device string, kind record.Kind, body []byte) record.Ref {
-	e := wire.Entry{Site: j.Site, Journal: j.ID, N: j.Last() + 1, At: wire.Moment(at), Clock: wire.Synced,
+	e := wire.Entry{Site: j.Site, Journal: j.ID, N: j.Last() + 1, At: wire.Time(at), Clock: wire.Synced,
 		Kind: kind, Device: device, Prev: j.Hash(j.Last()), Body: body}
 	line, err := e.Line()
 	must(err)
