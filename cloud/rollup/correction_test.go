@@ -9,6 +9,7 @@ import (
 
 	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
@@ -43,11 +44,11 @@ func TestVoid(t *testing.T) {
 		t.Error(diff)
 	}
 	b.leftOut("already corrected by entry 3", "a void, which can't be taken back", "was written after it")
-	day, err := rollup.ParseDay("2026-11-23")
+	date, err := day.Parse("2026-11-23")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.Day(t.Context(), day, "xinhua-1")
+	got, err := b.Day(t.Context(), date, "xinhua-1")
 	if err != nil {
 		t.Fatal(err)
 	}

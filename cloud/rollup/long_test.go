@@ -20,6 +20,7 @@ import (
 	"steelyard/cloud/ledger"
 	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -60,14 +61,14 @@ func TestLongTotals(t *testing.T) {
 		t.Helper()
 		postings := b.postings()
 		for range 60 {
-			from := rollup.DayOf(begin) + rollup.Day(random.IntN(440)-5)
-			to := from + rollup.Day(random.IntN(440))
+			from := day.Of(begin) + day.Day(random.IntN(440)-5)
+			to := from + day.Day(random.IntN(440))
 			if random.IntN(4) == 0 {
 				to = from
 			}
 			want := map[string]map[rollup.Total]rollup.Total{"site": {}, "city": {}, "district": {}, "ruzhou-1": {}}
 			for _, p := range postings {
-				if day := rollup.DayOf(p.At); day < from || day > to {
+				if date := day.Of(p.At); date < from || date > to {
 					continue
 				}
 				add := func(by, as string) {
@@ -194,7 +195,7 @@ func BenchmarkYear(b *testing.B) {
 			b.Fatal(err)
 		}
 		fillYear(b, path, sites)
-		from, to := rollup.Day(fillFrom+14), rollup.Day(fillFrom+14+364)
+		from, to := day.Day(fillFrom+14), day.Day(fillFrom+14+364)
 		for _, ask := range []struct {
 			by   string
 			sums func() ([]rollup.Total, error)

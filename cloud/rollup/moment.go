@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"steelyard/cloud/ledger"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -44,7 +45,7 @@ func (s *rollupTx) boundedTime(e ledger.Entry, body record.Body) (at time.Time, 
 	return e.At, "", nil
 }
 
-func stamp(t time.Time) string { return t.In(Shanghai()).Format("2006-01-02 15:04") }
+func stamp(t time.Time) string { return t.In(day.Shanghai()).Format("2006-01-02 15:04") }
 
 // latestOf is the latest believed time of a journal, in microseconds; 0 before the first.
 func (s *rollupTx) latestOf(site, journal string) (us int64, err error) {
@@ -144,7 +145,7 @@ func (r *Reader) Suspects(ctx context.Context, limit int) ([]Suspect, error) {
 }
 
 // SuspectTotals returns, of the sums of the days from and to, the part whose time is to be dated.
-func (r *Reader) SuspectTotals(ctx context.Context, from, to Day) ([]Total, error) {
+func (r *Reader) SuspectTotals(ctx context.Context, from, to day.Day) ([]Total, error) {
 	return totals(ctx, r.db, `
 		select p.site, p.category, p.flow, sum(p.grams), count(*)
 		from suspects s join postings p on p.site = s.site and p.journal = s.journal and p.n = s.n

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"steelyard/cloud/ledger/ledgertest"
-	"steelyard/cloud/rollup"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -17,8 +17,8 @@ import (
 func (b bench) days(from, to string) (all, suspect map[string]unit.Mass) {
 	b.Helper()
 	all, suspect = map[string]unit.Mass{}, map[string]unit.Mass{}
-	first, err1 := rollup.ParseDay(from)
-	last, err2 := rollup.ParseDay(to)
+	first, err1 := day.Parse(from)
+	last, err2 := day.Parse(to)
 	if err1 != nil || err2 != nil {
 		b.Fatal(err1, err2)
 	}
@@ -83,7 +83,7 @@ func TestAClockOfTheEdgeMovesNoTonneUnseen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		control[rollup.DayOf(e.At).String()]++
+		control[day.Of(e.At).String()]++
 	}
 	if diff := cmp.Diff(map[string]int{"2026-11-22": 1, "2026-11-23": 4, "2027-11-23": 1}, control); diff != "" {
 		t.Errorf("the entries have no wrong days, the test proves nothing: -want +got\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"steelyard/cloud/ledger"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -36,15 +37,15 @@ type Hour struct {
 }
 
 // Day returns the sums of one business day of one site, or of all sites when site is empty.
-func (r *Reader) Day(ctx context.Context, day Day, site string) ([]Total, error) {
+func (r *Reader) Day(ctx context.Context, on day.Day, site string) ([]Total, error) {
 	if site == "" {
-		return r.Totals(ctx, day, day)
+		return r.Totals(ctx, on, on)
 	}
-	return r.SiteTotals(ctx, day, day, site)
+	return r.SiteTotals(ctx, on, on, site)
 }
 
 // Totals returns the sums of the business days from and to, both included, by site, category and flow.
-func (r *Reader) Totals(ctx context.Context, from, to Day) ([]Total, error) {
+func (r *Reader) Totals(ctx context.Context, from, to day.Day) ([]Total, error) {
 	if from == to { // the pages ask for today every second
 		return totals(ctx, r.db, `
 			select site, category, flow, grams, count from days where day = $1 order by site, category, flow`, int64(from))
@@ -57,7 +58,7 @@ func (r *Reader) Totals(ctx context.Context, from, to Day) ([]Total, error) {
 }
 
 // SiteTotals is Totals of one site.
-func (r *Reader) SiteTotals(ctx context.Context, from, to Day, site string) ([]Total, error) {
+func (r *Reader) SiteTotals(ctx context.Context, from, to day.Day, site string) ([]Total, error) {
 	return r.long(ctx, from, to, `
 		select site, category, flow, sum(grams), sum(count) from days where day >= $1 and day <= $2 and site = $3
 		group by site, category, flow`, `
@@ -66,7 +67,7 @@ func (r *Reader) SiteTotals(ctx context.Context, from, to Day, site string) ([]T
 }
 
 // CityTotals is Totals added up over all sites.
-func (r *Reader) CityTotals(ctx context.Context, from, to Day) ([]Total, error) {
+func (r *Reader) CityTotals(ctx context.Context, from, to day.Day) ([]Total, error) {
 	return r.long(ctx, from, to, `
 		select '', category, flow, sum(grams), sum(count) from area_days where day >= $1 and day <= $2 and area = '*'
 		group by category, flow`, `
@@ -75,7 +76,7 @@ func (r *Reader) CityTotals(ctx context.Context, from, to Day) ([]Total, error) 
 }
 
 // DistrictTotals is Totals added up by district.
-func (r *Reader) DistrictTotals(ctx context.Context, from, to Day) ([]Total, error) {
+func (r *Reader) DistrictTotals(ctx context.Context, from, to day.Day) ([]Total, error) {
 	return r.long(ctx, from, to, `
 		select area, category, flow, sum(grams), sum(count) from area_days where day >= $1 and day <= $2 and area <> '*'
 		group by area, category, flow`, `
@@ -84,13 +85,13 @@ func (r *Reader) DistrictTotals(ctx context.Context, from, to Day) ([]Total, err
 }
 
 // long adds up whole months where it can and days at both ends.
-func (r *Reader) long(ctx context.Context, from, to Day, days, months string, more ...any) ([]Total, error) {
+func (r *Reader) long(ctx context.Context, from, to day.Day, days, months string, more ...any) ([]Total, error) {
 	type part struct {
 		query    string
 		from, to int64
 	}
 	parts := []part{{days, int64(from), int64(to)}}
-	first, last := (from-1).month()+1, (to+1).month()-1 // whole months
+	first, last := monthOf(from-1)+1, monthOf(to+1)-1 // whole months
 	if first <= last {
 		parts = []part{{days, int64(from), int64(first.first()) - 1}, {months, int64(first), int64(last)}, {days, int64((last + 1).first()), int64(to)}}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"steelyard/cloud/ledger"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
@@ -121,13 +122,13 @@ func (s *rollupTx) post(postings []Posting) error {
 		if p.Target != (record.Ref{}) {
 			one = -1
 		}
-		add(s.hours, bucketKey{p.Site, hourOf(p.At), p.Category, p.Flow}, p.Mass, one)
-		day := DayOf(p.At)
-		month := int64(day.month())
-		add(s.days, bucketKey{p.Site, int64(day), p.Category, p.Flow}, p.Mass, one)
+		add(s.hours, bucketKey{p.Site, day.HourOf(p.At), p.Category, p.Flow}, p.Mass, one)
+		date := day.Of(p.At)
+		month := int64(monthOf(date))
+		add(s.days, bucketKey{p.Site, int64(date), p.Category, p.Flow}, p.Mass, one)
 		add(s.months, bucketKey{p.Site, month, p.Category, p.Flow}, p.Mass, one)
 		for _, area := range []string{wholeCity, s.district[p.Site]} {
-			add(s.areaDays, bucketKey{area, int64(day), p.Category, p.Flow}, p.Mass, one)
+			add(s.areaDays, bucketKey{area, int64(date), p.Category, p.Flow}, p.Mass, one)
 			add(s.areaMonths, bucketKey{area, month, p.Category, p.Flow}, p.Mass, one)
 		}
 	}

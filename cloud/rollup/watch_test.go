@@ -8,6 +8,7 @@ import (
 
 	"steelyard/cloud/ledger/ledgertest"
 	"steelyard/cloud/rollup"
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 )
@@ -64,7 +65,7 @@ func TestTicketNumberSeenBefore(t *testing.T) {
 
 func (b bench) collected(site string) (sum unit.Mass) {
 	b.Helper()
-	totals, err := b.Rollup.Totals(b.Context(), rollup.DayOf(ledgertest.Start())-1000, rollup.DayOf(ledgertest.Start())+1000)
+	totals, err := b.Rollup.Totals(b.Context(), day.Of(ledgertest.Start())-1000, day.Of(ledgertest.Start())+1000)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"steelyard/cloud/ledger"
 	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
+	"steelyard/internal/day"
 	"steelyard/internal/page"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
@@ -62,7 +63,7 @@ func (s *Pages) answer(read func(*http.Request) (any, error)) http.Handler {
 func (s *Pages) city(*http.Request) (any, error) {
 	// An empty list is a list: pages count it.
 	return map[string]any{"name": s.Name, "sites": append([]Site{}, s.Sites...), "categories": append([]Category{}, s.Categories...),
-		"day": rollup.DayOf(s.Now()).String(), "account": s.Account != ""}, nil
+		"day": day.Of(s.Now()).String(), "account": s.Account != ""}, nil
 }
 
 type totalJSON struct {
@@ -148,16 +149,16 @@ func (s *Pages) suspects(r *http.Request) (any, error) {
 	return map[string]any{"suspects": rows}, err
 }
 
-func (s *Pages) day(r *http.Request, name string) (rollup.Day, error) {
+func (s *Pages) day(r *http.Request, name string) (day.Day, error) {
 	text := r.FormValue(name)
 	if text == "" {
-		return rollup.DayOf(s.Now()), nil
+		return day.Of(s.Now()), nil
 	}
-	day, err := rollup.ParseDay(text)
+	date, err := day.Parse(text)
 	if err != nil {
 		return 0, page.Wrong("bad-day", name+": write a day like 2026-11-23")
 	}
-	return day, nil
+	return date, nil
 }
 
 // siteJSON is the state of one site: what it says of itself and what the account holds of it.

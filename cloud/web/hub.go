@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"steelyard/cloud/rollup"
 	"steelyard/cloud/telemetry"
+	"steelyard/internal/day"
 	"steelyard/internal/page"
 	"steelyard/internal/wire"
 )
@@ -38,7 +38,7 @@ type hub struct {
 	sums     map[[3]string]bool // site, category and flow of the rows in totals
 	totalled bool               // totals have been read
 	read     int64              // of the account, as totals show it
-	day      rollup.Day
+	day      day.Day
 	listed   *[2]int64 // head and read as unposted shows them; nil: it was never read
 	slow     time.Time // when the account was last looked at
 	hour     time.Time // when the last hour was last summed
@@ -196,12 +196,12 @@ func (h *hub) lookSites(ctx context.Context, now time.Time) error {
 
 // lookTotals takes over the sums of today, if they have moved or the day is another.
 func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
-	day := rollup.DayOf(now)
+	today := day.Of(now)
 	read, err := h.Rollup.Read(ctx)
-	if err != nil || read == h.read && h.totalled && day == h.day {
+	if err != nil || read == h.read && h.totalled && today == h.day {
 		return err
 	}
-	sums, err := totalsOf(h.Rollup.Totals(ctx, day, day))
+	sums, err := totalsOf(h.Rollup.Totals(ctx, today, today))
 	if err != nil {
 		return err
 	}
@@ -217,8 +217,8 @@ func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
 			h.totals.Drop(key[:]...)
 		}
 	}
-	h.read, h.day, h.totalled = read, day, true
-	return h.totals.In(map[string]string{"day": day.String()}, "totals")
+	h.read, h.day, h.totalled = read, today, true
+	return h.totals.In(map[string]string{"day": today.String()}, "totals")
 }
 
 // lookUnposted takes over what is in no total, when the account or its totals have moved.

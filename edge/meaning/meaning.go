@@ -219,9 +219,5 @@ func (s *Site) forgetClosed(now time.Time) {
 	maps.DeleteFunc(s.state.Closed, func(_ string, c *ClosedPassage) bool { return now.Sub(c.At) > keepClosed })
 }
 
-// shanghai is the zone of the business day. China has had no other offset since 1991, and a fixed
-// zone needs no database on a small controller.
-func shanghai() *time.Location { return time.FixedZone("CST", 8*60*60) }
-
 // withinOf reports whether two masses differ by no more than tolerance.
 func withinOf(a, b, tolerance unit.Mass) bool { return (a - b).Abs() <= tolerance }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"steelyard/internal/day"
 	"steelyard/internal/record"
 	"steelyard/internal/unit"
 	"steelyard/internal/wire"
@@ -141,7 +142,7 @@ func (s *Site) WeighIn(at time.Time, in WeighIn) ([]record.Fact, *Passage, error
 	}
 	for _, p := range s.state.Open {
 		if p.Vehicle == in.Vehicle {
-			return nil, nil, refuse("vehicle-on-site", "%s is on the site since %s: weigh it out, or cancel that passage", in.Vehicle, p.At.In(shanghai()).Format("15:04"))
+			return nil, nil, refuse("vehicle-on-site", "%s is on the site since %s: weigh it out, or cancel that passage", in.Vehicle, p.At.In(day.Shanghai()).Format("15:04"))
 		}
 	}
 	if err := s.knownMaterial(in.Material, at); err != nil {
@@ -206,7 +207,7 @@ func (s *Site) Date(now time.Time, target record.Ref, at time.Time, reason, oper
 	case !wire.IsJournal(target.Journal) || target.N == 0:
 		return nil, refuse("bad-entry", "%.40q, %d is no entry: give its journal and number as the city names them", target.Journal, target.N)
 	case at.After(now):
-		return nil, refuse("bad-time", "%s is yet to come: look at the date and at this controller's clock", at.In(shanghai()).Format("2006-01-02 15:04"))
+		return nil, refuse("bad-time", "%s is yet to come: look at the date and at this controller's clock", at.In(day.Shanghai()).Format("2006-01-02 15:04"))
 	}
 	return []record.Fact{{At: now, Body: &record.Correction{Target: target, Action: record.Date, Reason: reason, Operator: operator, Second: second,
 		Replacement: wire.FormatTime(at)}}}, nil
@@ -273,8 +274,8 @@ func (s *Site) WeighOut(at time.Time, out WeighOut) ([]record.Fact, *ClosedPassa
 // is drawn anew, so they are not given again. A clock that goes to another day and back goes on
 // where that day's serial was.
 func (s *Site) nextNumber(at time.Time) string {
-	day := at.In(shanghai()).Format(numberDay)
-	return fmt.Sprintf("%s-%s-%04d", day, s.config.Series, s.state.Serials.last(day)+1)
+	date := at.In(day.Shanghai()).Format(numberDay)
+	return fmt.Sprintf("%s-%s-%04d", date, s.config.Series, s.state.Serials.last(date)+1)
 }
 
 const (

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"steelyard/internal/config"
+	"steelyard/internal/day"
 )
 
 // Category is one line of the bureau's tables.
@@ -45,11 +46,11 @@ type Catalogue struct {
 
 // entry is one line of the file: a code and its names from one day to another.
 type entry struct {
-	Code  string `yaml:"code"`
-	Zh    string `yaml:"zh"`
-	En    string `yaml:"en"`
-	From  Day    `yaml:"from"`  // first day of use; the zero Day: since ever
-	Until Day    `yaml:"until"` // last day of use; the zero Day: for ever
+	Code  string  `yaml:"code"`
+	Zh    string  `yaml:"zh"`
+	En    string  `yaml:"en"`
+	From  day.Day `yaml:"from"`  // first day of use; 0: always has been
+	Until day.Day `yaml:"until"` // last day of use; 0: without end
 }
 
 type file struct {
@@ -76,7 +77,7 @@ func (c *Catalogue) Category(material string, at time.Time) (Category, error) {
 	if err != nil {
 		return Category{}, err
 	}
-	e, err := find(c.categories, m.Category, DayOf(at))
+	e, err := find(c.categories, m.Category, day.Of(at))
 	if err != nil {
 		return Category{}, err
 	}
@@ -86,15 +87,15 @@ func (c *Catalogue) Category(material string, at time.Time) (Category, error) {
 // Material returns the names of a code at a time.
 func (c *Catalogue) Material(code string, at time.Time) (Material, error) {
 	category, _, graded := strings.Cut(code, "/")
-	day := DayOf(at)
-	top, err := find(c.categories, category, day)
+	on := day.Of(at)
+	top, err := find(c.categories, category, on)
 	if err != nil {
 		return Material{}, err
 	}
 	if !graded {
 		return Material{top.Code, top.Code, top.Zh, top.En}, nil
 	}
-	e, err := find(c.grades, code, day)
+	e, err := find(c.grades, code, on)
 	if err != nil {
 		return Material{}, err
 	}
@@ -105,7 +106,7 @@ func (c *Catalogue) Material(code string, at time.Time) (Material, error) {
 func (c *Catalogue) Categories(at time.Time) []Category {
 	list := []Category{}
 	for _, e := range c.categories {
-		if e.covers(DayOf(at)) {
+		if e.covers(day.Of(at)) {
 			list = append(list, Category{e.Code, e.Zh, e.En})
 		}
 	}
@@ -118,7 +119,7 @@ func (c *Catalogue) Materials(at time.Time) []Material {
 	for _, top := range c.Categories(at) {
 		list = append(list, Material{top.Code, top.Code, top.Zh, top.En})
 		for _, e := range c.grades {
-			if strings.HasPrefix(e.Code, top.Code+"/") && e.covers(DayOf(at)) {
+			if strings.HasPrefix(e.Code, top.Code+"/") && e.covers(day.Of(at)) {
 				list = append(list, Material{e.Code, top.Code, e.Zh, e.En})
 			}
 		}
@@ -128,32 +129,32 @@ func (c *Catalogue) Materials(at time.Time) []Material {
 
 // find looks for the entry of a code on a day. When there is none its error names what is nearest: the code
 // on other days, or nothing of that name.
-func find(entries []entry, code string, day Day) (entry, error) {
+func find(entries []entry, code string, on day.Day) (entry, error) {
 	var spans []string
 	for _, e := range entries {
 		if e.Code != code {
 			continue
 		}
-		if e.covers(day) {
+		if e.covers(on) {
 			return e, nil
 		}
 		spans = append(spans, e.span())
 	}
 	if len(spans) > 0 {
-		return entry{}, fmt.Errorf("material %q is not in use on %s, only %s", code, day, strings.Join(spans, " and "))
+		return entry{}, fmt.Errorf("material %q is not in use on %s, only %s", code, on, strings.Join(spans, " and "))
 	}
 	return entry{}, fmt.Errorf("material %.60q is not in the catalogue; add it to materials.yaml or choose another", code)
 }
 
-func (e entry) covers(day Day) bool {
-	return (e.From == Day{} || !day.before(e.From)) && (e.Until == Day{} || !e.Until.before(day))
+func (e entry) covers(on day.Day) bool {
+	return (e.From == 0 || on >= e.From) && (e.Until == 0 || on <= e.Until)
 }
 
 func (e entry) span() string {
 	switch {
-	case e.From == Day{}:
+	case e.From == 0:
 		return "until " + e.Until.String()
-	case e.Until == Day{}:
+	case e.Until == 0:
 		return "from " + e.From.String()
 	}
 	return "from " + e.From.String() + " until " + e.Until.String()
@@ -161,8 +162,8 @@ func (e entry) span() string {
 
 // overlaps reports whether some day belongs to both entries.
 func (e entry) overlaps(o entry) bool {
-	return (e.Until == Day{} || o.From == Day{} || !e.Until.before(o.From)) &&
-		(o.Until == Day{} || e.From == Day{} || !o.Until.before(e.From))
+	return (e.Until == 0 || o.From == 0 || e.Until >= o.From) &&
+		(o.Until == 0 || e.From == 0 || o.Until >= e.From)
 }
 
 const slug = `[a-z0-9]+(?:-[a-z0-9]+)*`
@@ -213,7 +214,7 @@ func checkEntries(c *config.Checker, list string, entries []entry, code *regexp.
 		if strings.TrimSpace(e.En) == "" {
 			c.Fault(at("en"), "is missing; the operator's menu needs it")
 		}
-		if (e.From != Day{}) && (e.Until != Day{}) && e.Until.before(e.From) {
+		if e.From != 0 && e.Until != 0 && e.Until < e.From {
 			c.Fault(at("until"), "%s is before the first day %s", e.Until, e.From)
 		}
 		for j, earlier := range entries[:i] {

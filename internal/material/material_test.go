@@ -186,7 +186,7 @@ grades:
   - {code: glass/flat, zh: 平板, en: flat, until: 2024-01-01}
 `
 	want := `m.yaml:2:6: categories[0].code: invalid code "Paper"; use a word such as paper, of small letters, digits and hyphens
-m.yaml:3:39: categories[1].from: "2024-02-30" is no day; write it as 2024-01-31
+m.yaml:3:39: categories[1].from: invalid date "2024-02-30", want YYYY-MM-DD
 m.yaml:4:54: categories[2].until: 2024-02-01 is before the first day 2024-02-02
 m.yaml:5:6: categories[3].code: glass is already given (line 3) for some of these days; end one with until
 m.yaml:6:5: categories[4].code: is missing
