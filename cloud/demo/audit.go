@@ -1,368 +1,225 @@
 package demo
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
 	"slices"
+	"text/tabwriter"
 	"time"
 
+	"steelyard/cloud/ledger"
+	"steelyard/cloud/rollup"
+	"steelyard/edge/journal"
 	"steelyard/firmware-bridge/sim"
 	"steelyard/internal/chain"
 	"steelyard/internal/record"
+	"steelyard/internal/unit"
+	"steelyard/internal/wire"
 )
 
-// auditor makes the account of one site.
-type auditor struct {
-	book
-	now    time.Time
-	final  bool
-	kinds  map[record.Kind]*KindAccount
-	faults []Fault
-	lost   map[record.Ref]bool // entries already called lost
+// Audit compares three independent books: what the simulated machines and persons really did,
+// what the edges wrote down, and what the city's ledger holds.
+type Audit struct {
+	At     time.Time   `json:"at"`
+	Final  bool        `json:"final"` // nothing is under way any more: what is missing is lost
+	Exact  bool        `json:"exact"`
+	Sites  []SiteAudit `json:"sites"`
+	Tonnes []Tonnes    `json:"tonnes"`
+	// Faults are the first differences found.
+	Faults []Fault `json:"faults"`
 }
 
-func audit(b book, now time.Time, final bool) *auditor {
-	a := &auditor{book: b, now: now, final: final, kinds: map[record.Kind]*KindAccount{}, lost: map[record.Ref]bool{}}
-	a.entries()
-	a.weighings()
-	a.acknowledged(record.KindOperator, sim.OperatorEvent)
-	a.acknowledged(record.KindTicket, sim.TicketEvent)
-	a.bales()
-	a.belts()
-	for kind, k := range a.kinds {
-		if !slices.Contains(witnessed(), kind) {
-			k.Emitted = k.Journaled
-		}
-	}
-	return a
+// SiteAudit is the audit of one site.
+type SiteAudit struct {
+	Site  string      `json:"site"`
+	Kinds []KindAudit `json:"kinds"`
 }
 
-// witnessed are the kinds of which the truth has an event for each fact.
-func witnessed() []record.Kind {
-	return []record.Kind{record.KindWeighing, record.KindOperator, record.KindTicket, record.KindBale}
+// KindAudit counts the facts of one kind. Emitted counts what happened at the machines, or the
+// journal's entries for kinds that only the agent itself brings forth.
+type KindAudit struct {
+	Kind       record.Kind `json:"kind"`
+	Emitted    int         `json:"emitted"`
+	Journaled  int         `json:"journaled"`
+	InLedger   int         `json:"in_ledger"`
+	Lost       int         `json:"lost"`
+	Duplicated int         `json:"duplicated"`
+	Altered    int         `json:"altered"`
+	Invented   int         `json:"invented"`
+	Pending    int         `json:"pending"` // on its way; none in a final audit
 }
 
-func (a *auditor) kind(k record.Kind) *KindAccount {
-	if a.kinds[k] == nil {
-		a.kinds[k] = &KindAccount{Kind: k}
-	}
-	return a.kinds[k]
+// Tonnes compares one category and flow over all sites: the truth with the rolled-up ledger.
+type Tonnes struct {
+	Category string      `json:"category"`
+	Flow     rollup.Flow `json:"flow"`
+	Truth    json.Number `json:"truth_kg"`
+	Ledger   json.Number `json:"ledger_kg"`
 }
 
-func (a *auditor) fault(code string, values with) {
-	if len(a.faults) < 20 {
-		a.faults = append(a.faults, faultOf(a.site, code, values))
-	}
+// patience is how long a fact may be on its way before an audit that is not final calls it lost.
+const patience = 60 * time.Second
+
+// beltSlack is how far apart the truth and a poll of the same totaliser may be in time.
+const beltSlack = 3 * time.Second
+
+// book is one site's three books, read.
+type book struct {
+	site    string
+	truth   []sim.Event
+	journal []line
+	ledger  []line
 }
 
-// missing counts what is not in the ledger: lost, or still on its way.
-func (a *auditor) missing(k record.Kind, at time.Time, code string, values with) {
-	if !a.final && a.now.Sub(at) < patience {
-		a.kind(k).Pending++
-		return
-	}
-	a.kind(k).Lost++
-	a.fault(code, values)
+// line is an entry of a journal or of the ledger.
+type line struct {
+	wire.Entry
+	hash chain.Hash
+	body record.Body // nil when the entry is senseless
 }
 
-// strange counts what is in the ledger and not in the truth, unless the truth is about to say it.
-func (a *auditor) strange(k record.Kind, at time.Time, code string, values with) {
-	if !a.final && a.now.Sub(at) < patience {
-		a.kind(k).Pending++
-		return
-	}
-	a.kind(k).Invented++
-	a.fault(code, values)
-}
+func (l line) ref() record.Ref { return record.Ref{Journal: l.Journal, N: l.N} }
 
-// entries compares journal and ledger by identity and digest.
-func (a *auditor) entries() {
-	journal := map[record.Ref]chain.Hash{}
-	for _, l := range a.journal {
-		a.kind(l.Kind).Journaled++
-		journal[l.ref()] = l.hash
+// readJournal reads all journals of one directory.
+func readJournal(dir string) ([]line, error) {
+	readers, err := journal.Readers(dir)
+	if err != nil {
+		return nil, err
 	}
-	ledger := map[record.Ref]bool{}
-	for _, l := range a.ledger {
-		k := a.kind(l.Kind)
-		k.InLedger++
-		if ledger[l.ref()] {
-			k.Duplicated++
-			a.fault("twice-in-ledger", with{"kind": l.Kind, "n": l.N})
-		}
-		ledger[l.ref()] = true
-		switch hash, ok := journal[l.ref()]; {
-		case !ok:
-			a.strange(l.Kind, l.At, "nobody-wrote", with{"kind": l.Kind, "n": l.N, "journal": l.Journal})
-		case hash != l.hash:
-			k.Altered++
-			a.fault("differs", with{"kind": l.Kind, "n": l.N})
-		}
-	}
-	for _, l := range a.journal {
-		if !ledger[l.ref()] {
-			a.lost[l.ref()] = true
-			a.missing(l.Kind, l.At, "not-in-ledger", with{"kind": l.Kind, "n": l.N})
-		}
-	}
-}
-
-func (a *auditor) of(k record.Kind) (all []line) {
-	for _, l := range a.ledger {
-		if l.Kind == k {
-			all = append(all, l)
-		}
-	}
-	return all
-}
-
-func (a *auditor) events(k sim.EventKind) (all []sim.Event) {
-	for _, e := range a.truth {
-		if e.Kind == k {
-			all = append(all, e)
-		}
-	}
-	return all
-}
-
-// weighings: each visit of a lorry to a deck has one weighing with the weight that was displayed.
-func (a *auditor) weighings() {
-	k := a.kind(record.KindWeighing)
-	visits := a.events(sim.WeighingEvent)
-	k.Emitted = len(visits)
-	found := make([]int, len(visits))
-	for _, l := range a.of(record.KindWeighing) {
-		at := l.At.UnixMicro()
-		i := slices.IndexFunc(visits, func(v sim.Event) bool { return v.Device == l.Device && v.FromUS <= at && at <= v.ToUS })
-		w, ok := l.body.(*record.Weighing)
-		switch {
-		case i < 0 || !ok:
-			a.strange(record.KindWeighing, l.At, "no-visit", with{"n": l.N, "device": l.Device, "time": l.At.Format(time.TimeOnly)})
-			continue
-		case w.Mass != visits[i].Mass || w.Text != visits[i].Text:
-			k.Altered++
-			a.fault("other-weight", with{"n": l.N, "said": w.Text, "shown": visits[i].Text})
-		}
-		if found[i]++; found[i] > 1 {
-			k.Duplicated++
-			a.fault("weighed-again", with{"visit": visits[i].Key, "n": l.N})
-		}
-	}
-	for i, v := range visits {
-		if found[i] == 0 && !a.journaledAt(v) {
-			a.missing(record.KindWeighing, time.UnixMicro(v.ToUS), "no-weighing", with{"visit": v.Key, "shown": v.Text})
-		}
-	}
-}
-
-// journaledAt reports whether the journal has the visit's weighing and entries has counted it already.
-func (a *auditor) journaledAt(v sim.Event) bool {
-	return slices.ContainsFunc(a.journal, func(l line) bool {
-		at := l.At.UnixMicro()
-		return l.Kind == record.KindWeighing && l.Device == v.Device && v.FromUS <= at && at <= v.ToUS && a.lost[l.ref()]
-	})
-}
-
-// acknowledged: what the edge confirmed to the operator is in the ledger, as confirmed.
-func (a *auditor) acknowledged(kind record.Kind, event sim.EventKind) {
-	k := a.kind(kind)
-	events := a.events(event)
-	k.Emitted = len(events)
-	byPassage := map[string]line{}
-	for _, l := range a.of(kind) {
-		passage, counts := passageOf(l.body)
-		if !counts {
-			continue
-		}
-		if _, ok := byPassage[passage]; ok {
-			k.Duplicated++
-			a.fault("two-entries", with{"passage": passage, "kind": kind})
-		}
-		byPassage[passage] = l
-	}
-	for _, e := range events {
-		l, ok := byPassage[e.Key]
-		delete(byPassage, e.Key)
-		switch {
-		case !ok && a.lost[record.Ref{Journal: e.Journal, N: e.N}]:
-		case !ok:
-			a.missing(kind, time.UnixMicro(e.AtUS), "confirmed-lost", with{"kind": kind, "passage": e.Key})
-		case l.Journal != e.Journal || l.N != e.N || l.hash.String() != e.Hash:
-			k.Altered++
-			a.fault("other-digest", with{"kind": kind, "passage": e.Key, "n": e.N})
-		default:
-			if t, ok := l.body.(*record.Ticket); ok && !sameTicket(t, e) {
-				k.Altered++
-				a.fault("other-ticket", with{"number": t.Number, "said": t.Net, "vehicle": t.Vehicle, "lorry": e.Vehicle, "mass": e.Mass})
+	var all []line
+	for _, r := range readers {
+		for stored, err := range r.After(0) {
+			if err != nil {
+				return nil, err
 			}
-			if o, ok := l.body.(*record.Operator); ok && (o.Vehicle != e.Vehicle || o.Direction != e.Direction || o.Material != e.Material) {
-				k.Altered++
-				a.fault("other-act", with{"passage": e.Key, "vehicle": o.Vehicle, "direction": o.Direction, "material": o.Material,
-					"lorry": e.Vehicle, "way": e.Direction, "load": e.Material})
+			e, err := wire.ParseEntry(stored.Line)
+			if err != nil {
+				return nil, err
 			}
+			all = append(all, lineOf(e, chain.Of(stored.Line)))
 		}
 	}
-	for passage, l := range byPassage {
-		a.strange(kind, l.At, "happened-nowhere", with{"kind": kind, "passage": passage})
+	return all, nil
+}
+
+func lineOf(e wire.Entry, hash chain.Hash) line {
+	body, err := e.Decode()
+	if err != nil {
+		body = nil
+	}
+	return line{e, hash, body}
+}
+
+// readLedger reads the records of every site, by site.
+func readLedger(ctx context.Context, r *ledger.Reader) (map[string][]line, error) {
+	all := map[string][]line{}
+	for after := int64(0); ; {
+		page, err := r.Entries(ctx, after, 10_000)
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		for _, p := range page {
+			all[p.Site] = append(all[p.Site], lineOf(p.Entry, chain.Of(p.Line)))
+		}
+		after = page[len(page)-1].Seq
 	}
 }
 
-func passageOf(b record.Body) (passage string, counts bool) {
-	switch b := b.(type) {
-	case *record.Ticket:
-		return b.Passage, true
-	case *record.Operator:
-		return b.Passage, b.Action == record.ActWeighIn
-	}
-	return "", false
+// tonnesKey is one row of the comparison of tonnes.
+type tonnesKey struct {
+	category string
+	flow     rollup.Flow
 }
 
-func sameTicket(t *record.Ticket, e sim.Event) bool {
-	return t.Net == e.Mass && t.Gross == e.Gross && t.Tare == e.Tare && t.Number == e.Number && t.Direction == e.Direction &&
-		t.Vehicle == e.Vehicle && t.Destination == e.Destination && slices.Equal(t.Parts, e.Parts)
-}
-
-// bales: every bale that was ejected after the baler was first seen has its record.
-func (a *auditor) bales() {
-	k := a.kind(record.KindBale)
-	first := map[string]uint64{}
-	for _, l := range a.journal {
-		if d, ok := l.body.(*record.Device); ok && d.State == "counter" {
-			if _, known := first[l.Device]; !known {
-				first[l.Device] = d.Counter
-			}
+// trueTonnes sums the truth. It knows the flows from the lorries' directions, not from the ledger.
+func trueTonnes(truth []sim.Event, category func(string, time.Time) (string, error), first map[string]uint64, sums map[tonnesKey]unit.Mass) error {
+	add := func(material string, at int64, flow rollup.Flow, mass unit.Mass) error {
+		code, err := category(material, time.UnixMicro(at))
+		if err != nil {
+			return err
 		}
+		sums[tonnesKey{code, flow}] += mass
+		return nil
 	}
-	type key struct {
-		baler  string
-		number uint64
-	}
-	found := map[key]line{}
-	for _, l := range a.of(record.KindBale) {
-		b, ok := l.body.(*record.Bale)
-		if !ok {
-			continue
-		}
-		id := key{l.Device, b.Number}
-		if _, twice := found[id]; twice {
-			k.Duplicated++
-			a.fault("bale-twice", with{"number": b.Number, "device": l.Device})
-		}
-		found[id] = l
-	}
-	for _, e := range a.events(sim.BaleEvent) {
-		if from, known := first[e.Device]; known && e.Bale <= from {
-			continue // before the record of this baler began
-		}
-		k.Emitted++
-		id := key{e.Device, e.Bale}
-		l, ok := found[id]
-		delete(found, id)
-		if !ok {
-			if !slices.ContainsFunc(a.journal, func(l line) bool {
-				b, ok := l.body.(*record.Bale)
-				return ok && l.Device == e.Device && b.Number == e.Bale
-			}) {
-				a.missing(record.KindBale, time.UnixMicro(e.AtUS), "bale-unrecorded", with{"number": e.Bale, "device": e.Device})
-			}
-			continue
-		}
-		if b := l.body.(*record.Bale); b.Mass != e.Mass || b.Material != e.Material {
-			k.Altered++
-			a.fault("bale-differs", with{"number": b.Number, "device": e.Device, "said": b.Mass, "material": b.Material, "mass": e.Mass, "load": e.Material})
-		}
-	}
-	for id, l := range found {
-		a.strange(record.KindBale, l.At, "bale-invented", with{"number": id.number, "device": id.baler})
-	}
-}
-
-// belts: every standing is one that the totaliser really had at that time, and the last one is what
-// the belt has carried in all.
-func (a *auditor) belts() {
-	truth := map[string][]sim.Event{}
-	for _, e := range a.events(sim.BeltEvent) {
-		truth[e.Device] = append(truth[e.Device], e)
-	}
-	byBelt := map[string][]line{}
-	for _, l := range a.of(record.KindBelt) {
-		if _, ok := l.body.(*record.Belt); ok {
-			byBelt[l.Device] = append(byBelt[l.Device], l)
-		}
-	}
-	for name, entries := range byBelt {
-		a.belt(name, truth[name], entries)
-	}
-	for name, events := range truth {
-		if len(byBelt[name]) == 0 {
-			a.unseen(name, events)
-		}
-	}
-}
-
-// unseen: a belt that carried something and of which nothing at all was recorded. What was recorded
-// and has not arrived is counted by entries.
-func (a *auditor) unseen(name string, truth []sim.Event) {
-	moved := slices.IndexFunc(truth, func(e sim.Event) bool { return e.Counts != truth[0].Counts })
-	if moved >= 0 && !slices.ContainsFunc(a.journal, func(l line) bool { return l.Kind == record.KindBelt && l.Device == name }) {
-		a.missing(record.KindBelt, time.UnixMicro(truth[moved].AtUS), "belt-unseen", with{"device": name, "end": truth[len(truth)-1].Counts})
-	}
-}
-
-func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
-	k := a.kind(record.KindBelt)
-	if len(truth) == 0 {
-		for _, l := range entries {
-			a.strange(record.KindBelt, l.At, "belt-unknown", with{"device": name})
-		}
-		return
-	}
-	for _, l := range entries {
-		if b := l.body.(*record.Belt); b.Modulus != truth[0].Modulus || b.Step != truth[0].Step || b.Standing%b.Step != 0 {
-			k.Altered++
-			a.fault("belt-form", with{"device": name, "step": truth[0].Step, "modulus": truth[0].Modulus, "n": l.N, "said": b.Standing,
-				"other_step": b.Step, "other_modulus": b.Modulus})
-			return // nothing that follows could be compared
-		}
-	}
-	low, _ := countsAround(truth, entries[0].At)
-	origin := entries[0].body.(*record.Belt)
-	// The first standing is 0 at a register value near what the truth says; wraps before it are the
-	// belt's own past.
-	ahead := ((origin.Raw-low)%origin.Modulus + origin.Modulus) % origin.Modulus
-	if ahead > origin.Modulus/2 {
-		ahead -= origin.Modulus
-	}
-	base := low + ahead
-	for _, l := range entries {
-		b := l.body.(*record.Belt)
-		counts := base + int64(b.Standing/b.Step)
-		low, high := countsAround(truth, l.At)
-		if end := time.UnixMicro(truth[len(truth)-1].AtUS); !a.final && end.Before(l.At.Add(beltSlack)) {
-			high = max(high, counts) // the truth is not written up to here yet
-		}
-		if counts%b.Modulus != b.Raw || counts < low || counts > high {
-			k.Altered++
-			a.fault("belt-standing", with{"device": name, "low": low, "high": high, "time": l.At.Format(time.TimeOnly), "n": l.N, "said": counts})
-		}
-	}
-	last, end := entries[len(entries)-1].body.(*record.Belt), truth[len(truth)-1]
-	if got := base + int64(last.Standing/last.Step); a.final && got != end.Counts {
-		k.Lost++
-		a.fault("belt-end", with{"device": name, "end": end.Counts, "said": got})
-	}
-}
-
-// countsAround bounds what a totaliser showed around a time.
-func countsAround(truth []sim.Event, at time.Time) (low, high int64) {
-	from, to := at.Add(-beltSlack).UnixMicro(), at.Add(beltSlack).UnixMicro()
-	low, high = truth[0].Counts, truth[0].Counts
 	for _, e := range truth {
-		if e.AtUS <= from {
-			low = e.Counts
-		}
-		high = max(high, e.Counts)
-		if e.AtUS > to {
-			break
+		switch e.Kind {
+		case sim.TicketEvent:
+			flow := rollup.Collected
+			if e.Direction == record.Outbound {
+				flow = map[string]rollup.Flow{record.ToReuse: rollup.Recycled, record.ToDisposal: rollup.Residue, record.ToCentre: rollup.Transfer}[e.Destination]
+			}
+			for _, p := range e.Parts {
+				if err := add(p.Material, e.AtUS, flow, p.Mass); err != nil {
+					return err
+				}
+			}
+		case sim.BaleEvent:
+			if from, known := first[e.Device]; known && e.Bale <= from {
+				continue
+			}
+			if err := add(e.Material, e.AtUS, rollup.Sorted, e.Mass); err != nil {
+				return err
+			}
 		}
 	}
-	return low, high
+	return nil
+}
+
+func compareTonnes(truth, ledger map[tonnesKey]unit.Mass) (rows []Tonnes, equal bool) {
+	equal = true
+	all := maps.Clone(truth)
+	maps.Copy(all, ledger)
+	keys := slices.SortedFunc(maps.Keys(all), func(x, y tonnesKey) int {
+		return cmp.Or(cmp.Compare(x.flow, y.flow), cmp.Compare(x.category, y.category))
+	})
+	for _, k := range keys {
+		equal = equal && truth[k] == ledger[k]
+		rows = append(rows, Tonnes{k.category, k.flow, json.Number(truth[k].KG()), json.Number(ledger[k].KG())})
+	}
+	return rows, equal
+}
+
+// differences names the rows that are not equal.
+func differences(rows []Tonnes) (faults []Fault) {
+	for _, r := range rows {
+		if r.Truth != r.Ledger {
+			faults = append(faults, faultOf("", "tonnes", with{"flow": r.Flow, "category": r.Category, "truth": r.Truth, "ledger": r.Ledger}))
+		}
+	}
+	return faults
+}
+
+// bad counts what must be 0.
+func (k KindAudit) bad() int { return k.Lost + k.Duplicated + k.Altered + k.Invented }
+
+// Print writes the audit for a person.
+func (a *Audit) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "site\tkind\temitted\tjournaled\tin ledger\tlost\tduplicated\taltered\tinvented\tpending\t")
+	for _, s := range a.Sites {
+		for _, k := range s.Kinds {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", s.Site, k.Kind, k.Emitted, k.Journaled, k.InLedger, k.Lost, k.Duplicated, k.Altered, k.Invented, k.Pending)
+		}
+	}
+	fmt.Fprintln(t, "\t\t\t\t\t\t\t\t\t\t")
+	fmt.Fprintln(t, "flow\tcategory\ttruth kg\tledger kg\t\t\t\t\t\t\t")
+	for _, r := range a.Tonnes {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\t\t\t\t\t\t\n", r.Flow, r.Category, r.Truth, r.Ledger)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	verdict := "the audit is exact"
+	if !a.Exact {
+		verdict = "THE AUDIT IS NOT EXACT"
+		for _, f := range a.Faults {
+			verdict += "\n" + f.String()
+		}
+	}
+	_, err := fmt.Fprintln(w, verdict)
+	return err
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // An oracle that can't fail proves nothing. These books are made by hand: a small shift whose
-// account is exact, and one thing wrong with it at a time.
+// audit is exact, and one thing wrong with it at a time.
 
 var noon = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
 

@@ -1,8 +1,8 @@
 // Package demo is a whole town in one command: simulated sorting centres on real terminals and
 // sockets, an edge process for each, the cloud's process with broker, ledger and pages, and the
-// account that compares what really happened with what the city knows.
+// audit that compares what really happened with what the city knows.
 //
-// In: how many sites, how fast, for how long. Out: a running town, its account on the page and at
+// In: how many sites, how fast, for how long. Out: a running town, its audit on the page and at
 // the end, and an exit status that is 0 only when nothing was lost, duplicated, altered or invented.
 // It promises that the edges and the cloud are the same programs that run at a real site, as
 // processes of their own, so that each can be killed; the machines live in the command's own
@@ -25,11 +25,11 @@ import (
 	"steelyard/internal/program"
 )
 
-// ErrNotExact is the result of a demonstration whose account has a fault.
-var ErrNotExact = errors.New("the account is not exact")
+// ErrNotExact is the result of a demonstration whose audit has a fault.
+var ErrNotExact = errors.New("the audit is not exact")
 
 const (
-	accountEvery   = 3 * time.Second
+	auditEvery     = 3 * time.Second
 	settlePatience = 3 * time.Minute
 
 	leastPast, mostPast = 10 * time.Minute, 48 * time.Hour
@@ -113,7 +113,7 @@ func play(ctx context.Context, env program.Env, plan Plan, length time.Duration,
 	for _, s := range town.Sites {
 		fmt.Fprintf(say, "  %s, operator's page: %s\n", s.Name, s.Page)
 	}
-	fmt.Fprintf(say, "  data and logs: %s\n  ctrl-C stops it and prints the account\n", plan.Dir)
+	fmt.Fprintf(say, "  data and logs: %s\n  ctrl-C stops it and prints the audit\n", plan.Dir)
 
 	if err := town.watch(ctx, length); err != nil {
 		return err
@@ -121,27 +121,27 @@ func play(ctx context.Context, env program.Env, plan Plan, length time.Duration,
 	fmt.Fprintln(say, "stopping: lorries finish, belts and balers come to rest, the ledger takes the last entries …")
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settlePatience)
 	defer cancel()
-	account, err := town.Settle(settling)
+	audit, err := town.Settle(settling)
 	if err != nil {
 		return err
 	}
-	if err := account.Print(say); err != nil {
+	if err := audit.Print(say); err != nil {
 		return err
 	}
 	if asJSON {
-		if err := json.NewEncoder(env.Stdout).Encode(account); err != nil {
+		if err := json.NewEncoder(env.Stdout).Encode(audit); err != nil {
 			return err
 		}
 	}
-	if !account.Exact {
+	if !audit.Exact {
 		return ErrNotExact
 	}
 	return nil
 }
 
-// watch keeps the account on the page until ctx or the time ends, or a process does.
+// watch keeps the audit on the page until ctx or the time ends, or a process does.
 func (t *Town) watch(ctx context.Context, length time.Duration) error {
-	tick := time.NewTicker(accountEvery)
+	tick := time.NewTicker(auditEvery)
 	defer tick.Stop()
 	var end <-chan time.Time
 	if length > 0 {
@@ -164,7 +164,7 @@ func (t *Town) watch(ctx context.Context, length time.Duration) error {
 			default:
 			}
 		}
-		a, err := t.Account(context.WithoutCancel(ctx), false)
+		a, err := t.Audit(context.WithoutCancel(ctx), false)
 		if err != nil {
 			return err
 		}

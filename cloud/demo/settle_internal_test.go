@@ -13,7 +13,7 @@ import (
 	"steelyard/cloud/ledger"
 )
 
-// emptyLedger is a reader of an account without an entry.
+// emptyLedger is a reader of a ledger without an entry.
 func emptyLedger(t *testing.T) *ledger.Reader {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ledger.db")
@@ -30,9 +30,9 @@ func emptyLedger(t *testing.T) *ledger.Reader {
 	return reader
 }
 
-// The time of Settle ends while an account is being made: the one before it is given, not the
+// The time of Settle ends while an audit is being made: the one before it is given, not the
 // error of a question that was broken off.
-func TestSettleEndsWithTheNewestAccount(t *testing.T) {
+func TestSettleEndsWithTheNewestAudit(t *testing.T) {
 	ctx, over := context.WithCancel(t.Context())
 	defer over()
 	var asked atomic.Int32
@@ -42,24 +42,24 @@ func TestSettleEndsWithTheNewestAccount(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		// Nobody has brought this: the account is not exact, and Settle asks again.
+		// Nobody has brought this: the audit is not exact, and Settle asks again.
 		fmt.Fprint(w, `{"totals":[{"category":"steel","flow":"collected","grams":5000}]}`)
 	}))
 	defer city.Close()
-	account, err := (&Town{URL: city.URL, reader: emptyLedger(t)}).Settle(ctx)
+	audit, err := (&Town{URL: city.URL, reader: emptyLedger(t)}).Settle(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if account.Exact || len(account.Tonnes) != 1 || asked.Load() != 2 {
-		t.Errorf("got %+v after %d questions", account, asked.Load())
+	if audit.Exact || len(audit.Tonnes) != 1 || asked.Load() != 2 {
+		t.Errorf("got %+v after %d questions", audit, asked.Load())
 	}
 }
 
-// Without an account there is nothing to give but the error.
-func TestSettleWithoutAnAccount(t *testing.T) {
+// Without an audit there is nothing to give but the error.
+func TestSettleWithoutAnAudit(t *testing.T) {
 	ctx, over := context.WithCancel(t.Context())
 	over()
-	if account, err := (&Town{reader: emptyLedger(t)}).Settle(ctx); err == nil {
-		t.Errorf("got %+v and no error", account)
+	if audit, err := (&Town{reader: emptyLedger(t)}).Settle(ctx); err == nil {
+		t.Errorf("got %+v and no error", audit)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// TestPendingBecomesLost: what is missing is on its way until patience ends, or the account is final.
+// TestPendingBecomesLost: what is missing is on its way until patience ends, or the audit is final.
 func TestPendingBecomesLost(t *testing.T) {
 	s := newShift()
 	last := noon.Add(20 * time.Minute)
@@ -32,7 +32,7 @@ func TestPendingBecomesLost(t *testing.T) {
 		{"just written", last.Add(time.Second), false, [5]int{0, 0, 0, 0, 1}},
 		{"at the end of patience", last.Add(patience - time.Millisecond), false, [5]int{0, 0, 0, 0, 1}},
 		{"after it", last.Add(patience), false, [5]int{1}},
-		{"at once in a final account", last.Add(time.Second), true, [5]int{2}}, // and the belt carried more than was recorded
+		{"at once in a final audit", last.Add(time.Second), true, [5]int{2}}, // and the belt carried more than was recorded
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := s.book(t)
@@ -131,14 +131,14 @@ func TestTonnes(t *testing.T) {
 }
 
 func TestPrintNamesTheFaults(t *testing.T) {
-	a := Account{Exact: true, Sites: []SiteAccount{{Site: "xinhua-1", Kinds: []KindAccount{{Kind: record.KindBale, Emitted: 2, Lost: 1}}}}}
+	a := Audit{Exact: true, Sites: []SiteAudit{{Site: "xinhua-1", Kinds: []KindAudit{{Kind: record.KindBale, Emitted: 2, Lost: 1}}}}}
 	var out strings.Builder
-	if err := a.Print(&out); err != nil || !strings.HasSuffix(out.String(), "the account is exact\n") {
+	if err := a.Print(&out); err != nil || !strings.HasSuffix(out.String(), "the audit is exact\n") {
 		t.Errorf("got %v %q", err, out.String())
 	}
 	out.Reset()
 	a.Exact, a.Faults = false, []Fault{faultOf("xinhua-1", "bale-unrecorded", with{"number": 42, "device": "baler-1"})}
-	if err := a.Print(&out); err != nil || !strings.HasSuffix(out.String(), "THE ACCOUNT IS NOT EXACT\nxinhua-1: bale 42 of baler-1 has no record\n") {
+	if err := a.Print(&out); err != nil || !strings.HasSuffix(out.String(), "THE AUDIT IS NOT EXACT\nxinhua-1: bale 42 of baler-1 has no record\n") {
 		t.Errorf("got %v %q", err, out.String())
 	}
 }

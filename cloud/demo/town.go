@@ -174,11 +174,11 @@ func Build(ctx context.Context, plan Plan) (t *Town, err error) {
 	return t, err
 }
 
-// LedgerFile is the cloud's account.
+// LedgerFile is the cloud's ledger.
 func (t *Town) LedgerFile() string { return filepath.Join(t.plan.Dir, "cloud", "data", "ledger.db") }
 
-// AccountFile is where the town's account stands for the page.
-func (t *Town) AccountFile() string { return filepath.Join(t.plan.Dir, "account.json") }
+// AuditFile is where the town's audit stands for the page.
+func (t *Town) AuditFile() string { return filepath.Join(t.plan.Dir, "audit.json") }
 
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -200,7 +200,7 @@ func (t *Town) buildCloud(key chain.Key, keys []chain.Key, port int) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "name: 平顶山市\ndata: data\nlisten: %s\naccount: %s\n", t.plan.Listen, t.AccountFile())
+	fmt.Fprintf(&b, "name: 平顶山市\ndata: data\nlisten: %s\naudit: %s\n", t.plan.Listen, t.AuditFile())
 	if t.plan.Broker == "" {
 		fmt.Fprintf(&b, "broker: {listen: \"127.0.0.1:%d\"}\n", port)
 	} else {
@@ -289,10 +289,10 @@ func edgeConfig(site, name, english, broker string, cloud chain.PublicKey, port 
 	return b.String()
 }
 
-// Account compares truth, journals and ledger as they are now. With final, nothing may be under
+// Audit compares truth, journals and ledger as they are now. With final, nothing may be under
 // way any more.
-func (t *Town) Account(ctx context.Context, final bool) (*Account, error) {
-	a := &Account{At: time.Now().UTC(), Final: final, Exact: true, Sites: []SiteAccount{}, Tonnes: []Tonnes{}, Faults: []Fault{}}
+func (t *Town) Audit(ctx context.Context, final bool) (*Audit, error) {
+	a := &Audit{At: time.Now().UTC(), Final: final, Exact: true, Sites: []SiteAudit{}, Tonnes: []Tonnes{}, Faults: []Fault{}}
 	// The order matters while things move: what is in a book that is read first is in the next one.
 	posted, err := readLedger(ctx, t.reader)
 	if err != nil {
@@ -308,7 +308,7 @@ func (t *Town) Account(ctx context.Context, final bool) (*Account, error) {
 			return nil, err
 		}
 		audited := audit(b, a.At, final)
-		row := SiteAccount{Site: s.Name, Kinds: []KindAccount{}}
+		row := SiteAudit{Site: s.Name, Kinds: []KindAudit{}}
 		for _, kind := range slices.Sorted(maps.Keys(audited.kinds)) {
 			k := *audited.kinds[kind]
 			a.Exact = a.Exact && k.bad() == 0
@@ -370,17 +370,17 @@ func (t *Town) category(name string, at time.Time) (string, error) {
 	return c.Code, err
 }
 
-// Publish puts an account where the city's page finds it.
-func (t *Town) Publish(a *Account) error {
+// Publish puts an audit where the city's page finds it.
+func (t *Town) Publish(a *Audit) error {
 	data, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(t.AccountFile(), data, 0o600)
+	return durable.WriteFile(t.AuditFile(), data, 0o600)
 }
 
 // Settle lets the sites come to rest and waits until the ledger has everything.
-func (t *Town) Settle(ctx context.Context) (*Account, error) {
+func (t *Town) Settle(ctx context.Context) (*Audit, error) {
 	var rest sync.WaitGroup
 	errs := make([]error, len(t.Sites))
 	for i, s := range t.Sites {
@@ -391,9 +391,9 @@ func (t *Town) Settle(ctx context.Context) (*Account, error) {
 		return nil, fmt.Errorf("the sites did not come to rest: %w", err)
 	}
 	// The agents need a few polls and the rest of a belt before the last standings are written.
-	var newest *Account
+	var newest *Audit
 	for quiet := 0; ; {
-		a, err := t.Account(ctx, true)
+		a, err := t.Audit(ctx, true)
 		if err != nil && ctx.Err() != nil && newest != nil {
 			return newest, nil // the time ended while this one was made
 		}

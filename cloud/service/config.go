@@ -20,11 +20,11 @@ type Config struct {
 	Listen    string   `yaml:"listen"`    // address of the pages
 	Hosts     []string `yaml:"hosts"`     // names under which they are asked for, besides addresses and localhost
 	Materials string   `yaml:"materials"` // catalogue file; empty: the built-in one
-	Ledger    string   `yaml:"ledger"`    // where the account is kept; empty: ledger.db in data
+	Ledger    string   `yaml:"ledger"`    // where the ledger is kept; empty: ledger.db in data
 	Broker    Broker   `yaml:"broker"`
 	Influx    Influx   `yaml:"influx"`
 	Sites     []Site   `yaml:"sites"`
-	Account   string   `yaml:"account"` // file with a simulation's account, shown on the page; empty: none
+	Audit     string   `yaml:"audit"` // file with a simulation's audit, shown on the page; empty: none
 }
 
 // Broker is either embedded (Listen) or somewhere else (URL).
@@ -75,7 +75,7 @@ func read(path string, here bool) (Config, error) {
 	c := defaults()
 	base := filepath.Dir(path)
 	err := config.LoadFile(path, &c, func(k *config.Checker) {
-		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Broker.CertFile, &c.Broker.KeyFile, &c.Broker.CAFile, &c.Influx.TokenFile, &c.Account}
+		files := []*string{&c.Data, &c.Materials, &c.Ledger, &c.Broker.PasswordFile, &c.Broker.CertFile, &c.Broker.KeyFile, &c.Broker.CAFile, &c.Influx.TokenFile, &c.Audit}
 		for i := range c.Sites {
 			files = append(files, &c.Sites[i].PasswordFile)
 		}

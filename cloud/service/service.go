@@ -1,8 +1,8 @@
 // Package service is the whole cloud put together.
 //
 // In: the city's configuration. Out: a running cloud that takes in what the sites send, keeps the
-// account, makes tonnes and curves of it and shows them, until it is told to stop.
-// It promises that a mistake in the configuration, a port in use or an account that can't be
+// ledger, makes tonnes and curves of it and shows them, until it is told to stop.
+// It promises that a mistake in the configuration, a port in use or a ledger that can't be
 // opened stops it before anything starts, with one line per fault.
 // It contains no rule about entries or tonnes: those are the packages it connects.
 package service
@@ -179,7 +179,7 @@ func (p *parts) run(ctx context.Context) error {
 // serve runs the pages until ctx ends.
 func (p *parts) serve(ctx context.Context) error {
 	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger.Reader, Rollup: p.rollup.Reader, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
-		Account: p.config.Account, Now: time.Now, Log: p.log}
+		Audit: p.config.Audit, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})
 	}

@@ -42,7 +42,7 @@ func New(c City) *Pages {
 	mux.Handle("GET /api/quarantine", s.answer(s.quarantine))
 	mux.Handle("GET /api/unposted", s.answer(s.unposted))
 	mux.Handle("GET /api/suspects", s.answer(s.suspects))
-	mux.Handle("GET /api/account", s.answer(s.account))
+	mux.Handle("GET /api/audit", s.answer(s.audit))
 	mux.Handle("GET /api/events", s.hub.feed)
 	mux.Handle("GET /", page.Files(files))
 	s.Handler = page.Guard(mux, c.Hosts)
@@ -63,7 +63,7 @@ func (s *Pages) answer(read func(*http.Request) (any, error)) http.Handler {
 func (s *Pages) city(*http.Request) (any, error) {
 	// An empty list is a list: pages count it.
 	return map[string]any{"name": s.Name, "sites": append([]Site{}, s.Sites...), "categories": append([]Category{}, s.Categories...),
-		"day": day.Of(s.Now()).String(), "account": s.Account != ""}, nil
+		"day": day.Of(s.Now()).String(), "audit": s.Audit != ""}, nil
 }
 
 type totalJSON struct {
@@ -161,7 +161,7 @@ func (s *Pages) day(r *http.Request, name string) (day.Day, error) {
 	return date, nil
 }
 
-// siteJSON is the state of one site: what it says of itself and what the account holds of it.
+// siteJSON is the state of one site: what it says of itself and what the ledger holds of it.
 type siteJSON struct {
 	Site      string `json:"site"`
 	Known     bool   `json:"known"` // it was heard since the start of this program
@@ -170,7 +170,7 @@ type siteJSON struct {
 	Version   string `json:"version"`
 	Backlog   uint64 `json:"backlog"`   // records that the edge holds without receipt, by its last word
 	OldestMS  int64  `json:"oldest_ms"` // Unix ms of the oldest of them; 0 when there is none
-	Records   int64  `json:"records"`   // records in the account
+	Records   int64  `json:"records"`   // records in the ledger
 	NewestMS  int64  `json:"newest_ms"` // Unix ms at which the newest of them was received; 0 when there is none
 	Refused   int64  `json:"refused"`   // batches refused and kept in quarantine
 	Committed uint64 `json:"committed"` // number of the newest record of the present journal
@@ -181,7 +181,7 @@ type siteJSON struct {
 }
 
 func (s *Pages) siteStates(ctx context.Context) ([]siteJSON, error) {
-	all, err := s.accountOf(ctx)
+	all, err := s.ledgerStates(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +193,8 @@ func (s *Pages) siteStates(ctx context.Context) ([]siteJSON, error) {
 	return all, nil
 }
 
-// accountOf gives the sites in their order, with what the account holds of each.
-func (s *Pages) accountOf(ctx context.Context) ([]siteJSON, error) {
+// ledgerStates gives the sites in their order, with what the ledger holds of each.
+func (s *Pages) ledgerStates(ctx context.Context) ([]siteJSON, error) {
 	positions, err := s.Ledger.Positions(ctx)
 	if err != nil {
 		return nil, err
@@ -350,11 +350,11 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 // curvesJSON reports whether the store of curves has what it should have. An alarm is something that
 // somebody must mend.
 type curvesJSON struct {
-	CaughtUp       bool   `json:"caught_up"` // all tonnage of the account is in the store
+	CaughtUp       bool   `json:"caught_up"` // all tonnage of the ledger is in the store
 	Alarm          bool   `json:"alarm"`
 	FailingSinceMS int64  `json:"failing_since_ms"` // nothing is taken since; 0 while all is well
 	Why            string `json:"why"`
-	Unkept         int64  `json:"unkept"`          // postings that can't be stamped; in the account only
+	Unkept         int64  `json:"unkept"`          // postings that can't be stamped; in the ledger only
 	Parked         int64  `json:"parked"`          // points that the store refuses; written by themselves when it is mended
 	ParkedTonnage  int64  `json:"parked_tonnage"`  // of these, postings
 	ParkedSinceMS  int64  `json:"parked_since_ms"` // the oldest of them; 0 when there is none
@@ -399,7 +399,7 @@ func (s *Pages) quarantine(r *http.Request) (any, error) {
 	return map[string]any{"quarantined": rows, "ingest": s.Ingest()}, err
 }
 
-// unpostedJSON is an entry that stands in the account and in no total, with the reason.
+// unpostedJSON is an entry that stands in the ledger and in no total, with the reason.
 type unpostedJSON struct {
 	Site    string      `json:"site"`
 	Journal string      `json:"journal"`
@@ -453,32 +453,32 @@ func (s *Pages) unposted(r *http.Request) (any, error) {
 	return map[string]any{"unposted": rows, "gaps": gaps}, err
 }
 
-// maxAccount bounds the file of a simulation's account.
-const maxAccount = 4 << 20
+// maxAudit bounds the file of a simulation's audit.
+const maxAudit = 4 << 20
 
-// account passes on the account of the simulation that feeds this city, if one does.
-func (s *Pages) account(*http.Request) (any, error) {
-	data, err := s.accountFile()
+// audit passes on the audit of the simulation that feeds this city, if one does.
+func (s *Pages) audit(*http.Request) (any, error) {
+	data, err := s.auditFile()
 	if err == nil && data == nil {
-		err = &page.Problem{Title: "not found", Status: http.StatusNotFound, Code: "no-account", Detail: "this city is not simulated: there is no truth to compare with"}
+		err = &page.Problem{Title: "not found", Status: http.StatusNotFound, Code: "no-audit", Detail: "this city is not simulated: there is no truth to compare with"}
 	}
 	return data, err
 }
 
-func (s *Pages) accountFile() (json.RawMessage, error) {
-	if s.Account == "" {
+func (s *Pages) auditFile() (json.RawMessage, error) {
+	if s.Audit == "" {
 		return nil, nil
 	}
-	info, err := os.Stat(s.Account)
+	info, err := os.Stat(s.Audit)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil || info.Size() > maxAccount {
-		return nil, errors.Join(err, errors.New("account file can't be shown"))
+	if err != nil || info.Size() > maxAudit {
+		return nil, errors.Join(err, errors.New("audit file can't be shown"))
 	}
-	data, err := os.ReadFile(s.Account)
+	data, err := os.ReadFile(s.Audit)
 	if err != nil || !json.Valid(data) {
-		return nil, errors.Join(err, errors.New("account file is not JSON"))
+		return nil, errors.Join(err, errors.New("audit file is not JSON"))
 	}
 	return data, nil
 }

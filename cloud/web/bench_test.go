@@ -249,7 +249,7 @@ func BenchmarkOpenPages(b *testing.B) {
 	}
 }
 
-// BenchmarkSiteStates is the state of all sites, each with a journal in the account: the cost of a
+// BenchmarkSiteStates is the state of all sites, each with a journal in the ledger: the cost of a
 // site is the same for 12 and for 10,000.
 func BenchmarkSiteStates(b *testing.B) {
 	for _, sites := range []int{12, 1000, 10_000} {

@@ -11,7 +11,7 @@ import (
 )
 
 // The paces of the events, while anybody reads them. Live values follow their changes and set no
-// other pace; what comes from the account is looked at once a second, and read if it has moved.
+// other pace; what comes from the ledger is looked at once a second, and read if it has moved.
 const (
 	shortest     = 100 * time.Millisecond
 	longest      = time.Second
@@ -20,7 +20,7 @@ const (
 )
 
 // hub works out once what all open pages are told: tables "live", "sites" and "totals", documents
-// "machines", "day", "hour", "account", "curves" and "unread".
+// "machines", "day", "hour", "audit", "curves" and "unread".
 type hub struct {
 	*Pages
 	feed   *page.Feed
@@ -33,14 +33,14 @@ type hub struct {
 	mark     uint64                        // how far the changes of the live values have been followed
 	values   []map[[2]string]bool          // device and tag of the values in live, by site
 	sites    []stateRow
-	head     int64              // of the account, as states show it
+	head     int64              // of the ledger, as states show it
 	refused  time.Time          // when states were last read
 	sums     map[[3]string]bool // site, category and flow of the rows in totals
 	totalled bool               // totals have been read
-	read     int64              // of the account, as totals show it
+	read     int64              // of the ledger, as totals show it
 	day      day.Day
 	listed   *[2]int64 // head and read as unposted shows them; nil: it was never read
-	slow     time.Time // when the account was last looked at
+	slow     time.Time // when the ledger was last looked at
 	hour     time.Time // when the last hour was last summed
 	failing  map[string]bool
 }
@@ -97,7 +97,7 @@ func (h *hub) look(ctx context.Context) {
 	for _, part := range []struct {
 		name string
 		read func(context.Context, time.Time) error
-	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"unposted", h.lookUnposted}, {"hour", h.lookHour}, {"account", h.lookAccount}, {"curves", h.lookCurves}} {
+	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"unposted", h.lookUnposted}, {"hour", h.lookHour}, {"audit", h.lookAudit}, {"curves", h.lookCurves}} {
 		err := part.read(ctx, now)
 		if err != nil && ctx.Err() == nil && !h.failing[part.name] {
 			h.Log.Error("pages show old numbers, reading them again", "part", part.name, "err", err)
@@ -173,14 +173,14 @@ func (h *hub) followValues(i int, n telemetry.SiteNow) {
 	}
 }
 
-// lookSites takes over what the account holds of each site, if it has moved. Refusals do not move
+// lookSites takes over what the ledger holds of each site, if it has moved. Refusals do not move
 // it; they are looked at more seldom.
 func (h *hub) lookSites(ctx context.Context, now time.Time) error {
 	head, err := h.Ledger.Head(ctx)
 	if err != nil || head == h.head && now.Sub(h.refused) < refusedEvery && !now.Before(h.refused) {
 		return err
 	}
-	all, err := h.accountOf(ctx)
+	all, err := h.ledgerStates(ctx)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
 	return h.totals.In(map[string]string{"day": today.String()}, "totals")
 }
 
-// lookUnposted takes over what is in no total, when the account or its totals have moved.
+// lookUnposted takes over what is in no total, when the ledger or its totals have moved.
 func (h *hub) lookUnposted(ctx context.Context, _ time.Time) error {
 	head, err := h.Ledger.Head(ctx)
 	if err != nil {
@@ -251,12 +251,12 @@ func (h *hub) lookHour(ctx context.Context, now time.Time) error {
 	return h.feed.Set("hour", sums)
 }
 
-func (h *hub) lookAccount(context.Context, time.Time) error {
-	data, err := h.accountFile()
+func (h *hub) lookAudit(context.Context, time.Time) error {
+	data, err := h.auditFile()
 	if err != nil || data == nil {
 		return err
 	}
-	return h.feed.Set("account", data)
+	return h.feed.Set("audit", data)
 }
 
 // put sets a row. Nothing here is of a kind that can't be written.

@@ -185,12 +185,12 @@ func TestUnreadableAccountIsTold(t *testing.T) {
 	if err := account.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p.until("the account can't be read", func() bool {
-		return strings.Contains(p.docs["unread"], `"totals":true`) && strings.Contains(p.docs["unread"], `"sites":true`) && strings.Contains(p.docs["unread"], `"account":false`)
+	p.until("the ledger can't be read", func() bool {
+		return strings.Contains(p.docs["unread"], `"totals":true`) && strings.Contains(p.docs["unread"], `"sites":true`) && strings.Contains(p.docs["unread"], `"audit":false`)
 	})
 }
 
-// The city's pages need no more than to read the account: another process's will do.
+// The city's pages need no more than to read the ledger: another process's will do.
 func TestPagesOfAnotherProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	c, _, _ := cityOn(t, path)

@@ -1,6 +1,6 @@
 // Package web is what people see of the city: a JSON API, live events and the pages on them.
 //
-// In: requests, and the readers of the account, its totals, the curves and the newest values.
+// In: requests, and the readers of the ledger, its totals, the curves and the newest values.
 // Out: answers and pages, Chinese first, that load nothing from elsewhere.
 // It promises that a number that is unknown or old is never shown as 0 or as live.
 // It changes nothing: it only reads.
@@ -30,10 +30,10 @@ type City struct {
 	Store  telemetry.Store
 	Live   *telemetry.Live
 	Ingest func() ingest.Stats
-	Behind func() telemetry.Behind // how far the tonnage of the curves is behind the account
+	Behind func() telemetry.Behind // how far the tonnage of the curves is behind the ledger
 	// Categories are the ten, in the order of the bureau's tables.
 	Categories []Category
-	Account    string // file with a simulation's account; empty: none
+	Audit      string // file with a simulation's audit; empty: none
 	Now        func() time.Time
 	Log        *slog.Logger
 }

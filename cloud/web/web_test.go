@@ -73,7 +73,7 @@ func get(h http.Handler, path string) *httptest.ResponseRecorder {
 func TestEmptyDatabase(t *testing.T) {
 	h := web.New(emptyCity(t))
 	for path, want := range map[string]string{
-		"/api/city":                 `{"account":false,"categories":[],"day":"2026-11-23","name":"平顶山市","sites":[{"id":"xinhua-1","name":"新华区绿色分拣中心","english":"","district":""}]}`,
+		"/api/city":                 `{"audit":false,"categories":[],"day":"2026-11-23","name":"平顶山市","sites":[{"id":"xinhua-1","name":"新华区绿色分拣中心","english":"","district":""}]}`,
 		"/api/totals":               `{"from":"2026-11-23","time_suspect":[],"to":"2026-11-23","totals":[]}`,
 		"/api/suspects":             `{"suspects":[]}`,
 		"/api/live":                 `{"values":[]}`,
@@ -138,20 +138,20 @@ func TestWrongQuestions(t *testing.T) {
 		check(h, path, http.StatusBadRequest, code)
 	}
 	check(h, "/api/nope", http.StatusNotFound, "not-found")
-	check(h, "/api/account", http.StatusNotFound, "no-account")
+	check(h, "/api/audit", http.StatusNotFound, "no-audit")
 
-	file := filepath.Join(t.TempDir(), "account.json")
-	city.Account = file
-	check(web.New(city), "/api/account", http.StatusNotFound, "no-account") // it is not written yet
+	file := filepath.Join(t.TempDir(), "audit.json")
+	city.Audit = file
+	check(web.New(city), "/api/audit", http.StatusNotFound, "no-audit") // it is not written yet
 	if err := os.WriteFile(file, []byte(`{"exact":`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check(web.New(city), "/api/account", http.StatusServiceUnavailable, "unavailable")
+	check(web.New(city), "/api/audit", http.StatusServiceUnavailable, "unavailable")
 	if err := os.WriteFile(file, []byte(`{"exact":true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if w := get(web.New(city), "/api/account"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"exact":true}` {
-		t.Errorf("the account: %d %s", w.Code, w.Body)
+	if w := get(web.New(city), "/api/audit"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"exact":true}` {
+		t.Errorf("the audit: %d %s", w.Code, w.Body)
 	}
 
 	if err := city.Ledger.Close(); err != nil {

@@ -133,17 +133,17 @@ func TestTrustingThePubackLoses(t *testing.T) {
 	}
 	rest, cancel := context.WithTimeout(t.Context(), 75*time.Second)
 	defer cancel()
-	account, err := town.Settle(rest)
+	audit, err := town.Settle(rest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lost := 0
-	for _, s := range account.Sites {
+	for _, s := range audit.Sites {
 		for _, k := range s.Kinds {
 			lost += k.Lost
 		}
 	}
-	if account.Exact || lost == 0 {
+	if audit.Exact || lost == 0 {
 		t.Errorf("nothing was lost: the tests of this protection prove nothing")
 	}
 }

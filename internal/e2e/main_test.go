@@ -1,5 +1,5 @@
 // Package e2e proves the whole: real processes, real ptys and sockets, real brokers and databases,
-// and the faults that a sorting centre and a city meet. Every test ends in the account, which
+// and the faults that a sorting centre and a city meet. Every test ends in the audit, which
 // compares what the machines did with what the ledger holds.
 package e2e_test
 
@@ -106,18 +106,18 @@ func show(t *testing.T, url string) {
 	t.Logf("%s: %s %v", url, data, err)
 }
 
-// exact lets the town come to rest and demands an exact account that is worth something.
-func exact(t *testing.T, town *demo.Town, least int) *demo.Account {
+// exact lets the town come to rest and demands an exact audit that is worth something.
+func exact(t *testing.T, town *demo.Town, least int) *demo.Audit {
 	t.Helper()
-	account := settle(t, town)
-	if err := account.Print(t.Output()); err != nil {
+	audit := settle(t, town)
+	if err := audit.Print(t.Output()); err != nil {
 		t.Fatal(err)
 	}
-	if !account.Exact {
-		t.Fatalf("the account is not exact: %v", account.Faults)
+	if !audit.Exact {
+		t.Fatalf("the audit is not exact: %v", audit.Faults)
 	}
 	entries := 0
-	for _, s := range account.Sites {
+	for _, s := range audit.Sites {
 		for _, k := range s.Kinds {
 			entries += k.InLedger
 		}
@@ -125,16 +125,16 @@ func exact(t *testing.T, town *demo.Town, least int) *demo.Account {
 	if entries < least {
 		t.Fatalf("only %d entries in the ledger, want %d: the test proves too little", entries, least)
 	}
-	return account
+	return audit
 }
 
-func settle(t *testing.T, town *demo.Town) *demo.Account {
+func settle(t *testing.T, town *demo.Town) *demo.Audit {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), settlePatience)
 	defer cancel()
-	account, err := town.Settle(ctx)
+	audit, err := town.Settle(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return account
+	return audit
 }

@@ -26,7 +26,7 @@ func TestPage(t *testing.T) {
 	var publishing sync.WaitGroup
 	publishing.Go(func() {
 		for ctx.Err() == nil { // the demonstration's command does this
-			if a, err := town.Account(ctx, false); err == nil {
+			if a, err := town.Audit(ctx, false); err == nil {
 				_ = town.Publish(a)
 			}
 			time.Sleep(time.Second)
@@ -42,7 +42,7 @@ func TestPage(t *testing.T) {
 	city.Wait(`/[1-9]/.test(document.querySelector("#table tbody").innerText)`) // tonnes of today
 	city.WaitText("#sites", "新华区")
 	city.WaitText("[data-site=xinhua-1] [data-device=baler-1]", "1号打包机")
-	city.Wait(`!document.querySelector("#account").hidden`)
+	city.Wait(`!document.querySelector("#audit").hidden`)
 	if loaded := browser.Eval[int](city, "performance.getEntriesByType('navigation').length"); loaded != 1 {
 		t.Errorf("the page was loaded %d times", loaded)
 	}

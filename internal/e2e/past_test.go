@@ -26,8 +26,8 @@ func TestTownBeginsWithAPast(t *testing.T) {
 	for _, s := range town.Sites {
 		eventually(t, s.Name+" writes a ticket", func() bool { return len(list[json.RawMessage](t, s.Page, "tickets")) > begun[s.Name] })
 	}
-	account := exact(t, town, 300)
-	for _, row := range account.Tonnes {
+	audit := exact(t, town, 300)
+	for _, row := range audit.Tonnes {
 		if row.Truth == "0" {
 			t.Errorf("%+v", row)
 		}

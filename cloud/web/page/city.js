@@ -8,7 +8,7 @@ import {$, put} from './dom.js';
 import {age, clock, day, unknown} from './measure.js';
 import {showCards, showLoads, showTable, siteName} from './tonnage.js';
 import {showSites} from './sites.js';
-import {showAccount} from './account.js';
+import {showAudit} from './audit.js';
 import {loadAlarms, showAlarms, wanted} from './alarms.js';
 import {Spark} from './spark.js';
 
@@ -16,7 +16,7 @@ const lateAfter = 60_000; // ms: a record that waits longer at its site makes to
 
 const language = new Language(words);
 const spark = new Spark();
-const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, account: null, alarms: null, curves: null, unposted: null, unread: {}, flow: 'collected', site: '', link: {up: null}, provisional: false};
+const state = {city: null, totals: null, hour: null, sites: null, values: null, names: null, audit: null, alarms: null, curves: null, unposted: null, unread: {}, flow: 'collected', site: '', link: {up: null}, provisional: false};
 let ahead = 0; // ms by which the server's clock is before ours
 let valuesAt = 0, heardAt = 0; // performance.now() of the newest live event, and of any
 
@@ -79,7 +79,7 @@ function showProvisional() {
   put($('provisional'), names.length > 0 ? language.t('provisional', {names: names.join(language.t('list-comma'))}) : '');
 }
 
-// known is the state as it may be shown of a part of the account: what can't be read is not of now.
+// known is the state as it may be shown of a part of the ledger: what can't be read is not of now.
 const known = (part) => state.unread[part] ? {...state, link: {up: false}} : state;
 
 function showUnread() {
@@ -103,7 +103,7 @@ function show() {
   showTable(known('totals'), language);
   showLive();
   showAlarms({...state, now: now()}, language);
-  showAccount(state, language);
+  showAudit(state, language);
 }
 
 const heard = (take) => (data) => {
@@ -151,9 +151,9 @@ state.link = new Link('/api/events', '/api/city', {
     state.unread = unread;
     show();
   }),
-  account: heard((account) => {
-    state.account = account;
-    showAccount(state, language);
+  audit: heard((audit) => {
+    state.audit = audit;
+    showAudit(state, language);
   }),
 }, (up) => {
   if (up) loadCity();

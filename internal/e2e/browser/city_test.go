@@ -23,8 +23,8 @@ func TestCityNumbersChangeWithoutReload(t *testing.T) {
 			t.Errorf("%s shows %q before anything is known", selector, got)
 		}
 	}
-	if p.Shown("#account") {
-		t.Error("an account is shown where there is none")
+	if p.Shown("#audit") {
+		t.Error("an audit is shown where there is none")
 	}
 	browser.Eval[bool](p, "window.loaded = true")
 	fillCity(s)
@@ -141,14 +141,14 @@ func TestCityWithoutNames(t *testing.T) {
 	mux.Handle("GET /", real)
 	url := serve(t, s.gate(mux), s)
 	fillCity(s)
-	s.send("account", account(3))
+	s.send("audit", auditOf(3))
 	p := browser.Open(t, url)
 	p.WaitText(".card[data-flow=collected] b", "3,801.200")
 	p.WaitText("#rate b", "22.25")
 	p.WaitText("#sites", "正在读取场站")
 	p.WaitText("#tonnage-empty", "正在等待总账")
-	if p.Shown("#account") {
-		t.Error("the account is shown in codes")
+	if p.Shown("#audit") {
+		t.Error("the audit is shown in codes")
 	}
 	for _, text := range untranslated(p) {
 		t.Errorf("not translated: %s", text)
@@ -253,7 +253,7 @@ func TestCityUnpostedAndUnread(t *testing.T) {
 	p.Wait("!document.querySelector('#alarms').checkVisibility()")
 }
 
-func TestCityAccount(t *testing.T) {
+func TestCityAudit(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, twoSites)
 	fillCity(s)
@@ -265,7 +265,7 @@ func TestCityAccount(t *testing.T) {
 	if got := browser.Eval[string](p, "document.querySelector('#verdict').dataset.state"); got != "good" {
 		t.Errorf("verdict is %s", got)
 	}
-	s.send("account", account(3))
+	s.send("audit", auditOf(3))
 	p.WaitText("#verdict", "账实不符")
 	p.WaitText("#verdict", "丢失 6")
 	p.WaitText("#faults", "新华区绿色分拣中心：进出场 4be1 的磅单已确认，总账里却没有")
@@ -302,7 +302,7 @@ func TestCityLooksWhenLost(t *testing.T) {
 	t.Parallel()
 	url, s := city(t, twoSites)
 	fillCity(s)
-	s.send("account", account(3))
+	s.send("audit", auditOf(3))
 	p := browser.Open(t, url)
 	p.Expect("net::ERR_")
 	p.WaitText("#verdict", "账实不符")

@@ -255,7 +255,7 @@ func kind(name string, emitted, lost, pending int) object {
 	return object{"kind": name, "emitted": emitted, "journaled": emitted, "in_ledger": emitted - lost - pending, "lost": lost, "duplicated": 0, "altered": 0, "invented": 0, "pending": pending}
 }
 
-func account(lost int) object {
+func auditOf(lost int) object {
 	kinds := []object{kind("bale", 412, 0, 0), kind("belt", 5210, 0, 0), kind("device", 22, 0, 0), kind("opened", 3, 0, 0),
 		kind("operator", 388, 0, 1), kind("ticket", 380, lost, 0), kind("weighing", 771, 0, 0)}
 	faults := []object{}
@@ -276,7 +276,7 @@ func fillCity(s *script) {
 	s.send("sites", siteStates())
 	s.send("totals", fullDay())
 	s.send("hour", []object{total("xinhua-1", "steel", "collected", 37_420_000, 4), total("xinhua-1", "paper", "sorted", 1, 9)})
-	s.send("account", account(0))
+	s.send("audit", auditOf(0))
 }
 
 // otherHost is an address of this machine that is not the page's: nobody listens there.

@@ -110,9 +110,9 @@ func TestEveryProblemHasWords(t *testing.T) {
 	}
 }
 
-// Every fault of an account has words in both languages, and the English ones are those of the
+// Every fault of an audit has words in both languages, and the English ones are those of the
 // terminal.
-func TestEveryFaultOfTheAccountHasWords(t *testing.T) {
+func TestEveryFaultOfTheAuditHasWords(t *testing.T) {
 	want := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^\t\t"([a-z-]+)": +"(.*)",$`).FindAllStringSubmatch(source(t, root+"cloud/demo/fault.go"), -1) {
 		want["fault-"+m[1]] = m[2]
@@ -137,7 +137,7 @@ func TestEveryFaultOfTheAccountHasWords(t *testing.T) {
 	}
 	for key := range zh {
 		if _, known := want[key]; strings.HasPrefix(key, "fault-") && key != "fault-at" && !known {
-			t.Errorf("words for %s, which no account says", key)
+			t.Errorf("words for %s, which no audit says", key)
 		}
 	}
 	en["fault-tonnes"] = "tonnes differ"

@@ -41,7 +41,7 @@ func TestOldImage(t *testing.T) {
 			if t.Failed() {
 				return
 			}
-			for _, fault := range w.account() {
+			for _, fault := range w.audit() {
 				t.Error(fault)
 			}
 		})
@@ -53,7 +53,7 @@ func TestGoingOnInAnOldImageLoses(t *testing.T) {
 	t.Parallel()
 	w := build(t, 1, "", "go-on")
 	w.centres[0].cut()
-	faults := w.account()
+	faults := w.audit()
 	if len(faults) == 0 {
 		t.Error("nothing was lost: the tests of this protection prove nothing")
 	}
@@ -103,8 +103,8 @@ func (c *centre) image() string {
 	return image
 }
 
-// account compares what the operators saw with the ledger.
-func (w *town) account() (faults []string) {
+// audit compares what the operators saw with the ledger.
+func (w *town) audit() (faults []string) {
 	w.t.Helper()
 	wrong := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	r, err := ledger.OpenReader(w.t.Context(), filepath.Join(w.dir, "cloud", "ledger.db"))

@@ -1,4 +1,4 @@
-// Account: the comparison of what really happened with what the city's ledger holds.
+// Audit: the comparison of what really happened with what the city's ledger holds.
 
 import {$, h, put, fill} from './dom.js';
 import {aligned, clock, count, gramsOf, tonnes as inTonnes, unknown} from './measure.js';
@@ -7,29 +7,29 @@ import {category, flows, siteName} from './tonnage.js';
 const columns = ['emitted', 'journaled', 'in_ledger', 'lost', 'duplicated', 'altered', 'invented', 'pending'];
 const wrong = new Set(['lost', 'duplicated', 'altered', 'invented']);
 
-export function showAccount({account, city, link}, language) {
-  $('account').hidden = !account || !city; // without the city's names there are only codes
-  if (!account || !city) return;
-  $('account').classList.toggle('stale', !link.up);
-  put($('account-at'), language.t('account-at', {time: clock(Date.parse(account.at), language.locale)}));
-  showVerdict(account, language);
+export function showAudit({audit, city, link}, language) {
+  $('audit').hidden = !audit || !city; // without the city's names there are only codes
+  if (!audit || !city) return;
+  $('audit').classList.toggle('stale', !link.up);
+  put($('audit-at'), language.t('audit-at', {time: clock(Date.parse(audit.at), language.locale)}));
+  showVerdict(audit, language);
   const faults = $('faults');
-  faults.hidden = account.faults.length === 0;
-  fill(faults, JSON.stringify([language.name, city, account.faults]), () => account.faults.map((f) => h('li', {}, faultText(f, city, language))));
-  fill($('account-sites'), JSON.stringify([language.name, city?.sites, account.sites]), () => account.sites.map((s) => book(s, city, language)));
-  fill($('tonnes').tBodies[0], JSON.stringify([language.name, city?.categories, account.tonnes]), () => tonnes(account.tonnes, city, language));
+  faults.hidden = audit.faults.length === 0;
+  fill(faults, JSON.stringify([language.name, city, audit.faults]), () => audit.faults.map((f) => h('li', {}, faultText(f, city, language))));
+  fill($('audit-sites'), JSON.stringify([language.name, city?.sites, audit.sites]), () => audit.sites.map((s) => book(s, city, language)));
+  fill($('tonnes').tBodies[0], JSON.stringify([language.name, city?.categories, audit.tonnes]), () => tonnes(audit.tonnes, city, language));
 }
 
-function showVerdict(account, language) {
-  const all = Object.fromEntries(columns.map((c) => [c, account.sites.flatMap((s) => s.kinds).reduce((n, k) => n + k[c], 0)]));
+function showVerdict(audit, language) {
+  const all = Object.fromEntries(columns.map((c) => [c, audit.sites.flatMap((s) => s.kinds).reduce((n, k) => n + k[c], 0)]));
   const text = Object.fromEntries(columns.map((c) => [c, count(all[c], language.locale)]));
   const bad = [...wrong].some((c) => all[c] > 0);
   let detail = language.t('not-exact-tonnes');
-  if (account.exact) detail = language.t(all.pending > 0 ? 'exact-pending' : 'exact-detail', {n: text.in_ledger, pending: text.pending});
+  if (audit.exact) detail = language.t(all.pending > 0 ? 'exact-pending' : 'exact-detail', {n: text.in_ledger, pending: text.pending});
   else if (bad) detail = language.t('not-exact-detail', text);
-  $('verdict').dataset.state = account.exact ? 'good' : 'bad';
-  fill($('verdict'), JSON.stringify([account.exact, detail]), () => [
-    h('strong', {}, language.t(account.exact ? 'exact' : 'not-exact')), h('span', {}, detail)]);
+  $('verdict').dataset.state = audit.exact ? 'good' : 'bad';
+  fill($('verdict'), JSON.stringify([audit.exact, detail]), () => [
+    h('strong', {}, language.t(audit.exact ? 'exact' : 'not-exact')), h('span', {}, detail)]);
 }
 
 // faultText says a fault in words. What fills them and has a name in the page's language is named.
