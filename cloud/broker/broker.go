@@ -69,7 +69,7 @@ type Stats struct {
 	Received int64  // messages
 	Sent     int64  // messages
 	Dropped  int64  // messages not given to a reader that was too slow
-	Refused  uint64 // connections and packets that were turned away
+	Refused  uint64 // connections and packets that were refused
 	Panics   uint64 // connections ended because the protocol library could not bear them
 }
 
@@ -82,8 +82,8 @@ type Broker struct {
 	server    *mochi.Server
 	self      *mochi.Client        // whom Publish publishes as; it has no connection
 	establish func(net.Conn) error // what serves a connection; the protocol library's entrance
-	gated     bool                 // false only in the tests that show what the gate is for
-	seats     *seats
+	filtered  bool                 // false only in the tests that show what the filter is for
+	sessions  *sessions
 	waiting   chan struct{}
 	refusals  refusals
 
@@ -102,7 +102,7 @@ func Open(c Config) (*Broker, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	rights, err := newRights(c.Accounts)
+	acl, err := newACL(c.Accounts)
 	if err != nil {
 		return nil, err
 	}
@@ -116,17 +116,17 @@ func Open(c Config) (*Broker, error) {
 		c.Log.Warn("broker has no accounts: everybody on this machine may read and write everything", "listen", c.Listen)
 	}
 	b := &Broker{
-		config:  c,
-		log:     c.Log,
-		pipes:   make(chan net.Conn),
-		gated:   true,
-		seats:   newSeats(c.MaxClients),
-		waiting: make(chan struct{}, c.MaxWaiting),
-		quit:    make(chan struct{}),
+		config:   c,
+		log:      c.Log,
+		pipes:    make(chan net.Conn),
+		filtered: true,
+		sessions: newSessions(c.MaxClients),
+		waiting:  make(chan struct{}, c.MaxWaiting),
+		quit:     make(chan struct{}),
 	}
 	b.refusals.log = c.Log
 	b.server = mochi.New(options())
-	if err := b.server.AddHook(&door{rights: rights, seats: b.seats, refusals: &b.refusals, server: b.server, deliver: c.Deliver}, nil); err != nil {
+	if err := b.server.AddHook(&authHook{acl: acl, sessions: b.sessions, refusals: &b.refusals, server: b.server, deliver: c.Deliver}, nil); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b.self = b.server.NewClient(nil, "steelyard", "", true)
@@ -145,7 +145,7 @@ func Open(c Config) (*Broker, error) {
 // options are the protocol library's, each with the reason why its default will not do.
 func options() *mochi.Options {
 	c := mochi.NewDefaultServerCapabilities()
-	c.MaximumClients = math.MaxInt64    // counted by seats: the library checks before it adds
+	c.MaximumClients = math.MaxInt64    // counted by sessions: the library checks before it adds
 	c.MaximumPacketSize = maxPacket     // default: no limit
 	c.MaximumQos = 1                    // the contract uses no more
 	c.MaximumClientWritesPending = 1024 // messages queued to one reader
@@ -225,7 +225,7 @@ func (b *Broker) Stats() Stats {
 	info := b.server.Info.Clone()
 	refused, panics := b.refusals.count()
 	return Stats{
-		Clients:  b.seats.taken(),
+		Clients:  b.sessions.count(),
 		Waiting:  len(b.waiting),
 		Retained: info.Retained,
 		Received: info.MessagesReceived,

@@ -155,7 +155,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"no role", Config{Accounts: []Account{{Name: "a", Password: "p"}}}, "role"},
 		{"no site", Config{Accounts: []Account{{Name: "a", Password: "p", Role: Site}}}, "site"},
 		{"site with a wildcard", Config{Accounts: []Account{{Name: "a", Password: "p", Role: Site, Site: "+"}}}, "site"},
-		{"twice", Config{Accounts: []Account{{Name: "a", Password: "p", Role: Cloud}, {Name: "a", Password: "p", Role: Cloud}}}, "twice"},
+		{"twice", Config{Accounts: []Account{{Name: "a", Password: "p", Role: Cloud}, {Name: "a", Password: "p", Role: Cloud}}}, "duplicate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := Open(c.config)

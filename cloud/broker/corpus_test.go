@@ -199,7 +199,7 @@ func TestRandomBytes(t *testing.T) {
 	if got := b.Stats(); got.Panics != 0 {
 		t.Errorf("stats %+v: want no panics", got)
 	}
-	// All seats and places in the waiting room are given back.
+	// All sessions and handshake slots are given back.
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		got := b.Stats()
 		if got.Clients == 2 && got.Waiting == 0 {
@@ -211,13 +211,13 @@ func TestRandomBytes(t *testing.T) {
 	}
 }
 
-// Should a panic come from elsewhere in the library it is contained too: the gate is off here.
+// Should a panic come from elsewhere in the library it is contained too: the filter is off here.
 func TestAPanicIsContained(t *testing.T) {
 	b, err := Open(Config{Accounts: accounts, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.gated = false
+	b.filtered = false
 	run(t, b)
 	cloud, south := join(t, b, "cloud", "c-secret"), join(t, b, "south", "s-secret")
 	records := collect(t, cloud, "steelyard/v1/south-1/records")

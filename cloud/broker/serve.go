@@ -45,7 +45,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	return errors.Join(failed, closed, b.server.Close())
 }
 
-// nextPipe gives the far end of the next Dial.
+// nextPipe returns the far end of the next Dial.
 func (b *Broker) nextPipe(ctx context.Context) (net.Conn, error) {
 	select {
 	case conn := <-b.pipes:
@@ -55,8 +55,8 @@ func (b *Broker) nextPipe(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// accept serves one connection after the other, each on its goroutine. While the waiting room is
-// full nothing is accepted: newcomers queue in the kernel and are not turned away.
+// accept serves one connection after the other, each on its goroutine. While every handshake slot is
+// taken nothing is accepted: newcomers queue in the kernel and are not refused.
 func (b *Broker) accept(ctx context.Context, conns *open, served *sync.WaitGroup, next func(context.Context) (net.Conn, error)) error {
 	for {
 		conn, err := next(ctx)
@@ -97,27 +97,27 @@ func (b *Broker) serve(conn net.Conn) {
 	if b.config.TLS != nil && conn.RemoteAddr().Network() != "pipe" {
 		guarded = tls.Server(conn, b.config.TLS)
 	}
-	g := newGate(guarded, b.gated, sync.OnceFunc(func() { <-b.waiting }))
-	defer g.leaveRoom()
-	defer g.Close()
-	defer b.seats.leave(g)
+	f := newPacketFilter(guarded, b.filtered, sync.OnceFunc(func() { <-b.waiting }))
+	defer f.freeSlot()
+	defer f.Close()
+	defer b.sessions.release(f)
 	defer func() {
 		if r := recover(); r != nil {
-			b.forget(g)
+			b.forget(f)
 			b.refusals.panicked(remote, r, debug.Stack())
 		}
 	}()
-	err := b.establish(g)
+	err := b.establish(f)
 	if bad, ok := errors.AsType[refusal](err); ok {
 		b.refusals.note(bad.kind, remote, bad)
-	} else if g.kind != "" {
-		b.refusals.note(g.kind, remote, err)
+	} else if f.kind != "" {
+		b.refusals.note(f.kind, remote, err)
 	}
 }
 
 // forget takes a client that ended in a panic out of the library's books.
-func (b *Broker) forget(g *gate) {
-	cl := g.client
+func (b *Broker) forget(f *packetFilter) {
+	cl := f.client
 	if cl == nil {
 		return
 	}

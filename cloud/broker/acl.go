@@ -10,8 +10,8 @@ import (
 	"steelyard/internal/wire"
 )
 
-// rights are the accounts by name. With none, everybody is the cloud.
-type rights struct {
+// acl is the accounts by name. With none, everybody is the cloud.
+type acl struct {
 	accounts map[string]account
 }
 
@@ -22,15 +22,15 @@ type account struct {
 	site     string
 }
 
-func newRights(list []Account) (rights, error) {
-	r := rights{accounts: map[string]account{}}
+func newACL(list []Account) (acl, error) {
+	l := acl{accounts: map[string]account{}}
 	var errs []error
 	for i, a := range list {
 		switch {
 		case a.Name == "" || len(a.Name) > 100 || controls(a.Name):
 			errs = append(errs, fmt.Errorf("broker account %d: the name has 1 to 100 characters, none of them a control", i+1))
-		case r.accounts[a.Name].name != "":
-			errs = append(errs, fmt.Errorf("broker account %q: stands in the list twice", a.Name))
+		case l.accounts[a.Name].name != "":
+			errs = append(errs, fmt.Errorf("broker account %q: duplicate", a.Name))
 		case a.Password == "":
 			errs = append(errs, fmt.Errorf("broker account %q: has no password", a.Name))
 		case a.Role == Cloud && a.Site != "":
@@ -40,28 +40,28 @@ func newRights(list []Account) (rights, error) {
 		case a.Role != Cloud && a.Role != Site:
 			errs = append(errs, fmt.Errorf("broker account %q: role %q is not known, use %s or %s", a.Name, a.Role, Site, Cloud))
 		}
-		r.accounts[a.Name] = account{name: a.Name, password: digest([]byte(a.Password)), role: a.Role, site: a.Site}
+		l.accounts[a.Name] = account{name: a.Name, password: digest([]byte(a.Password)), role: a.Role, site: a.Site}
 	}
-	return r, errors.Join(errs...)
+	return l, errors.Join(errs...)
 }
 
-// admit checks a password, in the same time whether the name is known or not.
-func (r rights) admit(name, password []byte) bool {
-	if len(r.accounts) == 0 {
+// authenticate checks a password, in the same time whether the name is known or not.
+func (l acl) authenticate(name, password []byte) bool {
+	if len(l.accounts) == 0 {
 		return true
 	}
-	a := r.accounts[string(name)]
+	a := l.accounts[string(name)]
 	given := digest(password)
 	same := subtle.ConstantTimeCompare(a.password[:], given[:]) == 1
 	return same && a.name != ""
 }
 
-// of gives the account of an admitted name.
-func (r rights) of(name []byte) account {
-	if len(r.accounts) == 0 {
+// of returns the account of an authenticated name.
+func (l acl) of(name []byte) account {
+	if len(l.accounts) == 0 {
 		return account{role: Cloud}
 	}
-	return r.accounts[string(name)]
+	return l.accounts[string(name)]
 }
 
 // mayPublish reports whether the account may send to a topic, and leave a will there.

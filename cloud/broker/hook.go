@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,63 +10,63 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// door is asked by the protocol library before it lets a client, a packet or a topic through.
-type door struct {
+// authHook is asked by the protocol library before it lets a client, a packet or a topic through.
+type authHook struct {
 	mochi.HookBase
-	rights   rights
-	seats    *seats
+	acl      acl
+	sessions *sessions
 	refusals *refusals
 	server   *mochi.Server
 	deliver  func(topic string, payload []byte, retained bool) // nil: nobody is called
 }
 
-func (d *door) ID() string { return "steelyard" }
+func (h *authHook) ID() string { return "steelyard" }
 
-func (d *door) Provides(b byte) bool {
+func (h *authHook) Provides(b byte) bool {
 	if b == mochi.OnPublish || b == mochi.OnWillSent {
-		return d.deliver != nil
+		return h.deliver != nil
 	}
-	return bytes.Contains([]byte{mochi.OnPacketRead, mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck}, []byte{b})
+	return b == mochi.OnPacketRead || b == mochi.OnConnect || b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
 }
 
-// SetOpts and Init take nothing: the door has its own log and needs no options.
-func (d *door) SetOpts(*slog.Logger, *mochi.HookOptions) {}
-func (d *door) Init(any) error                           { return nil }
+// SetOpts and Init take nothing: the hook has its own log and needs no options.
+func (h *authHook) SetOpts(*slog.Logger, *mochi.HookOptions) {}
+func (h *authHook) Init(any) error                           { return nil }
 
-// turnAway ends a connection. The library heeds only errors that wrap ErrRejectPacket.
-func turnAway(g *gate, kind, format string, args ...any) error {
-	g.kind = kind
+// reject ends a connection. The library heeds only errors that wrap ErrRejectPacket.
+func reject(f *packetFilter, kind, format string, args ...any) error {
+	f.kind = kind
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), packets.ErrRejectPacket)
 }
 
 // OnPacketRead sees every packet after it was decoded and before it is handled.
-func (d *door) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	g, ok := cl.Net.Conn.(*gate)
+func (h *authHook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	f, ok := cl.Net.Conn.(*packetFilter)
 	if !ok {
 		return pk, packets.ErrRejectPacket
 	}
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
-		return plain(g, pk), nil
+		return sanitizeConnect(f, pk), nil
 	case packets.Publish:
 		// The library drops a foreign publish of quality of service 0 without a word and does
 		// not look at retain. A sender that does not know its own topics is disconnected.
-		if !d.rights.of(cl.Properties.Username).mayPublish(pk.TopicName, pk.FixedHeader.Retain) {
+		if !h.acl.of(cl.Properties.Username).mayPublish(pk.TopicName, pk.FixedHeader.Retain) {
 			if cl.Properties.ProtocolVersion == 5 {
-				_ = d.server.DisconnectClient(cl, packets.ErrNotAuthorized)
+				_ = h.server.DisconnectClient(cl, packets.ErrNotAuthorized)
 			}
-			return pk, turnAway(g, "topic", "%q publishes to %q (retain %t), which is not its own", cl.Properties.Username, pk.TopicName, pk.FixedHeader.Retain)
+			return pk, reject(f, "topic", "%q publishes to %q (retain %t), which is not its own", cl.Properties.Username, pk.TopicName, pk.FixedHeader.Retain)
 		}
 	}
 	return pk, nil
 }
 
-// plain takes out of a CONNECT what would outlive the connection or lead the library astray.
-func plain(g *gate, pk packets.Packet) packets.Packet {
+// sanitizeConnect takes out of a CONNECT what would outlive the connection or lead the library astray.
+func sanitizeConnect(f *packetFilter, pk packets.Packet) packets.Packet {
 	pk.Connect.Clean = true
 	if pk.Connect.Keepalive == 0 || pk.Connect.Keepalive > maxKeepAlive {
 		pk.Connect.Keepalive = maxKeepAlive
-		g.shortened = true
+		f.shortened = true
 	}
 	pk.Connect.WillProperties.WillDelayInterval = 0 // delayed wills are kept without a limit
 	pk.Properties.TopicAliasMaximum = 0
@@ -79,69 +78,69 @@ func plain(g *gate, pk packets.Packet) packets.Packet {
 
 // OnConnect decides about a client. The answer is given here because the library knows only one
 // reason for a refusal.
-func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
-	g, ok := cl.Net.Conn.(*gate)
+func (h *authHook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
+	f, ok := cl.Net.Conn.(*packetFilter)
 	if !ok {
 		return packets.ErrRejectPacket
 	}
 	no := func(code packets.Code, kind, format string, args ...any) error {
-		_ = d.server.SendConnack(cl, code, false, nil) // the connection is closed either way
+		_ = h.server.SendConnack(cl, code, false, nil) // the connection is closed either way
 		return refuse(kind, format, args...)
 	}
 	name := cl.Properties.Username
-	if !d.rights.admit(name, pk.Connect.Password) {
+	if !h.acl.authenticate(name, pk.Connect.Password) {
 		return no(packets.ErrBadUsernameOrPassword, "account", "%.100q: unknown account or wrong password", name)
 	}
-	if pk.Connect.WillFlag && !d.rights.of(name).mayPublish(pk.Connect.WillTopic, pk.Connect.WillRetain) {
+	if pk.Connect.WillFlag && !h.acl.of(name).mayPublish(pk.Connect.WillTopic, pk.Connect.WillRetain) {
 		return no(packets.ErrBadUsernameOrPassword, "will", "%q leaves a will on %q, which is not its own", name, pk.Connect.WillTopic)
 	}
-	switch err := d.seats.take(g, cl.ID, string(name)); err {
+	switch err := h.sessions.claim(f, cl.ID, string(name)); err {
 	case errFull:
 		return no(packets.ErrServerUnavailable, "full", "%q: %w", name, err)
-	case errForeign:
+	case errOtherAccount:
 		return no(packets.ErrClientIdentifierNotValid, "account", "%q: %w: %q", name, err, cl.ID)
 	}
-	g.client = cl
-	cl.State.ServerKeepalive = g.shortened
-	g.leaveRoom()
+	f.client = cl
+	cl.State.ServerKeepalive = f.shortened
+	f.freeSlot()
 	return nil
 }
 
 // OnConnectAuthenticate confirms what OnConnect has decided.
-func (d *door) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
-	g, ok := cl.Net.Conn.(*gate)
-	return ok && g.client == cl
+func (h *authHook) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
+	f, ok := cl.Net.Conn.(*packetFilter)
+	return ok && f.client == cl
 }
 
 // OnPublish comes after the rights were checked and before the acknowledgement.
-func (d *door) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+func (h *authHook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
 	if !cl.Net.Inline {
-		d.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
+		h.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
 	}
 	return pk, nil
 }
 
 // OnWillSent delivers a will, which was checked when it was left.
-func (d *door) OnWillSent(_ *mochi.Client, pk packets.Packet) {
-	d.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
+func (h *authHook) OnWillSent(_ *mochi.Client, pk packets.Packet) {
+	h.deliver(pk.TopicName, pk.Payload, pk.FixedHeader.Retain)
 }
 
 // OnACLCheck is asked about each filter of a subscription, each topic published and each topic
 // about to be delivered.
-func (d *door) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
-	a := d.rights.of(cl.Properties.Username)
+func (h *authHook) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
+	a := h.acl.of(cl.Properties.Username)
 	if write {
 		return a.mayPublish(topic, false)
 	}
 	if !a.mayRead(topic) {
-		d.refusals.note("topic", cl.Net.Remote, fmt.Errorf("%q may not read %q", cl.Properties.Username, topic))
+		h.refusals.note("topic", cl.Net.Remote, fmt.Errorf("%q may not read %q", cl.Properties.Username, topic))
 		return false
 	}
 	return true
 }
 
-// seats are the places of connected clients, by client id.
-type seats struct {
+// sessions are the connected clients, by client id.
+type sessions struct {
 	mu     sync.Mutex
 	most   int
 	n      int
@@ -153,69 +152,69 @@ type owner struct {
 	n       int // connections: two for the moment in which a new one takes over from the old
 }
 
-func newSeats(most int) *seats { return &seats{most: most, owners: map[string]owner{}} }
+func newSessions(most int) *sessions { return &sessions{most: most, owners: map[string]owner{}} }
 
 var (
-	errFull    = fmt.Errorf("all places are taken")
-	errForeign = fmt.Errorf("another account is connected under this client id")
+	errFull         = fmt.Errorf("all places are taken")
+	errOtherAccount = fmt.Errorf("another account is connected under this client id")
 )
 
-func (s *seats) take(g *gate, id, account string) error {
+func (s *sessions) claim(f *packetFilter, id, account string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owners[id]
 	switch {
 	case o.n > 0 && o.account != account:
-		return errForeign
+		return errOtherAccount
 	case s.n >= s.most:
 		return errFull
 	}
 	s.n++
 	s.owners[id] = owner{account, o.n + 1}
-	g.seat = id
+	f.session = id
 	return nil
 }
 
-func (s *seats) leave(g *gate) {
+func (s *sessions) release(f *packetFilter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g.seat == "" {
+	if f.session == "" {
 		return
 	}
 	s.n--
-	o := s.owners[g.seat]
+	o := s.owners[f.session]
 	if o.n--; o.n == 0 {
-		delete(s.owners, g.seat)
+		delete(s.owners, f.session)
 	} else {
-		s.owners[g.seat] = o
+		s.owners[f.session] = o
 	}
-	g.seat = ""
+	f.session = ""
 }
 
-func (s *seats) taken() int {
+func (s *sessions) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.n
 }
 
-// refusals counts and logs what was turned away: the first of a kind, then at most one a minute
+// refusals counts and logs what was refused: the first of a kind, then at most one a minute
 // with the number of those not mentioned, because strangers decide how many there are.
 type refusals struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	total  uint64
 	panics uint64
-	by     map[string]*notice
+	by     map[string]*logState
 }
 
-type notice struct {
+type logState struct {
 	next   time.Time
 	silent int
 }
 
 func (r *refusals) note(kind, remote string, err error) {
 	if more, yes := r.due(kind, false); yes {
-		r.log.Warn("broker turned away", "kind", kind, "remote", remote, "err", err, "more", more)
+		r.log.Warn("broker refused", "kind", kind, "remote", remote, "err", err, "more", more)
 	}
 }
 
@@ -233,11 +232,11 @@ func (r *refusals) due(kind string, panicked bool) (silent int, yes bool) {
 		r.panics++
 	}
 	if r.by == nil {
-		r.by = map[string]*notice{}
+		r.by = map[string]*logState{}
 	}
 	n := r.by[kind]
 	if n == nil {
-		n = new(notice)
+		n = new(logState)
 		r.by[kind] = n
 	}
 	now := time.Now()

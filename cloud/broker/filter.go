@@ -40,56 +40,56 @@ func refuse(kind, format string, args ...any) error {
 	return refusal{kind, fmt.Errorf(format, args...)}
 }
 
-// gate is a connection that lets only whole, decodable and sensible packets through to the
+// packetFilter is a connection that lets only whole, decodable and permitted packets through to the
 // protocol library. It reads a packet, decodes it with the library's own decoder where a panic
 // does no harm, looks at it, and only then hands on the bytes.
-type gate struct {
+type packetFilter struct {
 	net.Conn
-	in        *bufio.Reader
-	on        bool
-	packet    []byte // of the present packet, not yet handed on
-	version   byte   // of the protocol, 0 before CONNECT
-	leaveRoom func() // out of the waiting room, once
+	in       *bufio.Reader
+	on       bool
+	packet   []byte // of the present packet, not yet handed on
+	version  byte   // of the protocol, 0 before CONNECT
+	freeSlot func() // gives its handshake slot back, once
 
-	// Set by the door while it greets the client; all on the connection's goroutine.
+	// Set by the hook while it greets the client; all on the connection's goroutine.
 	client    *mochi.Client
-	seat      string // the client id it holds, empty for none
+	session   string // the client id it holds, empty for none
 	shortened bool   // the keep-alive was
-	kind      string // why the door ended the connection
+	kind      string // why the hook ended the connection
 }
 
-func newGate(conn net.Conn, on bool, leaveRoom func()) *gate {
+func newPacketFilter(conn net.Conn, on bool, freeSlot func()) *packetFilter {
 	// The library sets its first deadline after CONNECT; until then this one stands.
 	_ = conn.SetReadDeadline(time.Now().Add(connectTime))
-	return &gate{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10), on: on, leaveRoom: leaveRoom}
+	return &packetFilter{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10), on: on, freeSlot: freeSlot}
 }
 
 // Read hands on bytes of checked packets, never of two at once.
-func (g *gate) Read(p []byte) (int, error) {
-	if !g.on {
-		return g.in.Read(p)
+func (f *packetFilter) Read(p []byte) (int, error) {
+	if !f.on {
+		return f.in.Read(p)
 	}
-	if len(g.packet) == 0 {
-		if err := g.next(); err != nil {
+	if len(f.packet) == 0 {
+		if err := f.next(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, g.packet)
-	g.packet = g.packet[n:]
+	n := copy(p, f.packet)
+	f.packet = f.packet[n:]
 	return n, nil
 }
 
 // next reads and checks one packet.
-func (g *gate) next() error {
+func (f *packetFilter) next() error {
 	header := make([]byte, 1, 5)
-	if _, err := io.ReadFull(g.in, header); err != nil {
-		return g.slow(err)
+	if _, err := io.ReadFull(f.in, header); err != nil {
+		return f.slow(err)
 	}
 	size := 0
 	for shift := 0; ; shift += 7 {
-		c, err := g.in.ReadByte()
+		c, err := f.in.ReadByte()
 		if err != nil {
-			return g.slow(err)
+			return f.slow(err)
 		}
 		header = append(header, c)
 		size |= int(c&0x7f) << shift
@@ -101,7 +101,7 @@ func (g *gate) next() error {
 		}
 	}
 	limit := maxPacket
-	if g.version == 0 {
+	if f.version == 0 {
 		limit = maxConnect
 		if header[0]>>4 != packets.Connect {
 			return refuse("malformed", "first packet is of type %d, not CONNECT", header[0]>>4)
@@ -112,26 +112,26 @@ func (g *gate) next() error {
 	}
 	packet := make([]byte, len(header)+size)
 	copy(packet, header)
-	if _, err := io.ReadFull(g.in, packet[len(header):]); err != nil {
-		return g.slow(err)
+	if _, err := io.ReadFull(f.in, packet[len(header):]); err != nil {
+		return f.slow(err)
 	}
-	pk, err := decode(header[0], packet[len(header):], g.version)
+	pk, err := decode(header[0], packet[len(header):], f.version)
 	if err != nil {
 		return refusal{"malformed", err}
 	}
-	if err := sensible(pk, g.version); err != nil {
+	if err := checkLimits(pk, f.version); err != nil {
 		return err
 	}
-	if g.version == 0 {
-		g.version = pk.ProtocolVersion
+	if f.version == 0 {
+		f.version = pk.ProtocolVersion
 	}
-	g.packet = packet
+	f.packet = packet
 	return nil
 }
 
 // slow tells a connection that never said CONNECT from one that merely ended.
-func (g *gate) slow(err error) error {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && g.version == 0 {
+func (f *packetFilter) slow(err error) error {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && f.version == 0 {
 		return refuse("slow", "no complete CONNECT within %v", connectTime)
 	}
 	return err
@@ -172,8 +172,8 @@ func decode(head byte, body []byte, version byte) (pk packets.Packet, err error)
 	return pk, err
 }
 
-// sensible refuses what decodes but goes beyond the limits.
-func sensible(pk packets.Packet, version byte) error {
+// checkLimits refuses what decodes but goes beyond the limits.
+func checkLimits(pk packets.Packet, version byte) error {
 	if len(pk.Properties.User) > maxUser || len(pk.Connect.WillProperties.User) > maxUser {
 		return refuse("malformed", "more than %d user properties", maxUser)
 	}
@@ -238,17 +238,17 @@ func controls(text string) bool {
 
 // Write gives up a reader that does not read, and with it the connection: the library goes on
 // after a failed write.
-func (g *gate) Write(p []byte) (int, error) {
-	err := g.Conn.SetWriteDeadline(time.Now().Add(writeTime))
+func (f *packetFilter) Write(p []byte) (int, error) {
+	err := f.Conn.SetWriteDeadline(time.Now().Add(writeTime))
 	n := 0
 	if err == nil {
-		n, err = g.Conn.Write(p)
+		n, err = f.Conn.Write(p)
 	}
 	if err != nil {
-		g.Conn.Close()
+		f.Conn.Close()
 	}
 	return n, err
 }
 
 // SetDeadline is how the library asks for the keep-alive. Write sets its own.
-func (g *gate) SetDeadline(t time.Time) error { return g.Conn.SetReadDeadline(t) }
+func (f *packetFilter) SetDeadline(t time.Time) error { return f.Conn.SetReadDeadline(t) }
