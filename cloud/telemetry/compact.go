@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	minuteNS = int64(time.Minute)
-	foldRows = 20_000 // points folded in one transaction, so that Put never waits long
+	minuteNS       = int64(time.Minute)
+	downsampleRows = 20_000 // points downsampled in one transaction, so that Put never waits long
 )
 
-// The marks by which points are thought old, Unix ns.
+// The cursors by which points are thought old, Unix ns.
 const (
 	trusted = "trusted" // the newest time that was believed
 	newest  = "newest"  // of all samples
@@ -27,14 +27,14 @@ const (
 // for a minute makes nothing older than two.
 const catchUp = 2
 
-// trust gives the time by which the age of points is told. A wall clock that jumps ahead would empty
+// trust returns the time by which the age of points is told. A wall clock that jumps ahead would empty
 // the history, so the trusted time never goes further than what has passed by a clock that does
 // not jump, nor further than the newest sample; a wall clock that is behind is followed at once,
 // since it keeps more.
 func (h *History) trust(ctx context.Context, wall time.Time, passed time.Duration) (now time.Time, err error) {
 	err = h.step(ctx, func(tx *sql.Tx) error {
-		before, err1 := mark(ctx, tx, trusted)
-		sampled, err2 := mark(ctx, tx, newest)
+		before, err1 := cursor(ctx, tx, trusted)
+		sampled, err2 := cursor(ctx, tx, newest)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (h *History) trust(ctx context.Context, wall time.Time, passed time.Duratio
 		if before != 0 {
 			ns = min(ns, before+catchUp*max(0, passed.Nanoseconds()))
 		}
-		if err := setMark(ctx, tx, trusted, ns); err != nil {
+		if err := setCursor(ctx, tx, trusted, ns); err != nil {
 			return err
 		}
 		if sampled != 0 {
@@ -54,7 +54,7 @@ func (h *History) trust(ctx context.Context, wall time.Time, passed time.Duratio
 	return now, err
 }
 
-// Compact folds the points older than the full rate into rows of a minute and drops what is older
+// Compact downsamples the points older than what is kept raw into rows of a minute and drops what is older
 // than all that is kept. It may be stopped at any point and called again. Passed is the time since the
 // last call, by a clock that does not jump; 0 at the first one.
 func (h *History) Compact(ctx context.Context, wall time.Time, passed time.Duration) error {
@@ -62,10 +62,10 @@ func (h *History) Compact(ctx context.Context, wall time.Time, passed time.Durat
 	if err != nil {
 		return err
 	}
-	horizon := now.Add(-h.config.Full).Truncate(time.Minute).UnixNano()
+	horizon := now.Add(-h.config.Raw).Truncate(time.Minute).UnixNano()
 	oldest := now.Add(-h.config.Minutes).UnixNano()
 	if err := h.step(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `insert into mark values (?, ?) on conflict do update set n = max(n, excluded.n)`, folded, horizon)
+		_, err := tx.ExecContext(ctx, `insert into cursor values (?, ?) on conflict do update set n = max(n, excluded.n)`, downsampled, horizon)
 		return err
 	}); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (h *History) Compact(ctx context.Context, wall time.Time, passed time.Durat
 	for _, id := range ids {
 		for more := true; more; {
 			if err := h.step(ctx, func(tx *sql.Tx) (err error) {
-				more, err = fold(ctx, tx, id, horizon)
+				more, err = downsample(ctx, tx, id, horizon)
 				return err
 			}); err != nil {
 				return fmt.Errorf("compact series %d: %w", id, err)
@@ -90,7 +90,7 @@ func (h *History) Compact(ctx context.Context, wall time.Time, passed time.Durat
 			if _, err := tx.ExecContext(ctx, `delete from minute where series = ? and at < ?`, id, oldest/minuteNS); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `delete from full where series = ? and at < ?`, id, oldest)
+			_, err := tx.ExecContext(ctx, `delete from raw where series = ? and at < ?`, id, oldest)
 			return err
 		}); err != nil {
 			return fmt.Errorf("compact series %d: %w", id, err)
@@ -110,33 +110,33 @@ func (h *History) step(ctx context.Context, do func(*sql.Tx) error) error {
 	return h.change(ctx, do)
 }
 
-// pile gathers numbers.
-type pile struct {
+// aggregate gathers numbers.
+type aggregate struct {
 	min, max, sum, last float64
 	count, lastAt       int64
 }
 
-func (p *pile) add(q pile) {
-	if p.count == 0 {
-		*p = q
+func (a *aggregate) add(q aggregate) {
+	if a.count == 0 {
+		*a = q
 		return
 	}
-	p.min, p.max, p.sum, p.count = min(p.min, q.min), max(p.max, q.max), p.sum+q.sum, p.count+q.count
-	if q.lastAt >= p.lastAt {
-		p.last, p.lastAt = q.last, q.lastAt
+	a.min, a.max, a.sum, a.count = min(a.min, q.min), max(a.max, q.max), a.sum+q.sum, a.count+q.count
+	if q.lastAt >= a.lastAt {
+		a.last, a.lastAt = q.last, q.lastAt
 	}
 }
 
-// fold moves up to foldRows points of a series into their minutes, in one transaction: a point is
+// downsample moves up to downsampleRows points of a series into their minutes, in one transaction: a point is
 // in one or the other, never in both.
-func fold(ctx context.Context, tx *sql.Tx, id, horizon int64) (more bool, err error) {
-	rows, err := tx.QueryContext(ctx, `select at, value from full
-		where series = ? and at < ? and word = '' order by at limit ?`, id, horizon, foldRows)
+func downsample(ctx context.Context, tx *sql.Tx, id, horizon int64) (more bool, err error) {
+	rows, err := tx.QueryContext(ctx, `select at, value from raw
+		where series = ? and at < ? and word = '' order by at limit ?`, id, horizon, downsampleRows)
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
-	minutes := map[int64]*pile{}
+	minutes := map[int64]*aggregate{}
 	count, last := 0, int64(0)
 	for rows.Next() {
 		var text string
@@ -149,15 +149,15 @@ func fold(ctx context.Context, tx *sql.Tx, id, horizon int64) (more bool, err er
 		}
 		at := last / minuteNS
 		if minutes[at] == nil {
-			minutes[at] = new(pile)
+			minutes[at] = new(aggregate)
 		}
-		minutes[at].add(pile{v, v, v, v, 1, last})
+		minutes[at].add(aggregate{v, v, v, v, 1, last})
 		count++
 	}
 	if err := rows.Err(); err != nil || count == 0 {
 		return false, err
 	}
-	insert := inserting{tx: tx, into: "insert into minute values ", row: "(?,?,?,?,?,?,?,?)", columns: 8,
+	insert := batchInsert{tx: tx, into: "insert into minute values ", row: "(?,?,?,?,?,?,?,?)", columns: 8,
 		end: ` on conflict do update set min = min(min, excluded.min), max = max(max, excluded.max),
 			sum = sum + excluded.sum, count = count + excluded.count,
 			last = case when excluded.last_at >= last_at then excluded.last else last end,
@@ -171,8 +171,8 @@ func fold(ctx context.Context, tx *sql.Tx, id, horizon int64) (more bool, err er
 	if err := insert.flush(ctx); err != nil {
 		return false, err
 	}
-	_, err = tx.ExecContext(ctx, `delete from full where series = ? and at <= ? and word = ''`, id, last)
-	return count == foldRows, err
+	_, err = tx.ExecContext(ctx, `delete from raw where series = ? and at <= ? and word = ''`, id, last)
+	return count == downsampleRows, err
 }
 
 // float reads a stored decimal for a picture, to the same bits as InfluxDB does.

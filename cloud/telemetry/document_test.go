@@ -132,7 +132,7 @@ func TestDocumentedQueries(t *testing.T) {
 	}
 }
 
-// dashboardQueries gives the dashboard's queries as Grafana puts them, with everything chosen.
+// dashboardQueries returns the dashboard's queries as Grafana puts them, with everything chosen.
 func dashboardQueries(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(dashboard)

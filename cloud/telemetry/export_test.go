@@ -9,12 +9,12 @@ import (
 	"steelyard/internal/record"
 )
 
-// QuickSample lets the tests hold the quick reader against the general one.
-func QuickSample(body []byte) (record.Sample, bool) { return quickSample(string(body)) }
+// FastDecode lets the tests hold the fast decoder against the general one.
+func FastDecode(body []byte) (record.Sample, bool) { return fastDecode(string(body)) }
 
 // Post sends a request as the store does.
 func Post(req *http.Request, plain bool) (*http.Response, error) {
-	return newPost(time.Minute, plain).Do(req)
+	return newHTTPDoer(time.Minute, plain).Do(req)
 }
 
 // ParkedLines are the lines that wait to be mended, and those that have expired.
@@ -33,4 +33,4 @@ func ParkedLines(t testing.TB, x *Influx) (lines []string) {
 }
 
 // SetParkedRoom bounds the file of parked points.
-func SetParkedRoom(x *Influx, bytes int64) { x.parked.most = bytes }
+func SetParkedRoom(x *Influx, bytes int64) { x.parked.maxBytes = bytes }

@@ -21,15 +21,15 @@ import (
 // HistoryConfig says where the embedded history lies and how long it keeps what.
 type HistoryConfig struct {
 	Path    string        // of its own SQLite file
-	Full    time.Duration // every point; 0 means 48 h
+	Raw     time.Duration // every point; 0 means 48 h
 	Minutes time.Duration // then one row a minute, and the words of states; 0 means 400 days
 	Log     *slog.Logger
 }
 
 // History is the store in one file beside the ledger's, for when there is no InfluxDB.
 //
-// A point lies in full until Compact folds it into the row of its minute. A point that comes later
-// than that, after a long outage, is folded into the same row at the next Compact; whether it is
+// A point stands as it came until Compact downsamples it into the row of its minute. A point that comes later
+// than that, after a long outage, is downsampled into the same row at the next Compact; whether it is
 // late or merely sent again is told by the entry's number, since entries come in order.
 type History struct {
 	config HistoryConfig
@@ -50,24 +50,24 @@ type seriesRow struct {
 	words   bool
 }
 
-const historyVersion = 2
+const historyVersion = 3
 
-// schema of the history. Times are Unix ns in full and tonnage, Unix minutes in minute.
+// schema of the history. Times are Unix ns in raw and tonnage, Unix minutes in minute.
 const schema = `
 create table series (
 	id integer primary key, site text not null, device text not null, tag text not null,
 	unit text not null, words integer not null, machine text not null, unique (site, device, tag));
-create table full (
+create table raw (
 	series integer not null, at integer not null,
 	value text not null, -- the exact decimal; empty when there is none
-	word  text not null, -- of a state; such a point is never folded
+	word  text not null, -- of a state; such a point is never downsampled
 	primary key (series, at)) without rowid;
 create table minute (
 	series integer not null, at integer not null, min real not null, max real not null, sum real not null,
 	count integer not null, last real not null, last_at integer not null,
 	primary key (series, at)) without rowid;
-create table taken (site text not null, journal text not null, n integer not null, primary key (site, journal)) without rowid;
-create table mark (name text primary key, n integer not null) without rowid;` + tonnageSchema
+create table position (site text not null, journal text not null, n integer not null, primary key (site, journal)) without rowid;
+create table cursor (name text primary key, n integer not null) without rowid;` + tonnageSchema
 
 const tonnageSchema = `
 create table tonnage (
@@ -82,14 +82,21 @@ drop table tonnage;
 delete from mark where name = 'tonnes';
 alter table series add column machine text not null default '';` + tonnageSchema
 
-// folded is the mark before which points have been folded, Unix ns.
-const folded = "folded"
+// fromVersion2 names the tables by what is in them.
+const fromVersion2 = `
+alter table full rename to raw;
+alter table taken rename to position;
+alter table mark rename to cursor;
+update cursor set name = 'downsampled' where name = 'folded';`
+
+// downsampled is the cursor before which points have been downsampled, Unix ns.
+const downsampled = "downsampled"
 
 // OpenHistory opens the file, or makes it. A receipt follows from what Put says, so every commit
 // is synced: a power cut takes nothing back.
 func OpenHistory(ctx context.Context, c HistoryConfig) (*History, error) {
-	if c.Full == 0 {
-		c.Full = 48 * time.Hour
+	if c.Raw == 0 {
+		c.Raw = 48 * time.Hour
 	}
 	if c.Minutes == 0 {
 		c.Minutes = 400 * 24 * time.Hour
@@ -133,18 +140,14 @@ func (h *History) prepare(ctx context.Context) error {
 	if mode != "wal" || sync != full {
 		return fmt.Errorf("journal_mode %s, synchronous %d: wal and %d are needed: use a local disk", mode, sync, full)
 	}
-	switch version {
-	case 0:
-		if _, err := h.db.ExecContext(ctx, "begin immediate;"+schema+fmt.Sprintf("pragma user_version=%d;commit", historyVersion)); err != nil {
-			return err
-		}
-	case 1:
-		if _, err := h.db.ExecContext(ctx, "begin immediate;"+fromVersion1+fmt.Sprintf("pragma user_version=%d;commit", historyVersion)); err != nil {
-			return err
-		}
-	case historyVersion:
-	default:
+	steps := []string{schema, fromVersion1 + fromVersion2, fromVersion2}
+	if version > historyVersion || version < 0 {
 		return fmt.Errorf("version %d is not this software's %d: use the newer software, or move the file away", version, historyVersion)
+	}
+	if version < historyVersion {
+		if _, err := h.db.ExecContext(ctx, "begin immediate;"+steps[version]+fmt.Sprintf("pragma user_version=%d;commit", historyVersion)); err != nil {
+			return err
+		}
 	}
 	rows, err := h.db.QueryContext(ctx, `select id, site, device, tag, unit, words, machine from series`)
 	if err != nil {
@@ -190,39 +193,39 @@ func (h *History) change(ctx context.Context, do func(*sql.Tx) error) error {
 // rowsAtOnce is the number of rows of one insert: the cost of a statement spreads over them.
 const rowsAtOnce = 100
 
-// inserting gathers rows into statements of rowsAtOnce.
-type inserting struct {
+// batchInsert gathers rows into statements of rowsAtOnce.
+type batchInsert struct {
 	tx      *sql.Tx
 	into    string // "insert into t values "
 	row     string // "(?,?)"
 	end     string // " on conflict do nothing"
 	columns int
 	args    []any
-	full    *sql.Stmt
+	all     *sql.Stmt
 }
 
-func (i *inserting) add(ctx context.Context, values ...any) error {
+func (i *batchInsert) add(ctx context.Context, values ...any) error {
 	i.args = append(i.args, values...)
 	if len(i.args) < rowsAtOnce*i.columns {
 		return nil
 	}
-	if i.full == nil {
+	if i.all == nil {
 		var err error
-		if i.full, err = i.tx.PrepareContext(ctx, i.statement(rowsAtOnce)); err != nil {
+		if i.all, err = i.tx.PrepareContext(ctx, i.statement(rowsAtOnce)); err != nil {
 			return err
 		}
 	}
-	_, err := i.full.ExecContext(ctx, i.args...)
+	_, err := i.all.ExecContext(ctx, i.args...)
 	i.args = i.args[:0]
 	return err
 }
 
-func (i *inserting) statement(rows int) string {
+func (i *batchInsert) statement(rows int) string {
 	return i.into + strings.TrimSuffix(strings.Repeat(i.row+",", rows), ",") + i.end
 }
 
 // flush writes the rest. The statements end with their transaction.
-func (i *inserting) flush(ctx context.Context) error {
+func (i *batchInsert) flush(ctx context.Context) error {
 	if len(i.args) == 0 {
 		return nil
 	}
@@ -255,17 +258,17 @@ func (h *History) Put(ctx context.Context, samples []Sample) error {
 type journalKey struct{ site, journal string }
 
 func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh map[seriesKey]*seriesRow) (bad int64, err error) {
-	before, err := mark(ctx, tx, folded)
+	before, err := cursor(ctx, tx, downsampled)
 	if err != nil {
 		return 0, err
 	}
-	latest, err := mark(ctx, tx, newest)
+	latest, err := cursor(ctx, tx, newest)
 	if err != nil {
 		return 0, err
 	}
 	was := latest
 	had, reached := map[journalKey]int64{}, map[journalKey]int64{}
-	rows := inserting{tx: tx, into: "insert into full values ", row: "(?,?,?,?)", end: " on conflict do nothing", columns: 4}
+	rows := batchInsert{tx: tx, into: "insert into raw values ", row: "(?,?,?,?)", end: " on conflict do nothing", columns: 4}
 	for i := range samples {
 		s := &samples[i]
 		if s.Check() != nil {
@@ -275,7 +278,7 @@ func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh m
 		j := journalKey{s.Site, s.Journal}
 		n, known := had[j]
 		if !known {
-			err := tx.QueryRowContext(ctx, `select n from taken where site = ? and journal = ?`, j.site, j.journal).Scan(&n)
+			err := tx.QueryRowContext(ctx, `select n from position where site = ? and journal = ?`, j.site, j.journal).Scan(&n)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return 0, err
 			}
@@ -302,19 +305,19 @@ func (h *History) put(ctx context.Context, tx *sql.Tx, samples []Sample, fresh m
 		return 0, err
 	}
 	if latest > was {
-		if err := setMark(ctx, tx, newest, latest); err != nil {
+		if err := setCursor(ctx, tx, newest, latest); err != nil {
 			return 0, err
 		}
 	}
 	for j, n := range reached {
-		if _, err := tx.ExecContext(ctx, `insert into taken values (?,?,?) on conflict do update set n = max(n, excluded.n)`, j.site, j.journal, n); err != nil {
+		if _, err := tx.ExecContext(ctx, `insert into position values (?,?,?) on conflict do update set n = max(n, excluded.n)`, j.site, j.journal, n); err != nil {
 			return 0, err
 		}
 	}
 	return bad, nil
 }
 
-// seriesOf gives the number of a value's series. What is new of it stands in fresh until the
+// seriesOf returns the number of a value's series. What is new of it stands in fresh until the
 // transaction is through.
 func (h *History) seriesOf(ctx context.Context, tx *sql.Tx, s *Sample, v *record.SampleValue, fresh map[seriesKey]*seriesRow) (int64, error) {
 	k := seriesKey{s.Site, s.Device, v.Tag}
@@ -348,7 +351,7 @@ func (h *History) PutTonnes(ctx context.Context, tonnes []Tonne) error {
 	defer h.mu.Unlock()
 	bad := int64(0)
 	err := h.change(ctx, func(tx *sql.Tx) error {
-		rows := inserting{tx: tx, into: "insert into tonnage values ", row: "(?,?,?,?,?,?)",
+		rows := batchInsert{tx: tx, into: "insert into tonnage values ", row: "(?,?,?,?,?,?)",
 			end: " on conflict do update set grams = excluded.grams, category = excluded.category", columns: 6}
 		for _, t := range tonnes {
 			if t.Check() != nil {
@@ -386,24 +389,24 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// mark reads a named number; 0 when it was never set.
-func mark(ctx context.Context, q queryer, name string) (n int64, err error) {
-	err = q.QueryRowContext(ctx, `select n from mark where name = ?`, name).Scan(&n)
+// cursor reads a named number; 0 when it was never set.
+func cursor(ctx context.Context, q queryer, name string) (n int64, err error) {
+	err = q.QueryRowContext(ctx, `select n from cursor where name = ?`, name).Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
 	return n, err
 }
 
-func setMark(ctx context.Context, tx *sql.Tx, name string, n int64) error {
-	_, err := tx.ExecContext(ctx, `insert into mark values (?, ?) on conflict do update set n = excluded.n`, name, n)
+func setCursor(ctx context.Context, tx *sql.Tx, name string, n int64) error {
+	_, err := tx.ExecContext(ctx, `insert into cursor values (?, ?) on conflict do update set n = excluded.n`, name, n)
 	return err
 }
 
 // LoadCursor and SaveCursor keep a reader's place in the same file, for Tonnes.
 func (h *History) LoadCursor(ctx context.Context) (place rollup.Place, err error) {
-	if place.Seq, err = mark(ctx, h.read, "tonnes"); err == nil {
-		place.Trail, err = mark(ctx, h.read, "tonnes trail")
+	if place.Seq, err = cursor(ctx, h.read, "tonnes"); err == nil {
+		place.Trail, err = cursor(ctx, h.read, "tonnes trail")
 	}
 	if err != nil {
 		return rollup.Place{}, fmt.Errorf("history: cursor: %w", err)
@@ -416,6 +419,6 @@ func (h *History) SaveCursor(ctx context.Context, place rollup.Place) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.change(ctx, func(tx *sql.Tx) error {
-		return errors.Join(setMark(ctx, tx, "tonnes", place.Seq), setMark(ctx, tx, "tonnes trail", place.Trail))
+		return errors.Join(setCursor(ctx, tx, "tonnes", place.Seq), setCursor(ctx, tx, "tonnes trail", place.Trail))
 	})
 }

@@ -1,6 +1,8 @@
 package telemetry_test
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -189,5 +191,58 @@ func TestHistoryWithoutFolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "no", "such", "folder.db")
 	if _, err := telemetry.OpenHistory(t.Context(), telemetry.HistoryConfig{Path: path}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}
+
+// TestOlderHistory opens the files of the versions before, as their software left them.
+func TestOlderHistory(t *testing.T) {
+	const old = `
+create table full (series integer not null, at integer not null, value text not null, word text not null, primary key (series, at)) without rowid;
+create table minute (
+	series integer not null, at integer not null, min real not null, max real not null, sum real not null,
+	count integer not null, last real not null, last_at integer not null,
+	primary key (series, at)) without rowid;
+create table taken (site text not null, journal text not null, n integer not null, primary key (site, journal)) without rowid;
+create table mark (name text primary key, n integer not null) without rowid;
+create table tonnage (
+	site text not null, category text not null, material text not null, flow text not null, at integer not null, grams integer not null,
+	primary key (site, material, flow, at)) without rowid;
+create index tonnage_at on tonnage (at);
+insert into mark values ('tonnes', 7);`
+	const series = `create table series (
+	id integer primary key, site text not null, device text not null, tag text not null,
+	unit text not null, words integer not null, %s unique (site, device, tag));
+insert into series (id, site, device, tag, unit, words) values (1, '%s', '%s', '%s', 'A', 0);`
+	for _, tc := range []struct {
+		version int
+		machine string
+		place   rollup.Place
+	}{{1, "", rollup.Place{}}, {2, "machine text not null default '',", rollup.Place{Seq: 7}}} {
+		t.Run(fmt.Sprint(tc.version), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "history.db")
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			late, point := sample(t, "a", 3, start, "5"), sample(t, "a", 4, start.Add(time.Hour), "6")
+			_, err = db.Exec(old + fmt.Sprintf(series, tc.machine, late.Site, late.Device, late.Values[0].Tag) +
+				fmt.Sprintf("insert into mark values ('folded', %d);", start.Add(time.Minute).UnixNano()) +
+				fmt.Sprintf("insert into taken values ('%s', '%s', 4);", late.Site, late.Journal) +
+				fmt.Sprintf("insert into full values (1, %d, '6', '');", point.Stamp()) +
+				fmt.Sprintf("insert into minute values (1, %d, 5, 5, 5, 1, 5, %d);", start.Unix()/60, late.Stamp()) +
+				fmt.Sprintf("pragma user_version=%d", tc.version))
+			if err := errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			h := historyAt(t, path)
+			put(t, h, late, point) // both are there
+			got := curve(t, h, "a", start, 2*time.Hour, time.Minute)
+			if len(got) != 2 || got[0].Count != 1 || got[0].Max != 5 || got[1].Count != 1 || got[1].Max != 6 {
+				t.Errorf("got %+v, want the two points once", got)
+			}
+			if place, err := h.LoadCursor(t.Context()); err != nil || place != tc.place {
+				t.Errorf("cursor %+v, %v, want %+v", place, err, tc.place)
+			}
+		})
 	}
 }

@@ -18,7 +18,7 @@ func (h *History) Series(ctx context.Context, site string) ([]SeriesInfo, error)
 		return nil, err
 	}
 	rows, err := h.read.QueryContext(ctx, `select device, tag, unit, words, machine,
-			coalesce((select max(at) from full where series = id), 0),
+			coalesce((select max(at) from raw where series = id), 0),
 			coalesce((select last_at from minute where series = id order by at desc limit 1), 0)
 		from series where site = ? order by device, tag`, site)
 	if err != nil {
@@ -28,32 +28,32 @@ func (h *History) Series(ctx context.Context, site string) ([]SeriesInfo, error)
 	var list []SeriesInfo
 	for rows.Next() {
 		s := SeriesInfo{Site: site}
-		var full, minute int64
-		if err := rows.Scan(&s.Device, &s.Tag, &s.Unit, &s.Words, &s.Machine, &full, &minute); err != nil {
+		var raw, minute int64
+		if err := rows.Scan(&s.Device, &s.Tag, &s.Unit, &s.Words, &s.Machine, &raw, &minute); err != nil {
 			return nil, fmt.Errorf("series of %s: %w", site, err)
 		}
-		if full == 0 && minute == 0 {
+		if raw == 0 && minute == 0 {
 			continue // all of it is older than what is kept
 		}
-		s.Last = moment(max(full, minute))
+		s.Last = timeOf(max(raw, minute))
 		list = append(list, s)
 	}
 	return list, rows.Err()
 }
 
-// Range implements Store. What has been folded counts where its minute begins.
+// Range implements Store. What has been downsampled counts where its minute begins.
 func (h *History) Range(ctx context.Context, site, device, tag string, from, to time.Time, step time.Duration) ([]Bucket, error) {
 	if err := errors.Join(CheckName(site, device, tag), CheckRange(from, to, step)); err != nil {
 		return nil, err
 	}
 	fromNS, toNS, stepNS := from.UnixMilli()*perMS, to.UnixMilli()*perMS, step.Nanoseconds()
-	piles := map[int64]*pile{}
-	add := func(at int64, p pile) {
+	buckets := map[int64]*aggregate{}
+	add := func(at int64, p aggregate) {
 		at -= at % stepNS
-		if piles[at] == nil {
-			piles[at] = new(pile)
+		if buckets[at] == nil {
+			buckets[at] = new(aggregate)
 		}
-		piles[at].add(p)
+		buckets[at].add(p)
 	}
 	// One transaction: a point that Compact moves in between is seen on one side only.
 	tx, err := h.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -67,12 +67,12 @@ func (h *History) Range(ctx context.Context, site, device, tag string, from, to 
 			[]any{site, device, tag, (fromNS + minuteNS - 1) / minuteNS, (toNS + minuteNS - 1) / minuteNS},
 			func(rows *sql.Rows) error {
 				var at int64
-				var p pile
+				var p aggregate
 				err := rows.Scan(&at, &p.min, &p.max, &p.sum, &p.count, &p.last, &p.lastAt)
 				add(at*minuteNS, p)
 				return err
 			}),
-		each(ctx, tx, `select at, value from full
+		each(ctx, tx, `select at, value from raw
 			where series = (select id from series where site = ? and device = ? and tag = ?) and at >= ? and at < ? and value <> ''`,
 			[]any{site, device, tag, fromNS, toNS},
 			func(rows *sql.Rows) error {
@@ -82,16 +82,16 @@ func (h *History) Range(ctx context.Context, site, device, tag string, from, to 
 					return err
 				}
 				v, err := float(text)
-				add(at, pile{v, v, v, v, 1, at})
+				add(at, aggregate{v, v, v, v, 1, at})
 				return err
 			}))
 	if err != nil {
 		return nil, fmt.Errorf("curve of %s %s %s: %w", site, device, tag, err)
 	}
 	var list []Bucket
-	for _, at := range slices.Sorted(maps.Keys(piles)) {
-		p := piles[at]
-		list = append(list, Bucket{moment(at), p.min, p.max, p.sum / float64(p.count), p.last, p.count})
+	for _, at := range slices.Sorted(maps.Keys(buckets)) {
+		p := buckets[at]
+		list = append(list, Bucket{timeOf(at), p.min, p.max, p.sum / float64(p.count), p.last, p.count})
 	}
 	return list, nil
 }
@@ -102,7 +102,7 @@ func (h *History) States(ctx context.Context, site, device, tag string, from, to
 		return nil, err
 	}
 	var list []State
-	err := each(ctx, h.read, `select at, word from full
+	err := each(ctx, h.read, `select at, word from raw
 		where series = (select id from series where site = ? and device = ? and tag = ?) and at >= ? and at < ? and word <> ''
 		order by at desc limit ?`,
 		[]any{site, device, tag, from.UnixMilli() * perMS, to.UnixMilli() * perMS, MaxStates},
@@ -110,7 +110,7 @@ func (h *History) States(ctx context.Context, site, device, tag string, from, to
 			var at int64
 			var s State
 			err := rows.Scan(&at, &s.Text)
-			s.At = moment(at)
+			s.At = timeOf(at)
 			list = append(list, s)
 			return err
 		})

@@ -41,14 +41,14 @@ type Influx struct {
 	policy   string
 	client   influxdb2.Client
 	write    api.WriteAPIBlocking
-	post     post
-	parked   *lot
+	doer     httpDoer
+	parked   *parkedLines
 
-	mu    sync.Mutex // held for the fields below, never during a request
-	quiet time.Time  // not asked before
-	fails int        // in a row
-	cause error      // of the last failure
-	units map[machineKey]*unitsNoted
+	mu           sync.Mutex // held for the fields below, never during a request
+	backoffUntil time.Time  // no request before
+	fails        int        // in a row
+	cause        error      // of the last failure
+	units        map[machineKey]*unitsNoted
 }
 
 // unitsNoted are the units that have been written for one hour of a machine.
@@ -76,14 +76,14 @@ func NewInflux(c InfluxConfig) (*Influx, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	silence()
-	x := &Influx{config: c, post: newPost(c.Timeout, isLoopback(u.Hostname())), units: map[machineKey]*unitsNoted{}}
-	if x.parked, err = openLot(c.Parked, lotBytes); err != nil {
+	discardLibraryLog()
+	x := &Influx{config: c, doer: newHTTPDoer(c.Timeout, isLoopback(u.Hostname())), units: map[machineKey]*unitsNoted{}}
+	if x.parked, err = openParked(c.Parked, maxParkedBytes); err != nil {
 		return nil, err
 	}
 	x.database, x.policy, _ = strings.Cut(c.Bucket, "/")
 	options := influxdb2.DefaultOptions().SetPrecision(time.Nanosecond).SetApplicationName("steelyard")
-	options.HTTPOptions().SetHTTPDoer(x.post)
+	options.HTTPOptions().SetHTTPDoer(x.doer)
 	x.client = influxdb2.NewClientWithOptions(c.URL, c.Token, options)
 	x.write = x.client.WriteAPIBlocking(c.Org, c.Bucket)
 	return x, nil
@@ -95,9 +95,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Close gives the connections back.
+// Close returns the connections back.
 func (x *Influx) Close() error {
-	x.post.client.CloseIdleConnections()
+	x.doer.client.CloseIdleConnections()
 	return x.parked.db.Close()
 }
 
@@ -106,7 +106,7 @@ func (x *Influx) Parked() Parking { return x.parked.parking() }
 
 // Put implements Store.
 func (x *Influx) Put(ctx context.Context, samples []Sample) (err error) {
-	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	p := lineBatcher{sender: sender{x: x, bisections: maxBisections}}
 	defer func() {
 		if err != nil { // the units go with the samples when those come again
 			x.mu.Lock()
@@ -117,7 +117,7 @@ func (x *Influx) Put(ctx context.Context, samples []Sample) (err error) {
 	for i := range samples {
 		s := &samples[i]
 		if s.Check() != nil {
-			x.parked.leaveOut(1)
+			x.parked.countBad(1)
 			continue
 		}
 		for _, write := range []func([]byte) []byte{s.appendNumbers, s.appendWords, s.appendNames, x.unitsOf(s)} {
@@ -152,10 +152,10 @@ func (x *Influx) unitsOf(s *Sample) func([]byte) []byte {
 
 // PutTonnes implements Store.
 func (x *Influx) PutTonnes(ctx context.Context, tonnes []Tonne) error {
-	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	p := lineBatcher{sender: sender{x: x, bisections: maxBisections}}
 	for _, t := range tonnes {
 		if t.Check() != nil {
-			x.parked.leaveOut(1)
+			x.parked.countBad(1)
 			continue
 		}
 		if err := p.line(ctx, t.appendLine); err != nil {
@@ -170,7 +170,7 @@ type Place struct{ Site, Name, English, District string }
 
 // PutPlaces writes the names of the sites, for the hour of now.
 func (x *Influx) PutPlaces(ctx context.Context, now time.Time, places []Place) error {
-	p := putting{writing: writing{x: x, halvings: maxHalvings}}
+	p := lineBatcher{sender: sender{x: x, bisections: maxBisections}}
 	for _, place := range places {
 		fields := [][2]string{{"district", place.District}, {"english", place.English}, {"name", place.Name}}
 		err := wire.CheckSlug("site", place.Site)
@@ -200,12 +200,12 @@ type lines struct {
 
 func (l lines) String() string { return string(l.text[l.base:l.ends[len(l.ends)-1]]) }
 
-func (l lines) halves() (lines, lines) {
+func (l lines) bisect() (lines, lines) {
 	mid := len(l.ends) / 2
 	return lines{l.text, l.ends[:mid], l.base}, lines{l.text, l.ends[mid:], l.ends[mid-1]}
 }
 
-// each gives the lines one by one.
+// each returns the lines one by one.
 func (l lines) each(do func(line []byte)) {
 	from := l.base
 	for _, end := range l.ends {
@@ -272,13 +272,13 @@ func cutField(line, measurement, field string) (rest, alone string) {
 // maxBytes bounds one request beside MaxWrite.
 const maxBytes = 2 << 20
 
-// putting gathers lines and writes them, many at a time.
-type putting struct {
-	writing
+// lineBatcher gathers lines and writes them, many at a time.
+type lineBatcher struct {
+	sender
 	waiting lines
 }
 
-func (p *putting) line(ctx context.Context, write func([]byte) []byte) error {
+func (p *lineBatcher) line(ctx context.Context, write func([]byte) []byte) error {
 	l := &p.waiting
 	if l.text == nil {
 		l.text, l.ends = make([]byte, 0, 256<<10), make([]int, 0, MaxWrite)
@@ -293,7 +293,7 @@ func (p *putting) line(ctx context.Context, write func([]byte) []byte) error {
 	return p.flush(ctx)
 }
 
-func (p *putting) flush(ctx context.Context) error {
+func (p *lineBatcher) flush(ctx context.Context) error {
 	if len(p.waiting.ends) == 0 {
 		return nil
 	}
@@ -303,7 +303,7 @@ func (p *putting) flush(ctx context.Context) error {
 }
 
 // end writes the rest and parks what was refused.
-func (p *putting) end(ctx context.Context) error {
+func (p *lineBatcher) end(ctx context.Context) error {
 	if err := p.flush(ctx); err != nil || len(p.refused) == 0 {
 		return err
 	}
@@ -316,7 +316,7 @@ func (p *putting) end(ctx context.Context) error {
 		return err
 	}
 	for _, reason := range news {
-		p.x.config.Log.Error("telemetry store refuses points: they are parked and written by themselves once it is mended", "err", reason)
+		p.x.config.Log.Error("telemetry store refuses points (parked, retried automatically)", "err", reason)
 	}
 	return nil
 }
@@ -334,25 +334,25 @@ func (x *Influx) Mend(ctx context.Context) error {
 	}
 	for _, reason := range reasons {
 		for limit, refusedAll := 1, false; !refusedAll; limit = MaxWrite {
-			offered, err := x.parked.some(ctx, reason, limit)
+			offered, err := x.parked.first(ctx, reason, limit)
 			if err != nil {
 				return err
 			}
 			if len(offered) == 0 {
 				break
 			}
-			w := writing{x: x, halvings: maxHalvings}
+			s := sender{x: x, bisections: maxBisections}
 			var l lines
 			for _, o := range offered {
 				l.add([]byte(o.text))
 			}
-			if err := w.sendAll(ctx, l); err != nil {
+			if err := s.sendAll(ctx, l); err != nil {
 				return err
 			}
-			if err := x.parked.settle(ctx, offered, w.refused); err != nil {
+			if err := x.parked.resolve(ctx, offered, s.refused); err != nil {
 				return err
 			}
-			refusedAll = len(w.refused) >= len(offered)
+			refusedAll = len(s.refused) >= len(offered)
 		}
 	}
 	if before.Lines > 0 && x.Parked().Lines == 0 {
@@ -361,27 +361,27 @@ func (x *Influx) Mend(ctx context.Context) error {
 	return nil
 }
 
-// maxHalvings bounds the requests that one Put may cost beyond the first: a batch full of bad
-// points must not become thousands of requests. A single bad point in MaxWrite costs 13 halvings.
-const maxHalvings = 300
+// maxBisections bounds the requests that one Put may cost beyond the first: a batch full of bad
+// points must not become thousands of requests. A single bad point in MaxWrite costs 13 bisections.
+const maxBisections = 300
 
-// writing is one Put under way.
-type writing struct {
-	x        *Influx
-	halvings int
-	taken    int   // points
-	vague    error // a refusal that does not say that the points are at fault
-	refused  []refused
+// sender is one Put under way.
+type sender struct {
+	x          *Influx
+	bisections int
+	taken      int   // points
+	ambiguous  error // a refusal that does not say that the points are at fault
+	refused    []refused
 }
 
-func (w *writing) park(l lines, r refusal) {
+func (s *sender) park(l lines, r refusal) {
 	reason := r.reason()
 	l.each(func(line []byte) {
-		w.refused = append(w.refused, refused{line: string(line), reason: reason, tonnage: siteOfTonnage(string(line)), expired: r.expired})
+		s.refused = append(s.refused, refused{line: string(line), reason: reason, tonnage: siteOfTonnage(string(line)), expired: r.expired})
 	})
 }
 
-// siteOfTonnage gives the site of a posting's line; of others nothing.
+// siteOfTonnage returns the site of a posting's line; of others nothing.
 func siteOfTonnage(line string) string {
 	if !strings.HasPrefix(line, tonnageMeasurement+",") {
 		return ""
@@ -393,16 +393,16 @@ func siteOfTonnage(line string) string {
 
 // sendAll writes a run of lines. When the server refuses every single one of them without saying
 // what is wrong with them, it is the request that it refuses: nothing is parked then.
-func (w *writing) sendAll(ctx context.Context, l lines) error {
-	parked := len(w.refused)
-	w.taken, w.vague = 0, nil
-	if err := w.send(ctx, l); err != nil {
+func (s *sender) sendAll(ctx context.Context, l lines) error {
+	parked := len(s.refused)
+	s.taken, s.ambiguous = 0, nil
+	if err := s.send(ctx, l); err != nil {
 		return err
 	}
-	if w.taken == 0 && w.vague != nil {
-		w.refused = w.refused[:parked]
-		err := &MisconfiguredError{w.vague, "every point is refused: check the organisation, the bucket and what stands between"}
-		w.x.failed(0, err)
+	if s.taken == 0 && s.ambiguous != nil {
+		s.refused = s.refused[:parked]
+		err := &MisconfiguredError{s.ambiguous, "every point is refused: check the organisation, the bucket and what stands between"}
+		s.x.failed(0, err)
 		return err
 	}
 	return nil
@@ -410,15 +410,15 @@ func (w *writing) sendAll(ctx context.Context, l lines) error {
 
 // send writes a run of lines. Points that are refused are parked; every other refusal is an error,
 // and then the whole Put is repeated by its caller, which changes nothing that was taken.
-func (w *writing) send(ctx context.Context, l lines) error {
-	if err := w.x.resting(); err != nil {
+func (s *sender) send(ctx context.Context, l lines) error {
+	if err := s.x.backingOff(); err != nil {
 		return err
 	}
 	size := len(l.ends)
-	err := w.x.write.WriteRecord(ctx, l.String())
+	err := s.x.write.WriteRecord(ctx, l.String())
 	if err == nil {
-		w.taken += size
-		w.x.answered()
+		s.taken += size
+		s.x.answered()
 		return nil
 	}
 	if err := cancelled(ctx); err != nil {
@@ -426,46 +426,46 @@ func (w *writing) send(ctx context.Context, l lines) error {
 	}
 	r := refusalOf(err, size)
 	if r.partial {
-		w.taken += max(0, size-r.lost)
-	} else if (r.verdict == halve || r.verdict == dropped) && !r.pointed {
-		w.vague = r.err
+		s.taken += max(0, size-r.lost)
+	} else if (r.verdict == bisect || r.verdict == dropped) && !r.located {
+		s.ambiguous = r.err
 	}
 	switch r.verdict {
 	case again:
-		return &UnavailableError{w.x.failed(r.after, r.err), r.err}
+		return &UnavailableError{s.x.failed(r.after, r.err), r.err}
 	case alarm:
 		err := &MisconfiguredError{r.err, r.hint()}
-		w.x.failed(0, err)
+		s.x.failed(0, err)
 		return err
-	case dropped, halve:
-		w.halvings--
+	case dropped, bisect:
+		s.bisections--
 		// One field of the wrong type takes the whole line with it: the others go without it.
-		if measurement, field, named := r.conflict(); named && w.halvings >= 0 {
+		if measurement, field, named := r.conflict(); named && s.bisections >= 0 {
 			if without, alone := l.byField(measurement, field); len(without.ends) > 0 && len(alone.ends) > 0 {
-				if err := w.send(ctx, without); err != nil {
+				if err := s.send(ctx, without); err != nil {
 					return err
 				}
-				return w.send(ctx, alone)
+				return s.send(ctx, alone)
 			}
 		}
-		if r.verdict == dropped || w.halvings < 0 {
-			w.park(l, r)
+		if r.verdict == dropped || s.bisections < 0 {
+			s.park(l, r)
 			return nil
 		}
 	}
-	first, second := l.halves()
-	if err := w.send(ctx, first); err != nil {
+	first, second := l.bisect()
+	if err := s.send(ctx, first); err != nil {
 		return err
 	}
-	return w.send(ctx, second)
+	return s.send(ctx, second)
 }
 
-// resting refuses while the server is left alone: a server that hangs must not hold up every
+// backingOff refuses while the server is left alone: a server that hangs must not hold up every
 // caller for the whole time-out.
-func (x *Influx) resting() error {
+func (x *Influx) backingOff() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	rest := time.Until(x.quiet)
+	rest := time.Until(x.backoffUntil)
 	if rest <= 0 {
 		return nil
 	}
@@ -489,9 +489,9 @@ func (x *Influx) failed(asked time.Duration, cause error) time.Duration {
 	}
 	pause = max(asked, pause/2+rand.N(pause/2+1))
 	if x.fails++; x.fails == 1 {
-		x.config.Log.Error("telemetry store refused or silent: samples wait at the sites, tonnage in the ledger", "err", cause)
+		x.config.Log.Error("telemetry store unavailable (samples are held by the sites, tonnage by the ledger)", "err", cause)
 	}
-	x.quiet, x.cause = time.Now().Add(pause), cause
+	x.backoffUntil, x.cause = time.Now().Add(pause), cause
 	return pause
 }
 
@@ -501,5 +501,5 @@ func (x *Influx) answered() {
 	if x.fails > 0 {
 		x.config.Log.Info("telemetry store is back", "failures", x.fails)
 	}
-	x.fails, x.quiet, x.cause = 0, time.Time{}, nil
+	x.fails, x.backoffUntil, x.cause = 0, time.Time{}, nil
 }

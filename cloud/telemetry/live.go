@@ -41,20 +41,20 @@ type Live struct {
 }
 
 type liveSite struct {
-	status  wire.Status
-	heard   time.Time // the newest message of any kind
-	atMS    int64     // of the newest live message, by the edge
-	past    []string  // sessions before the present one
-	values  map[seriesName]*liveValue
-	picture picture
-	refused int64     // messages that could not be read, values beyond the limit
-	changed uint64    // the newest change of anything of the site
-	whole   uint64    // the newest change of all its values at once
-	turns   time.Time // no value of it grows stale before; zero when none is fresh
-	asked   time.Time // when it was last told that somebody looks
-	names   []wire.MachineName
-	stands  time.Time // since when records wait at the site and none was receipted; zero: none waits
-	missed  time.Time // when it was last asked for a picture
+	status       wire.Status
+	heard        time.Time // the newest message of any kind
+	atMS         int64     // of the newest live message, by the edge
+	past         []string  // sessions before the present one
+	values       map[seriesName]*liveValue
+	picture      picture
+	refused      int64     // messages that could not be read, values beyond the limit
+	changed      uint64    // the newest change of anything of the site
+	whole        uint64    // the newest change of all its values at once
+	staleAt      time.Time // no value of it grows stale before; zero when none is fresh
+	asked        time.Time // when it was last told that somebody looks
+	names        []wire.MachineName
+	waitingSince time.Time // since when records wait at the site and none was receipted; zero: none waits
+	pictureAsked time.Time // when it was last asked for a picture
 }
 
 type liveValue struct {
@@ -161,7 +161,7 @@ func (l *Live) Values(m wire.Live) error {
 		return err
 	}
 	if m.Session != "" {
-		l.follow(s, m, now)
+		l.applyNumbered(s, m, now)
 		return nil
 	}
 	// An older edge says every value in each message.
@@ -224,9 +224,9 @@ func (l *Live) Status(m wire.Status) error {
 	before := s.status
 	switch {
 	case m.Backlog == 0 || !m.Online:
-		s.stands = time.Time{}
-	case s.stands.IsZero() || before.Session != m.Session || before.Last-before.Backlog != m.Last-m.Backlog:
-		s.stands = now
+		s.waitingSince = time.Time{}
+	case s.waitingSince.IsZero() || before.Session != m.Session || before.Last-before.Backlog != m.Last-m.Backlog:
+		s.waitingSince = now
 	}
 	l.change(s)
 	if m.Online != s.status.Online || !s.heardStatus() {
@@ -285,7 +285,7 @@ func (l *Live) Watch(site string) {
 	l.config.Ask(site, wire.Request{Stream: wire.LiveValues, Why: wire.WhyWatch})
 }
 
-// Snapshot gives every site with its values, in order of their names.
+// Snapshot returns every site with its values, in order of their names.
 func (l *Live) Snapshot() []SiteNow {
 	now := l.config.Now()
 	l.mu.Lock()
@@ -307,7 +307,7 @@ func (l *Live) Snapshot() []SiteNow {
 	return list
 }
 
-// Subscribe gives a channel that receives after changes, until ctx ends; then it is closed. Many
+// Subscribe returns a channel that receives after changes, until ctx ends; then it is closed. Many
 // changes may come as one: whoever receives takes a Snapshot. A slow receiver holds up nobody.
 func (l *Live) Subscribe(ctx context.Context) <-chan struct{} {
 	c := make(chan struct{}, 1)

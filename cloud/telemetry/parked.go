@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// lot keeps on disk the lines that InfluxDB has refused for a reason that somebody can mend. What is
+// parkedLines keeps on disk the lines that InfluxDB has refused for a reason that somebody can mend. What is
 // in it counts as kept: receipts rest on it.
-type lot struct {
-	db   *sql.DB // one connection
-	most int64   // bytes
+type parkedLines struct {
+	db       *sql.DB // one connection
+	maxBytes int64   // of the file
 
 	mu    sync.Mutex
 	now   Parking // as last counted
@@ -32,11 +32,11 @@ type refused struct {
 }
 
 const (
-	lotBytes    = 256 << 20
-	mostExpired = 100_000 // lines; the oldest of them make room: nobody is expected to mend that
+	maxParkedBytes = 256 << 20
+	maxExpired     = 100_000 // lines; the oldest of them make room: nobody is expected to mend that
 )
 
-const lotSchema = `
+const parkedSchema = `
 create table line (
 	id      integer primary key, -- in the order in which they are offered again
 	digest  blob    not null unique,
@@ -49,8 +49,8 @@ create index line_reason on line (reason, id);
 create index line_expired on line (expired, id);
 create index line_tonnage on line (tonnage, id);`
 
-// openLot opens the file, or makes it; an empty path keeps everything in memory.
-func openLot(path string, most int64) (*lot, error) {
+// openParked opens the file, or makes it; an empty path keeps everything in memory.
+func openParked(path string, maxBytes int64) (*parkedLines, error) {
 	dsn := ":memory:"
 	if path != "" {
 		full, err := filepath.Abs(path)
@@ -65,10 +65,10 @@ func openLot(path string, most int64) (*lot, error) {
 		return nil, fmt.Errorf("parked points: %w", err)
 	}
 	db.SetMaxOpenConns(1)
-	l := &lot{db: db, most: most, stale: true}
+	l := &parkedLines{db: db, maxBytes: maxBytes, stale: true}
 	var version int
 	if err = db.QueryRow(`pragma user_version`).Scan(&version); err == nil && version == 0 {
-		_, err = db.Exec("begin immediate;" + lotSchema + "pragma user_version=1;commit")
+		_, err = db.Exec("begin immediate;" + parkedSchema + "pragma user_version=1;commit")
 	} else if err == nil && version != 1 {
 		err = fmt.Errorf("version %d is not this software's 1: use the newer software", version)
 	}
@@ -79,7 +79,7 @@ func openLot(path string, most int64) (*lot, error) {
 }
 
 // change runs one transaction.
-func (l *lot) change(ctx context.Context, do func(*sql.Tx) error) error {
+func (l *parkedLines) change(ctx context.Context, do func(*sql.Tx) error) error {
 	l.mu.Lock()
 	l.stale = true
 	l.mu.Unlock()
@@ -100,15 +100,15 @@ func (l *lot) change(ctx context.Context, do func(*sql.Tx) error) error {
 var errFull = errors.New("no room for more parked points")
 
 // add parks lines and gives the reasons that no line had before.
-func (l *lot) add(ctx context.Context, lines []refused) (news []string, err error) {
+func (l *parkedLines) add(ctx context.Context, lines []refused) (news []string, err error) {
 	err = l.change(ctx, func(tx *sql.Tx) error {
 		var size int64
 		err := tx.QueryRowContext(ctx, `select (page_count - freelist_count) * page_size from pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&size)
 		if err != nil {
 			return err
 		}
-		if size > l.most {
-			return fmt.Errorf("%w: %d MiB are full, the newest reason is: %s", errFull, l.most>>20, lines[0].reason)
+		if size > l.maxBytes {
+			return fmt.Errorf("%w: %d MiB are full, the newest reason is: %s", errFull, l.maxBytes>>20, lines[0].reason)
 		}
 		known := map[string]bool{}
 		for _, r := range lines {
@@ -131,7 +131,7 @@ func (l *lot) add(ctx context.Context, lines []refused) (news []string, err erro
 			}
 		}
 		_, err = tx.ExecContext(ctx, `delete from line where expired = 1 and id <=
-			(select id from line where expired = 1 order by id desc limit 1 offset ?)`, mostExpired)
+			(select id from line where expired = 1 order by id desc limit 1 offset ?)`, maxExpired)
 		return err
 	})
 	return news, err
@@ -143,8 +143,8 @@ type row struct {
 	text string
 }
 
-// some gives the first lines of a reason.
-func (l *lot) some(ctx context.Context, reason string, limit int) (rows []row, err error) {
+// first returns the first lines of a reason.
+func (l *parkedLines) first(ctx context.Context, reason string, limit int) (rows []row, err error) {
 	err = each(ctx, l.db, `select id, text from line where reason = ? order by id limit ?`, []any{reason, limit}, func(found *sql.Rows) error {
 		var r row
 		err := found.Scan(&r.id, &r.text)
@@ -154,8 +154,8 @@ func (l *lot) some(ctx context.Context, reason string, limit int) (rows []row, e
 	return rows, err
 }
 
-// reasons gives the reasons for which lines are parked, those that have waited longest first.
-func (l *lot) reasons(ctx context.Context) (reasons []string, err error) {
+// reasons returns the reasons for which lines are parked, those that have waited longest first.
+func (l *parkedLines) reasons(ctx context.Context) (reasons []string, err error) {
 	err = each(ctx, l.db, `select reason from line group by reason order by min(id) limit 50`, nil, func(found *sql.Rows) error {
 		var reason string
 		err := found.Scan(&reason)
@@ -165,9 +165,9 @@ func (l *lot) reasons(ctx context.Context) (reasons []string, err error) {
 	return reasons, err
 }
 
-// settle takes out what was offered again and is in the store now; what was refused again waits
+// resolve takes out what was offered again and is in the store now; what was refused again waits
 // behind everything else.
-func (l *lot) settle(ctx context.Context, offered []row, again []refused) error {
+func (l *parkedLines) resolve(ctx context.Context, offered []row, again []refused) error {
 	return l.change(ctx, func(tx *sql.Tx) error {
 		for _, r := range offered {
 			if _, err := tx.ExecContext(ctx, `update line set reason = '', id = (select max(id) + 1 from line) where id = ?`, r.id); err != nil {
@@ -189,7 +189,7 @@ func (l *lot) settle(ctx context.Context, offered []row, again []refused) error 
 }
 
 // forgetTonnes drops the postings of the sites.
-func (l *lot) forgetTonnes(ctx context.Context, sites []string) error {
+func (l *parkedLines) forgetTonnes(ctx context.Context, sites []string) error {
 	return l.change(ctx, func(tx *sql.Tx) error {
 		for _, site := range sites {
 			if _, err := tx.ExecContext(ctx, `delete from line where tonnage = ?`, site); err != nil {
@@ -201,7 +201,7 @@ func (l *lot) forgetTonnes(ctx context.Context, sites []string) error {
 }
 
 // parking counts what is parked.
-func (l *lot) parking() Parking {
+func (l *parkedLines) parking() Parking {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stale {
@@ -227,8 +227,8 @@ func (l *lot) parking() Parking {
 	return p
 }
 
-// leaveOut counts samples that no store could keep.
-func (l *lot) leaveOut(n int) {
+// countBad counts samples that no store could keep.
+func (l *parkedLines) countBad(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.bad += int64(n)

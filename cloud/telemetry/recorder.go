@@ -15,15 +15,15 @@ import (
 
 // Recorder brings the batches of the samples stream into a store.
 type Recorder struct {
-	store Store
-	most  int
-	log   *slog.Logger
+	store     Store
+	maxSeries int
+	log       *slog.Logger
 
 	mu       sync.Mutex
 	counts   Counts
 	machines map[machineKey]*machine
 	series   map[string]int  // of a site, seen since the start
-	told     map[string]bool // sites whose bad values have been logged
+	logged   map[string]bool // sites whose bad values have been logged
 }
 
 type machineKey struct{ site, device string }
@@ -46,17 +46,17 @@ type Counts struct {
 	Why    string // the newest reason for Bad
 }
 
-// NewRecorder makes a recorder. A site may bring up to most series (0 means 10,000): a store is
+// NewRecorder makes a recorder. A site may bring up to maxSeries series (0 means 10,000): a store is
 // harmed more by names without end than by points without end.
-func NewRecorder(store Store, most int, log *slog.Logger) *Recorder {
-	if most == 0 {
-		most = 10_000
+func NewRecorder(store Store, maxSeries int, log *slog.Logger) *Recorder {
+	if maxSeries == 0 {
+		maxSeries = 10_000
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Recorder{store: store, most: most, log: log,
-		machines: map[machineKey]*machine{}, series: map[string]int{}, told: map[string]bool{}}
+	return &Recorder{store: store, maxSeries: maxSeries, log: log,
+		machines: map[machineKey]*machine{}, series: map[string]int{}, logged: map[string]bool{}}
 }
 
 // Samples puts the samples of the batches into the store. Only when it returns nil may a receipt
@@ -99,8 +99,8 @@ func (r *Recorder) samples(batches []*wire.Batch) ([]Sample, Counts) {
 	bad := func(e *wire.Entry, err error) {
 		counts.Bad++
 		counts.Why = fmt.Sprintf("%s entry %d: %v", e.Site, e.N, err)
-		if !r.told[e.Site] {
-			r.told[e.Site] = true
+		if !r.logged[e.Site] {
+			r.logged[e.Site] = true
 			r.log.Warn("sample values left out, counted from here on", "site", e.Site, "number", e.N, "device", e.Device, "err", err)
 		}
 	}
@@ -172,8 +172,8 @@ func (r *Recorder) value(site string, m *machine, v *record.SampleValue) error {
 		return err
 	}
 	if !known {
-		if r.series[site] >= r.most {
-			return fmt.Errorf("tag %s: site has more than %d series", v.Tag, r.most)
+		if r.series[site] >= r.maxSeries {
+			return fmt.Errorf("tag %s: site has more than %d series", v.Tag, r.maxSeries)
 		}
 		r.series[site]++
 		field = strings.Clone(field) // it is a part of the sample's text
@@ -185,7 +185,7 @@ func (r *Recorder) value(site string, m *machine, v *record.SampleValue) error {
 // decodeSample reads a sample's body. An edge writes one form only, which is read here without
 // reflection since there are very many; everything else goes to the general reader.
 func decodeSample(body []byte) (record.Sample, error) {
-	if s, ok := quickSample(string(body)); ok {
+	if s, ok := fastDecode(string(body)); ok {
 		return s, nil
 	}
 	var s record.Sample
@@ -195,77 +195,77 @@ func decodeSample(body []byte) (record.Sample, error) {
 	return s, nil
 }
 
-// quickSample reads a body; what it gives is cut out of the body's own text.
-func quickSample(body string) (s record.Sample, ok bool) {
-	q := quick{rest: body}
-	q.expect("{")
+// fastDecode reads a body; what it returns is cut out of the body's own text.
+func fastDecode(body string) (s record.Sample, ok bool) {
+	d := fastDecoder{rest: body}
+	d.expect("{")
 	for _, said := range []struct {
 		key  string
 		text *string
 	}{{`"machine":"`, &s.Machine}, {`"name":"`, &s.Name}, {`"english":"`, &s.English}} {
-		if q.starts(said.key) {
-			*said.text = q.text()
-			q.expect(",")
+		if d.starts(said.key) {
+			*said.text = d.text()
+			d.expect(",")
 		}
 	}
-	q.expect(`"values":[`)
+	d.expect(`"values":[`)
 	s.Values = make([]record.SampleValue, 0, 1+strings.Count(body, "},{"))
-	for !q.failed {
+	for !d.failed {
 		var v record.SampleValue
-		q.expect(`{"tag":"`)
-		v.Tag = q.text()
-		q.expect(`,"value":"`)
-		v.Value = q.text()
-		q.expect(`,"text":"`)
-		v.Text = q.text()
-		q.expect(`,"unit":"`)
-		v.Unit = q.text()
-		if q.starts(`,"ok":true}`) {
+		d.expect(`{"tag":"`)
+		v.Tag = d.text()
+		d.expect(`,"value":"`)
+		v.Value = d.text()
+		d.expect(`,"text":"`)
+		v.Text = d.text()
+		d.expect(`,"unit":"`)
+		v.Unit = d.text()
+		if d.starts(`,"ok":true}`) {
 			v.OK = true
 		} else {
-			q.expect(`,"ok":false}`)
+			d.expect(`,"ok":false}`)
 		}
 		s.Values = append(s.Values, v)
-		if !q.starts(",") {
+		if !d.starts(",") {
 			break
 		}
 	}
-	q.expect(`]}`)
-	return s, !q.failed && q.rest == "" && utf8.ValidString(body)
+	d.expect(`]}`)
+	return s, !d.failed && d.rest == "" && utf8.ValidString(body)
 }
 
-// quick reads the one canonical form and fails on anything that needs thought.
-type quick struct {
+// fastDecoder reads the one canonical form and fails on anything that needs thought.
+type fastDecoder struct {
 	rest   string
 	failed bool
 }
 
-func (q *quick) starts(text string) bool {
-	if q.failed || !strings.HasPrefix(q.rest, text) {
+func (d *fastDecoder) starts(text string) bool {
+	if d.failed || !strings.HasPrefix(d.rest, text) {
 		return false
 	}
-	q.rest = q.rest[len(text):]
+	d.rest = d.rest[len(text):]
 	return true
 }
 
-func (q *quick) expect(text string) { q.failed = q.failed || !q.starts(text) }
+func (d *fastDecoder) expect(text string) { d.failed = d.failed || !d.starts(text) }
 
 // text reads up to the closing quote: printable text without escapes.
-func (q *quick) text() string {
-	if q.failed {
+func (d *fastDecoder) text() string {
+	if d.failed {
 		return ""
 	}
-	for i := range len(q.rest) {
-		c := q.rest[i]
+	for i := range len(d.rest) {
+		c := d.rest[i]
 		if c == '"' {
-			text := q.rest[:i]
-			q.rest = q.rest[i+1:]
+			text := d.rest[:i]
+			d.rest = d.rest[i+1:]
 			return text
 		}
 		if c < ' ' || c == '\\' {
 			break
 		}
 	}
-	q.failed = true
+	d.failed = true
 	return ""
 }

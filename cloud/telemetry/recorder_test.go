@@ -112,7 +112,7 @@ func TestRecorderOutage(t *testing.T) {
 	}
 }
 
-// FuzzSample: the quick reader and the general one agree on everything.
+// FuzzSample: the fast decoder and the general one agree on everything.
 func FuzzSample(f *testing.F) {
 	for _, body := range []string{
 		`{"values":[{"tag":"a","value":"1.5","text":"","unit":"A","ok":true}]}`,
@@ -127,14 +127,14 @@ func FuzzSample(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		quick, ok := telemetry.QuickSample(body)
+		fast, ok := telemetry.FastDecode(body)
 		if !ok {
 			return
 		}
 		var general record.Sample
 		if err := json.Unmarshal(body, &general); err != nil {
-			t.Fatalf("%q: the quick reader takes what is no JSON: %v", body, err)
+			t.Fatalf("%q: the fast decoder takes what is no JSON: %v", body, err)
 		}
-		same(t, quick, general)
+		same(t, fast, general)
 	})
 }

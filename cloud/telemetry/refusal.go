@@ -21,7 +21,7 @@ const (
 	again   verdict = iota // the same later
 	alarm                  // the same, once somebody has corrected the configuration
 	large                  // too much at once
-	halve                  // some of it can't be taken: find out which
+	bisect                 // some of it can't be taken: find out which
 	dropped                // none of it is taken, for a reason that lies in the points
 )
 
@@ -30,7 +30,7 @@ type refusal struct {
 	verdict verdict
 	after   time.Duration // what the server asked for; 0 when it did not
 	partial bool          // the points that could be taken have been
-	pointed bool          // the server says that it is the points, not the request
+	located bool          // the server says that it is the points, not the request
 	lost    int           // points that the server says it dropped; 0 when it does not say
 	expired bool          // they are older than the server keeps anything
 	err     error
@@ -38,7 +38,7 @@ type refusal struct {
 
 var typeConflict = regexp.MustCompile(`input field "([^"]+)" on measurement "([^"]+)" is type`)
 
-// conflict gives the field whose type is another one in the store.
+// conflict returns the field whose type is another one in the store.
 func (r refusal) conflict() (measurement, field string, named bool) {
 	m := typeConflict.FindStringSubmatch(r.err.Error())
 	if m == nil {
@@ -78,10 +78,10 @@ func refusalOf(err error, size int) refusal {
 		}
 	case code == http.StatusBadRequest, code == http.StatusUnprocessableEntity:
 		r.partial = strings.Contains(answer.Message, "partial write")
-		r.pointed = r.partial || strings.Contains(answer.Message, "unable to parse")
+		r.located = r.partial || strings.Contains(answer.Message, "unable to parse")
 		r.lost = droppedBy(answer.Message)
 		r.expired = strings.Contains(answer.Message, "beyond retention policy") || strings.Contains(answer.Message, "outside retention policy")
-		if r.verdict = halve; size == 1 || r.partial && r.lost == size {
+		if r.verdict = bisect; size == 1 || r.partial && r.lost == size {
 			r.verdict = dropped
 		}
 	default:

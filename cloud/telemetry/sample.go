@@ -166,7 +166,7 @@ const (
 	tonneEntries = perMS / (2 * tonneParts)
 )
 
-// TonneOf gives a posting its point. The stamp rests on what the posting is, never on its place in
+// TonneOf returns a posting its point. The stamp rests on what the posting is, never on its place in
 // the ledger's order: a ledger that was rebuilt from its entries writes the same points again.
 // Within a millisecond, entries are told apart by their number, the parts of one entry by their
 // index, and a reversal from what replaces it by its sign.

@@ -7,7 +7,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// Since gives the sites of which anything has changed after a mark, each with the values that say
+// Since returns the sites of which anything has changed after a mark, each with the values that say
 // something else than before or have grown stale, and the next mark; the first mark is 0. A value
 // that only was said again has not changed. Whole is set where the values replace all that were known.
 //
@@ -18,7 +18,7 @@ func (l *Live) Since(mark uint64) ([]SiteNow, uint64) {
 	defer l.mu.Unlock()
 	var list []SiteNow
 	for name, s := range l.sites {
-		if !s.turns.IsZero() && now.After(s.turns) {
+		if !s.staleAt.IsZero() && now.After(s.staleAt) {
 			l.grow(s, now)
 		}
 		if mark > 0 && s.changed <= mark {
@@ -41,8 +41,8 @@ func (s *liveSite) now(name string, now time.Time) SiteNow {
 	if !s.heard.IsZero() {
 		n.Silence = now.Sub(s.heard)
 	}
-	if !s.stands.IsZero() {
-		n.Unreceipted = now.Sub(s.stands)
+	if !s.waitingSince.IsZero() {
+		n.Unreceipted = now.Sub(s.waitingSince)
 	}
 	return n
 }
@@ -88,8 +88,8 @@ func (l *Live) age(s *liveSite, v *liveValue, born, now time.Time) {
 	if stale := now.Sub(born) > l.config.Stale; stale != v.stale {
 		v.stale, v.changed = stale, s.changed
 	}
-	if turn := born.Add(l.config.Stale); !v.stale && (s.turns.IsZero() || turn.Before(s.turns)) {
-		s.turns = turn
+	if turn := born.Add(l.config.Stale); !v.stale && (s.staleAt.IsZero() || turn.Before(s.staleAt)) {
+		s.staleAt = turn
 	}
 }
 
@@ -100,15 +100,15 @@ func same(a, b wire.LiveValue) bool {
 
 // grow counts the values of a site that have grown stale.
 func (l *Live) grow(s *liveSite, now time.Time) {
-	s.turns = time.Time{}
+	s.staleAt = time.Time{}
 	counted := false
 	for _, v := range s.values {
 		if v.stale {
 			continue
 		}
 		if turn := v.born.Add(l.config.Stale); !now.After(turn) {
-			if s.turns.IsZero() || turn.Before(s.turns) {
-				s.turns = turn
+			if s.staleAt.IsZero() || turn.Before(s.staleAt) {
+				s.staleAt = turn
 			}
 			continue
 		}

@@ -34,7 +34,7 @@ type Store interface {
 	PutTonnes(ctx context.Context, tonnes []Tonne) error
 
 	// ForgetTonnes drops the tonnage of the sites, parked or not: it is about to be written from the
-	// account's beginning.
+	// ledger's beginning.
 	ForgetTonnes(ctx context.Context, sites []string) error
 
 	// Parked says what is not where it belongs.
@@ -43,11 +43,11 @@ type Store interface {
 	// Series lists what is known of a site, by device and tag.
 	Series(ctx context.Context, site string) ([]SeriesInfo, error)
 
-	// Range gives the numbers of one tag from from up to but not including to, in buckets of step
+	// Range returns the numbers of one tag from from up to but not including to, in buckets of step
 	// aligned to the Unix epoch. Empty buckets are left out.
 	Range(ctx context.Context, site, device, tag string, from, to time.Time, step time.Duration) ([]Bucket, error)
 
-	// States gives the words of one tag, oldest first; the newest MaxStates when there are more.
+	// States returns the words of one tag, oldest first; the newest MaxStates when there are more.
 	States(ctx context.Context, site, device, tag string, from, to time.Time) ([]State, error)
 
 	// Tonnage sums the tonnage from from up to but not including to, by site, material and flow.
@@ -116,7 +116,7 @@ func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("telemetry store: not now, asked again in %v: %v", e.After.Round(time.Millisecond), e.Err)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // MisconfiguredError says that the store refuses us, not the data: nothing is lost, and nothing
@@ -130,7 +130,7 @@ func (e *MisconfiguredError) Error() string {
 	return fmt.Sprintf("telemetry store refuses: %v: %s", e.Err, e.Hint)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *MisconfiguredError) Unwrap() error { return e.Err }
 
 // RetryAfter says how long the store asked to be left alone; 0 when err does not say.

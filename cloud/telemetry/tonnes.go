@@ -14,12 +14,12 @@ import (
 
 // TonnesConfig says what Tonnes reads and where it keeps its place.
 type TonnesConfig struct {
-	// Next gives the postings after a place in their order, at most limit of them, in that order, or
+	// Next returns the postings after a place in their order, at most limit of them, in that order, or
 	// rollup.ErrOtherOrder. It must not give a posting before all that come before it can be seen: a
 	// reader never goes back.
 	Next func(ctx context.Context, after rollup.Place, limit int) ([]rollup.Posting, error)
 
-	// Newest gives the place of the newest posting; nil when nobody asks how far behind we are.
+	// Newest returns the place of the newest posting; nil when nobody asks how far behind we are.
 	Newest func(ctx context.Context) (int64, error)
 
 	// Load and Save keep the reader's place. It belongs to one store and to one order of postings:
@@ -37,7 +37,7 @@ type TonnesConfig struct {
 
 // Tonnes follows the postings and puts them into the store, in order. After an outage it goes on
 // where it was; what it wrote but did not note, it writes again, which changes nothing. When the
-// account is no longer the one in which its place was counted, it begins again.
+// ledger is no longer the one in which its place was counted, it begins again.
 type Tonnes struct {
 	config TonnesConfig
 
@@ -45,12 +45,12 @@ type Tonnes struct {
 	state Behind
 }
 
-// Behind says how far the store is behind the account.
+// Behind says how far the store is behind the ledger.
 type Behind struct {
 	Place    int64     // everything up to here is in the store
 	Newest   int64     // place of the newest posting; 0 when that is not known
 	Written  int64     // postings since the start, written again included
-	Unkept   int64     // postings that can't be stamped; their tonnage is in the account only
+	Unkept   int64     // postings that can't be stamped; their tonnage is in the ledger only
 	CaughtUp bool      // nothing was left at the last look
 	Since    time.Time // of the first failure in a row; zero while all is well
 	Why      string    // the newest failure; empty while all is well
@@ -73,7 +73,7 @@ func NewTonnes(c TonnesConfig) *Tonnes {
 	return &Tonnes{config: c}
 }
 
-// Behind says how far the store is behind the account.
+// Behind says how far the store is behind the ledger.
 func (t *Tonnes) Behind() Behind {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,7 +105,7 @@ func (t *Tonnes) Run(ctx context.Context) error {
 			place, more, err = t.page(ctx, place)
 		}
 		if errors.Is(err, rollup.ErrOtherOrder) {
-			t.config.Log.Warn("account is another one than the curves were made from, as after a restore: tonnage is written from its beginning", "number", place.Seq)
+			t.config.Log.Warn("ledger is not the one the curves were made from: writing tonnage again from its beginning", "number", place.Seq)
 			place, begun, more, err = rollup.Place{}, false, true, nil
 		}
 		if ctx.Err() != nil {
@@ -158,7 +158,7 @@ func (t *Tonnes) page(ctx context.Context, place rollup.Place) (next rollup.Plac
 		tonne, err := TonneOf(p)
 		if err != nil {
 			unkept++
-			t.config.Log.Warn("posting is in the account but not in the curves", "site", p.Site, "number", p.Seq, "mass", p.Mass, "err", err)
+			t.config.Log.Warn("posting is in the ledger but not in the curves", "site", p.Site, "number", p.Seq, "mass", p.Mass, "err", err)
 			continue
 		}
 		tonnes = append(tonnes, tonne)
@@ -188,7 +188,7 @@ func (t *Tonnes) failed(fails int, err error) time.Duration {
 	defer t.mu.Unlock()
 	if fails == 0 {
 		t.state.Since = time.Now()
-		t.config.Log.Error("tonnage does not reach the curves; the account is not affected", "err", err)
+		t.config.Log.Error("tonnage does not reach the curves (the ledger is not affected)", "err", err)
 	}
 	t.state.Why, t.state.CaughtUp = err.Error(), false
 	return pause

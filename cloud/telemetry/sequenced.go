@@ -19,10 +19,10 @@ type picture struct {
 	count   uint64         // pictures begun since the start
 }
 
-// follow takes a message of a site that numbers them. After a loss nothing is taken until the next
+// applyNumbered takes a message of a site that numbers them. After a loss nothing is taken until the next
 // picture, for which the site is asked: what is shown until then keeps the age that it had, and grows
 // stale.
-func (l *Live) follow(s *liveSite, m wire.Live, now time.Time) {
+func (l *Live) applyNumbered(s *liveSite, m wire.Live, now time.Time) {
 	p := &s.picture
 	switch {
 	case m.Session == p.session && m.N <= p.n, slices.Contains(s.past, m.Session):
@@ -45,8 +45,8 @@ func (l *Live) follow(s *liveSite, m wire.Live, now time.Time) {
 	}
 	if !known {
 		p.began = 0
-		if l.config.Ask != nil && (s.missed.IsZero() || now.Sub(s.missed) >= time.Second) {
-			s.missed = now
+		if l.config.Ask != nil && (s.pictureAsked.IsZero() || now.Sub(s.pictureAsked) >= time.Second) {
+			s.pictureAsked = now
 			l.config.Ask(m.Site, wire.Request{Stream: wire.LiveValues, Why: wire.WhyHole})
 		}
 		return
@@ -54,18 +54,18 @@ func (l *Live) follow(s *liveSite, m wire.Live, now time.Time) {
 	switch part := m.Of > 0 || m.Picture == m.N; {
 	case part:
 		l.change(s)
-		l.draw(s, m, now)
+		l.applyPicture(s, m, now)
 		l.notify()
 	case len(m.Changes) > 0:
 		l.change(s)
-		l.alter(s, m, now)
+		l.applyChanges(s, m, now)
 		l.notify()
 	}
 	l.confirm(s, m.Ages, now)
 }
 
-// draw takes the next values of a picture. With the last one goes what the picture has not.
-func (l *Live) draw(s *liveSite, m wire.Live, now time.Time) {
+// applyPicture takes the next values of a picture. With the last one goes what the picture has not.
+func (l *Live) applyPicture(s *liveSite, m wire.Live, now time.Time) {
 	p := &s.picture
 	for i, v := range m.Values {
 		held := l.take(s, v, now)
@@ -89,8 +89,8 @@ func (l *Live) draw(s *liveSite, m wire.Live, now time.Time) {
 	}
 }
 
-// alter takes changes of the picture.
-func (l *Live) alter(s *liveSite, m wire.Live, now time.Time) {
+// applyChanges takes changes of the picture.
+func (l *Live) applyChanges(s *liveSite, m wire.Live, now time.Time) {
 	p := &s.picture
 	for _, c := range m.Changes {
 		if c.I < 0 || c.I >= len(p.values) || p.values[c.I] == nil {

@@ -16,7 +16,7 @@ import (
 	"steelyard/internal/wire"
 )
 
-// maxAnswer bounds what is read of an answer to a question.
+// maxAnswer bounds what is read of an answer to a query.
 const maxAnswer = 32 << 20
 
 // series is one series of an InfluxQL answer. Numbers are kept as their text: grams beyond 2^53 must
@@ -28,13 +28,13 @@ type series struct {
 	Partial bool              `json:"partial"`
 }
 
-// ask puts an InfluxQL question. Every name in it has been checked or quoted by its caller.
-func (x *Influx) ask(ctx context.Context, statement string) ([]series, error) {
-	return x.query(ctx, http.MethodGet, statement)
+// query sends an InfluxQL query. Every name in it has been checked or quoted by its caller.
+func (x *Influx) query(ctx context.Context, statement string) ([]series, error) {
+	return x.request(ctx, http.MethodGet, statement)
 }
 
-// query puts InfluxQL statements; what changes something is a POST.
-func (x *Influx) query(ctx context.Context, method, statement string) ([]series, error) {
+// request sends InfluxQL statements; what changes something is a POST.
+func (x *Influx) request(ctx context.Context, method, statement string) ([]series, error) {
 	service := x.client.HTTPService()
 	values := url.Values{"db": {x.database}, "epoch": {"ns"}, "q": {statement}}
 	if x.policy != "" {
@@ -155,10 +155,10 @@ func tagOf(field string) string {
 // fieldsAtOnce bounds the statements of one request.
 const fieldsAtOnce = 40
 
-// newest gives of every field of a measurement the newest value that each machine of a site has; the
+// newest returns of every field of a measurement the newest value that each machine of a site has; the
 // measurement may be empty.
 func (x *Influx) newest(ctx context.Context, measurement, site string, take func(field string, tags map[string]string, at time.Time, value any)) error {
-	keys, err := x.ask(ctx, fmt.Sprintf(`SHOW FIELD KEYS FROM %q`, measurement))
+	keys, err := x.query(ctx, fmt.Sprintf(`SHOW FIELD KEYS FROM %q`, measurement))
 	if err != nil {
 		return err
 	}
@@ -175,11 +175,11 @@ func (x *Influx) newest(ctx context.Context, measurement, site string, take func
 		}
 	}
 	for some := range slices.Chunk(fields, fieldsAtOnce) {
-		var question strings.Builder
+		var statements strings.Builder
 		for _, field := range some {
-			fmt.Fprintf(&question, `SELECT last(%q) AS %q FROM %q WHERE "site"='%s' GROUP BY "device", "kind";`, field, field, measurement, site)
+			fmt.Fprintf(&statements, `SELECT last(%q) AS %q FROM %q WHERE "site"='%s' GROUP BY "device", "kind";`, field, field, measurement, site)
 		}
-		rows, err := x.ask(ctx, question.String())
+		rows, err := x.query(ctx, statements.String())
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func (x *Influx) newest(ctx context.Context, measurement, site string, take func
 			if err != nil {
 				return err
 			}
-			take(r.Columns[1], r.Tags, moment(ns), r.Values[0][at[1]])
+			take(r.Columns[1], r.Tags, timeOf(ns), r.Values[0][at[1]])
 		}
 	}
 	return nil
@@ -245,15 +245,15 @@ func (x *Influx) Series(ctx context.Context, site string) ([]SeriesInfo, error) 
 	return list, nil
 }
 
-// moment takes a stamp back to its millisecond: what is below it told entries apart.
-func moment(ns int64) time.Time { return time.UnixMilli(ns / perMS).UTC() }
+// timeOf takes a stamp back to its millisecond: what is below it told entries apart.
+func timeOf(ns int64) time.Time { return time.UnixMilli(ns / perMS).UTC() }
 
 // Range implements Store.
 func (x *Influx) Range(ctx context.Context, site, device, tag string, from, to time.Time, step time.Duration) ([]Bucket, error) {
 	if err := errors.Join(CheckName(site, device, tag), CheckRange(from, to, step)); err != nil {
 		return nil, err
 	}
-	rows, err := x.ask(ctx, fmt.Sprintf(
+	rows, err := x.query(ctx, fmt.Sprintf(
 		`SELECT min(%[1]q), max(%[1]q), mean(%[1]q), last(%[1]q), count(%[1]q) FROM %[2]q %[3]s GROUP BY time(%[4]dms) fill(none)`,
 		fieldOf(tag), machineMeasurement, where(site, device, from, to), step.Milliseconds()))
 	if err != nil {
@@ -278,7 +278,7 @@ func (x *Influx) Range(ctx context.Context, site, device, tag string, from, to t
 			if err := errors.Join(err1, err2, err3); err != nil {
 				return nil, fmt.Errorf("curve of %s %s %s: %w", site, device, tag, err)
 			}
-			list = append(list, Bucket{At: moment(ns), Min: n[0], Max: n[1], Mean: n[2], Last: n[3], Count: count})
+			list = append(list, Bucket{At: timeOf(ns), Min: n[0], Max: n[1], Mean: n[2], Last: n[3], Count: count})
 		}
 	}
 	return list, nil
@@ -289,7 +289,7 @@ func (x *Influx) States(ctx context.Context, site, device, tag string, from, to 
 	if err := errors.Join(CheckName(site, device, tag), checkTimes(from, to)); err != nil {
 		return nil, err
 	}
-	rows, err := x.ask(ctx, fmt.Sprintf(`SELECT %q AS "text" FROM %q %s ORDER BY time DESC LIMIT %d`,
+	rows, err := x.query(ctx, fmt.Sprintf(`SELECT %q AS "text" FROM %q %s ORDER BY time DESC LIMIT %d`,
 		fieldOf(tag), stateMeasurement, where(site, device, from, to), MaxStates))
 	if err != nil {
 		return nil, fmt.Errorf("states of %s %s %s: %w", site, device, tag, err)
@@ -309,7 +309,7 @@ func (x *Influx) States(ctx context.Context, site, device, tag string, from, to 
 			if !ok {
 				return nil, fmt.Errorf("states of %s %s %s: %v is not a word", site, device, tag, v[at[1]])
 			}
-			list = append(list, State{moment(ns), text})
+			list = append(list, State{timeOf(ns), text})
 		}
 	}
 	slices.Reverse(list)
@@ -321,7 +321,7 @@ func (x *Influx) Tonnage(ctx context.Context, from, to time.Time) ([]Sum, error)
 	if err := checkTimes(from, to); err != nil {
 		return nil, err
 	}
-	rows, err := x.ask(ctx, fmt.Sprintf(
+	rows, err := x.query(ctx, fmt.Sprintf(
 		`SELECT sum("grams"), count("grams") FROM %q WHERE time >= %d AND time < %d GROUP BY "site", "category", "material", "flow"`,
 		tonnageMeasurement, from.UnixMilli()*perMS, to.UnixMilli()*perMS))
 	if err != nil {
@@ -361,7 +361,7 @@ func (x *Influx) ForgetTonnes(ctx context.Context, sites []string) error {
 		if err := wire.CheckSlug("site", site); err != nil {
 			return err
 		}
-		_, err := x.query(ctx, http.MethodPost, fmt.Sprintf(`DELETE FROM %q WHERE "site" = '%s'`, tonnageMeasurement, site))
+		_, err := x.request(ctx, http.MethodPost, fmt.Sprintf(`DELETE FROM %q WHERE "site" = '%s'`, tonnageMeasurement, site))
 		if _, down := errors.AsType[*UnavailableError](err); down {
 			return err
 		}

@@ -17,25 +17,25 @@ import (
 	influxlog "github.com/influxdata/influxdb-client-go/v2/log"
 )
 
-// silence takes the client library's logger away, once and before the first client is made: it is
+// discardLibraryLog takes the client library's logger away, once and before the first client is made: it is
 // a variable of that package, read without a lock, and prints to standard error. What it would say
 // comes back as an error anyway.
-var silence = sync.OnceFunc(func() { influxlog.Log = nil })
+var discardLibraryLog = sync.OnceFunc(func() { influxlog.Log = nil })
 
 // errNotInflux is the answer of something else at the address: a portal, a proxy's page.
 var errNotInflux = errors.New("the answer is not InfluxDB's")
 
-// post sends the client library's requests. It compresses what is written at the speed that the
+// httpDoer sends the client library's requests. It compresses what is written at the speed that the
 // library's own gzip, at its default level, does not reach; it takes nothing but 204 for a write
 // that succeeded, where the library would take any 2xx.
-type post struct {
+type httpDoer struct {
 	client *http.Client
 	plain  bool       // nothing is packed
 	zip    *sync.Pool // of *gzip.Writer
 }
 
-func newPost(timeout time.Duration, plain bool) post {
-	return post{
+func newHTTPDoer(timeout time.Duration, plain bool) httpDoer {
+	return httpDoer{
 		plain: plain,
 		client: &http.Client{
 			Timeout: timeout,
@@ -60,10 +60,10 @@ func newPost(timeout time.Duration, plain bool) post {
 }
 
 // Do sends one request.
-func (p post) Do(req *http.Request) (*http.Response, error) {
+func (d httpDoer) Do(req *http.Request) (*http.Response, error) {
 	write := req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/write")
-	if write && !p.plain {
-		if err := p.compress(req); err != nil {
+	if write && !d.plain {
+		if err := d.compress(req); err != nil {
 			return nil, err
 		}
 	}
@@ -72,7 +72,7 @@ func (p post) Do(req *http.Request) (*http.Response, error) {
 		// empty list says so to it without sending the header.
 		req.Header["Idempotency-Key"] = []string{}
 	}
-	resp, err := p.client.Do(req)
+	resp, err := d.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +105,10 @@ func nameError(resp *http.Response) error {
 
 const errorHeader = "X-Influxdb-Error"
 
-func (p post) compress(req *http.Request) error {
+func (d httpDoer) compress(req *http.Request) error {
 	var packed bytes.Buffer
-	w := p.zip.Get().(*gzip.Writer)
-	defer p.zip.Put(w)
+	w := d.zip.Get().(*gzip.Writer)
+	defer d.zip.Put(w)
 	w.Reset(&packed)
 	if _, err := io.Copy(w, req.Body); err != nil {
 		return err
