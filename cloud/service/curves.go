@@ -20,7 +20,7 @@ import (
 // costs repetition only.
 type fileCursor struct{ path, store string }
 
-func (p *parts) openTelemetry(ctx context.Context) (err error) {
+func (p *platform) openTelemetry(ctx context.Context) (err error) {
 	in := p.config.Influx
 	cursor := fileCursor{filepath.Join(p.config.Data, "influx.cursor"), in.URL + " " + in.Org + " " + in.Bucket}
 	load, save := cursor.load, cursor.save
@@ -54,7 +54,7 @@ func (p *parts) openTelemetry(ctx context.Context) (err error) {
 	return nil
 }
 
-// load gives the zero place where the file is of another store, or of an older version of this one.
+// load returns the zero place where the file is of another store, or of an older version of this one.
 func (f fileCursor) load(context.Context) (place rollup.Place, err error) {
 	data, err := os.ReadFile(f.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -80,7 +80,7 @@ const (
 )
 
 // tendInflux offers it again what it has refused, and tells it the names of the sites.
-func (p *parts) tendInflux(ctx context.Context) error {
+func (p *platform) tendInflux(ctx context.Context) error {
 	if p.influx == nil {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (p *parts) tendInflux(ctx context.Context) error {
 }
 
 // compact keeps the embedded history small.
-func (p *parts) compact(ctx context.Context) error {
+func (p *platform) compact(ctx context.Context) error {
 	if p.history == nil {
 		return nil
 	}
@@ -128,7 +128,7 @@ func (p *parts) compact(ctx context.Context) error {
 		passed := now.Sub(last) // by the clock that never jumps
 		last = now
 		if err := p.history.Compact(ctx, now, passed); err != nil && ctx.Err() == nil {
-			p.log.Error("history is not compacted", "err", err)
+			p.log.Error("history not compacted", "err", err)
 		}
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"steelyard/internal/wire"
 )
 
-var errNoLink = errors.New("no connection to the broker: it is said again at the next one")
+var errNoLink = errors.New("not connected to the broker; receipts are resent on reconnect")
 
 // openBroker opens the embedded broker, or takes down where another one is.
-func (p *parts) openBroker() (err error) {
+func (p *platform) openBroker() (err error) {
 	c := p.config.Broker
 	p.link = mqtt.Options{URL: c.URL, Client: "cloud", Username: c.Username, Log: p.log, MinBackoff: 500 * time.Millisecond, MaxBackoff: 10 * time.Second}
 	if c.PasswordFile != "" {
@@ -53,7 +53,7 @@ func (p *parts) openBroker() (err error) {
 		return err
 	}
 	p.broker, err = broker.Open(broker.Config{Listen: c.Listen, TLS: secure, Accounts: accounts, MaxClients: c.MaxClients, Log: p.log,
-		Deliver: p.delivered})
+		Deliver: p.handleMessage})
 	return err
 }
 
@@ -77,28 +77,28 @@ func certificate(c Broker) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
-// delivered takes a message from the embedded broker, on the goroutine of the site's connection: no
+// handleMessage takes a message from the embedded broker, on the goroutine of the site's connection: no
 // queue lies between them that could overflow, and no second connection that could fail.
-func (p *parts) delivered(topic string, payload []byte, retained bool) {
+func (p *platform) handleMessage(topic string, payload []byte, retained bool) {
 	switch _, rest, _ := wire.SplitTopic(topic); rest {
 	case "status", "live", "machines":
-		p.show(topic, payload)
+		p.handleLive(topic, payload)
 	default:
 		p.ingest.HandleOwn(topic, payload, retained)
 	}
 }
 
-func (p *parts) show(topic string, payload []byte) {
+func (p *platform) handleLive(topic string, payload []byte) {
 	if err := p.live.Message(topic, payload); err != nil {
-		if more, say := p.unshown.note(topic, time.Now()); say {
-			p.log.Warn("live message or status refused: it is not shown", "topic", topic, "bytes", len(payload), "err", err, "more", more)
+		if more, say := p.liveLog.note(topic, time.Now()); say {
+			p.log.Warn("live message or status refused", "topic", topic, "bytes", len(payload), "err", err, "more", more)
 		}
 	}
 }
 
 // publish sends by the embedded broker or on the present connection. What is lost with it is
 // announced on the next.
-func (p *parts) publish(ctx context.Context, topic string, payload []byte, retained bool) error {
+func (p *platform) publish(ctx context.Context, topic string, payload []byte, retained bool) error {
 	if p.broker != nil {
 		return p.broker.Publish(topic, payload, retained)
 	}
@@ -109,10 +109,10 @@ func (p *parts) publish(ctx context.Context, topic string, payload []byte, retai
 	return s.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload, QoS: 1, Retained: retained})
 }
 
-// linked runs the embedded broker, or keeps the connection to another one, until ctx ends.
-func (p *parts) linked(ctx context.Context) error {
+// runBroker runs the embedded broker, or keeps the connection to another one, until ctx ends.
+func (p *platform) runBroker(ctx context.Context) error {
 	if p.broker == nil {
-		return mqtt.Run(ctx, p.link, p.connected)
+		return mqtt.Run(ctx, p.link, p.runSession)
 	}
 	if err := p.ingest.Announce(ctx); err != nil {
 		return err
@@ -120,17 +120,17 @@ func (p *parts) linked(ctx context.Context) error {
 	return p.broker.Run(ctx)
 }
 
-// connected is one connection to a broker.
-func (p *parts) connected(ctx context.Context, s *mqtt.Session) error {
+// runSession is one connection to a broker.
+func (p *platform) runSession(ctx context.Context, s *mqtt.Session) error {
 	p.session.Store(s)
 	defer p.session.CompareAndSwap(s, nil)
-	money := func(m mqtt.Message) { p.ingest.Handle(m.Topic, m.Payload, m.Retained) }
-	show := func(m mqtt.Message) { p.show(m.Topic, m.Payload) }
+	handleBatch := func(m mqtt.Message) { p.ingest.Handle(m.Topic, m.Payload, m.Retained) }
+	handleLive := func(m mqtt.Message) { p.handleLive(m.Topic, m.Payload) }
 	for _, sub := range []struct {
 		topic  string
 		qos    byte
 		handle func(mqtt.Message)
-	}{{wire.AllRecords, 1, money}, {wire.AllSamples, 1, money}, {wire.AllStatus, 1, show}, {wire.AllMachines, 1, show}, {wire.AllLive, 0, show}} {
+	}{{wire.AllRecords, 1, handleBatch}, {wire.AllSamples, 1, handleBatch}, {wire.AllStatus, 1, handleLive}, {wire.AllMachines, 1, handleLive}, {wire.AllLive, 0, handleLive}} {
 		if err := s.Subscribe(ctx, sub.topic, sub.qos, sub.handle); err != nil {
 			return err
 		}

@@ -60,26 +60,26 @@ func Run(ctx context.Context, env program.Env) error {
 	return Start(ctx, c, env.Log)
 }
 
-// parts are what the cloud is made of, opened before anything starts.
-type parts struct {
-	config   Config
-	log      *slog.Logger
-	key      chain.Key
-	menu     *material.Catalogue
-	unlock   func() error // gives the data folder back
-	listener net.Listener
-	broker   *broker.Broker // nil when another one is used
-	link     mqtt.Options   // to the other one
-	ledger   *ledger.Ledger
-	rollup   *rollup.Rollup
-	store    telemetry.Store
-	history  *telemetry.History // the store, when it is the embedded one
-	influx   *telemetry.Influx  // the store, when it is not
-	tonnes   *telemetry.Tonnes
-	live     *telemetry.Live
-	unshown  unshown
-	ingest   *ingest.Ingest
-	session  atomic.Pointer[mqtt.Session]
+// platform is what the cloud is made of, opened before anything starts.
+type platform struct {
+	config    Config
+	log       *slog.Logger
+	key       chain.Key
+	materials *material.Catalogue
+	unlock    func() error // gives the data folder back
+	listener  net.Listener
+	broker    *broker.Broker // nil when another one is used
+	link      mqtt.Options   // to the other one
+	ledger    *ledger.Ledger
+	rollup    *rollup.Rollup
+	store     telemetry.Store
+	history   *telemetry.History // the store, when it is the embedded one
+	influx    *telemetry.Influx  // the store, when it is not
+	tonnes    *telemetry.Tonnes
+	live      *telemetry.Live
+	liveLog   logLimit
+	ingest    *ingest.Ingest
+	session   atomic.Pointer[mqtt.Session]
 }
 
 // Start runs the cloud until ctx ends.
@@ -87,7 +87,7 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	if err := program.CheckClock(time.Now()); err != nil {
 		return err
 	}
-	p := &parts{config: c, log: log}
+	p := &platform{config: c, log: log}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
@@ -95,9 +95,9 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (err error) {
 	return p.run(ctx)
 }
 
-func (p *parts) open(ctx context.Context) (err error) {
+func (p *platform) open(ctx context.Context) (err error) {
 	c := p.config
-	if p.menu, err = material.Open(c.Materials); err != nil {
+	if p.materials, err = material.Open(c.Materials); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
@@ -134,7 +134,7 @@ func (p *parts) open(ctx context.Context) (err error) {
 		return err
 	}
 	if p.rollup, err = rollup.Open(ctx, p.ledger, func(name string, at time.Time) (string, error) {
-		category, err := p.menu.Category(name, at)
+		category, err := p.materials.Category(name, at)
 		return category.Code, err
 	}, p.log); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (p *parts) open(ctx context.Context) (err error) {
 // samplePoints bounds what the store is given at once.
 const samplePoints = 5000
 
-func (p *parts) openIngest(keys map[string]chain.PublicKey) (err error) {
+func (p *platform) openIngest(keys map[string]chain.PublicKey) (err error) {
 	recorder := telemetry.NewRecorder(p.store, samplePoints, p.log)
 	p.ingest, err = ingest.New(ingest.Config{Sites: keys, Key: p.key, Ledger: p.ledger, Log: p.log, Samples: recorder.Samples,
 		Publish: p.publish, Now: time.Now})
@@ -163,12 +163,12 @@ func (p *parts) openIngest(keys map[string]chain.PublicKey) (err error) {
 }
 
 // run starts every goroutine of the cloud and waits for all of them.
-func (p *parts) run(ctx context.Context) error {
+func (p *platform) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.ingest.Run(ctx) })
 	g.Go(func() error { return p.rollup.Run(ctx) })
 	g.Go(func() error { return p.tonnes.Run(ctx) })
-	g.Go(func() error { return p.linked(ctx) })
+	g.Go(func() error { return p.runBroker(ctx) })
 	g.Go(func() error { return p.compact(ctx) })
 	g.Go(func() error { return p.tendInflux(ctx) })
 	g.Go(func() error { return p.serve(ctx) })
@@ -177,13 +177,13 @@ func (p *parts) run(ctx context.Context) error {
 }
 
 // serve runs the pages until ctx ends.
-func (p *parts) serve(ctx context.Context) error {
+func (p *platform) serve(ctx context.Context) error {
 	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger.Reader, Rollup: p.rollup.Reader, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
 		Audit: p.config.Audit, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})
 	}
-	for _, c := range p.menu.Categories(time.Now()) {
+	for _, c := range p.materials.Categories(time.Now()) {
 		city.Categories = append(city.Categories, web.Category{Code: c.Code, ZH: c.Zh, EN: c.En})
 	}
 	pages := web.New(city)
@@ -196,7 +196,7 @@ func (p *parts) serve(ctx context.Context) error {
 	return nil
 }
 
-func (p *parts) close() error {
+func (p *platform) close() error {
 	var errs []error
 	if p.listener != nil {
 		if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
