@@ -178,7 +178,7 @@ func (p *platform) run(ctx context.Context) error {
 
 // serve runs the pages until ctx ends.
 func (p *platform) serve(ctx context.Context) error {
-	city := web.City{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger.Reader, Rollup: p.rollup.Reader, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
+	city := web.Config{Name: p.config.Name, Hosts: p.config.Hosts, Ledger: p.ledger.Reader, Rollup: p.rollup.Reader, Store: p.store, Live: p.live, Ingest: p.ingest.Stats, Behind: p.tonnes.Behind,
 		Audit: p.config.Audit, Now: time.Now, Log: p.log}
 	for _, s := range p.config.Sites {
 		city.Sites = append(city.Sites, web.Site{ID: s.ID, Name: s.Name, English: s.English, District: s.District})

@@ -22,13 +22,13 @@ import (
 // Pages serves API and pages of a city. Its events come while Run runs.
 type Pages struct {
 	http.Handler
-	City
+	Config
 	hub *hub
 }
 
 // New makes the pages of a city.
-func New(c City) *Pages {
-	s := &Pages{City: c}
+func New(c Config) *Pages {
+	s := &Pages{Config: c}
 	s.hub = newHub(s)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -128,7 +128,7 @@ func (s *Pages) totals(r *http.Request) (any, error) {
 	return map[string]any{"from": from.String(), "to": to.String(), "totals": totals, "time_suspect": suspect}, err
 }
 
-// suspects gives the entries whose time can't be, until they are dated.
+// suspects returns the entries whose time can't be, until they are dated.
 func (s *Pages) suspects(r *http.Request) (any, error) {
 	type row struct {
 		Site      string    `json:"site"`
@@ -193,7 +193,7 @@ func (s *Pages) siteStates(ctx context.Context) ([]siteJSON, error) {
 	return all, nil
 }
 
-// ledgerStates gives the sites in their order, with what the ledger holds of each.
+// ledgerStates returns the sites in their order, with what the ledger holds of each.
 func (s *Pages) ledgerStates(ctx context.Context) ([]siteJSON, error) {
 	positions, err := s.Ledger.Positions(ctx)
 	if err != nil {
@@ -309,7 +309,7 @@ const (
 	mostBuckets  = 5000
 )
 
-// curve gives one tag over a time: from and to as RFC 3339, step as 10s or 1m.
+// curve returns one tag over a time: from and to as RFC 3339, step as 10s or 1m.
 func (s *Pages) curve(r *http.Request) (any, error) {
 	site, err := s.knownSite(r)
 	if err != nil {
@@ -377,7 +377,7 @@ func (s *Pages) curvesNow() curvesJSON {
 	return c
 }
 
-// quarantine gives what was refused, and alarms, one row for each cause.
+// quarantine returns what was refused, and alarms, one row for each cause.
 func (s *Pages) quarantine(r *http.Request) (any, error) {
 	type row struct {
 		LastMS  int64  `json:"last_ms"`
@@ -429,7 +429,7 @@ func (s *Pages) unpostedRows(ctx context.Context) ([]unpostedJSON, error) {
 	return rows, err
 }
 
-// unposted gives what is in no total, and the numbers that edges have stated to be gone.
+// unposted returns what is in no total, and the numbers that edges have stated to be gone.
 func (s *Pages) unposted(r *http.Request) (any, error) {
 	type gap struct {
 		Site    string      `json:"site"`

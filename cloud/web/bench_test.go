@@ -95,7 +95,7 @@ func rss(tb testing.TB) int64 {
 }
 
 // bigCity is a city of many sites on real stores.
-func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup) {
+func bigCity(tb testing.TB, sites int) (web.Config, *ledger.Ledger, *rollup.Rollup) {
 	tb.Helper()
 	ctx, quiet := context.Background(), slog.New(slog.DiscardHandler)
 	account, err := ledger.Open(ctx, filepath.Join(tb.TempDir(), "ledger.db"), quiet)
@@ -115,7 +115,7 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = store.Close() })
-	c := web.City{Name: "city", Ledger: account.Reader, Rollup: tables.Reader, Store: store, Now: time.Now, Log: quiet,
+	c := web.Config{Name: "city", Ledger: account.Reader, Rollup: tables.Reader, Store: store, Now: time.Now, Log: quiet,
 		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} }}
 	var names []string
 	keys := map[string]chain.PublicKey{}
@@ -134,7 +134,7 @@ func bigCity(tb testing.TB, sites int) (web.City, *ledger.Ledger, *rollup.Rollup
 
 // talk lets every site say once a second that all its values have changed, and brings a small batch
 // of entries of each, of up to a hundred sites a second, until ctx ends.
-func talk(ctx context.Context, tb testing.TB, c web.City, account *ledger.Ledger, tables *rollup.Rollup, values int) {
+func talk(ctx context.Context, tb testing.TB, c web.Config, account *ledger.Ledger, tables *rollup.Rollup, values int) {
 	journals := make([]*ledgertest.Journal, len(c.Sites))
 	for i, s := range c.Sites {
 		journals[i] = ledgertest.New(s.ID, uint64(i))

@@ -13,8 +13,8 @@ import (
 // The paces of the events, while anybody reads them. Live values follow their changes and set no
 // other pace; what comes from the ledger is looked at once a second, and read if it has moved.
 const (
-	shortest     = 100 * time.Millisecond
-	longest      = time.Second
+	minInterval  = 100 * time.Millisecond
+	maxInterval  = time.Second
 	hourEvery    = 10 * time.Second
 	refusedEvery = 5 * time.Second
 )
@@ -30,7 +30,7 @@ type hub struct {
 	place  map[string]int // of a site in the order of the configuration
 
 	names    map[string][]wire.MachineName // of the machines, by site
-	mark     uint64                        // how far the changes of the live values have been followed
+	cursor   uint64                        // how far the changes of the live values have been followed
 	values   []map[[2]string]bool          // device and tag of the values in live, by site
 	sites    []stateRow
 	head     int64              // of the ledger, as states show it
@@ -40,7 +40,7 @@ type hub struct {
 	read     int64              // of the ledger, as totals show it
 	day      day.Day
 	listed   *[2]int64 // head and read as unposted shows them; nil: it was never read
-	slow     time.Time // when the ledger was last looked at
+	polled   time.Time // when the ledger was last looked at
 	hour     time.Time // when the last hour was last summed
 	failing  map[string]bool
 }
@@ -65,14 +65,14 @@ func (h *hub) run(ctx context.Context) error {
 		if h.feed.Await(ctx) != nil {
 			return nil
 		}
-		h.look(ctx)
+		h.poll(ctx)
 		h.feed.Publish()
-		rest := time.NewTimer(shortest)
+		rest := time.NewTimer(minInterval)
 		select {
 		case <-ctx.Done():
 		case <-rest.C:
 		}
-		rest.Reset(longest - shortest)
+		rest.Reset(maxInterval - minInterval)
 		select {
 		case <-ctx.Done():
 		case <-changed:
@@ -82,25 +82,25 @@ func (h *hub) run(ctx context.Context) error {
 	}
 }
 
-// look brings the feed up to now. What can't be read now stays as it was, pages are told so, and it
+// poll brings the feed up to now. What can't be read now stays as it was, pages are told so, and it
 // is read again.
-func (h *hub) look(ctx context.Context) {
+func (h *hub) poll(ctx context.Context) {
 	now := h.Now()
 	h.followLive()
-	if since := now.Sub(h.slow); since < longest && since >= 0 {
+	if since := now.Sub(h.polled); since < maxInterval && since >= 0 {
 		return
 	}
-	h.slow = now
+	h.polled = now
 	for _, site := range h.Sites {
 		h.Live.Watch(site.ID)
 	}
 	for _, part := range []struct {
 		name string
 		read func(context.Context, time.Time) error
-	}{{"sites", h.lookSites}, {"totals", h.lookTotals}, {"unposted", h.lookUnposted}, {"hour", h.lookHour}, {"audit", h.lookAudit}, {"curves", h.lookCurves}} {
+	}{{"sites", h.readSites}, {"totals", h.readTotals}, {"unposted", h.readUnposted}, {"hour", h.readHour}, {"audit", h.readAudit}, {"curves", h.readCurves}} {
 		err := part.read(ctx, now)
 		if err != nil && ctx.Err() == nil && !h.failing[part.name] {
-			h.Log.Error("pages show old numbers, reading them again", "part", part.name, "err", err)
+			h.Log.Error("pages show old numbers, reading again", "part", part.name, "err", err)
 		}
 		h.failing[part.name] = err != nil
 	}
@@ -130,7 +130,7 @@ type stateRow struct {
 // followLive takes over what has changed of the live values.
 func (h *hub) followLive() {
 	var changed []telemetry.SiteNow
-	changed, h.mark = h.Live.Since(h.mark)
+	changed, h.cursor = h.Live.Since(h.cursor)
 	for _, n := range changed {
 		i, known := h.place[n.Site]
 		if !known {
@@ -173,9 +173,9 @@ func (h *hub) followValues(i int, n telemetry.SiteNow) {
 	}
 }
 
-// lookSites takes over what the ledger holds of each site, if it has moved. Refusals do not move
+// readSites takes over what the ledger holds of each site, if it has moved. Refusals do not move
 // it; they are looked at more seldom.
-func (h *hub) lookSites(ctx context.Context, now time.Time) error {
+func (h *hub) readSites(ctx context.Context, now time.Time) error {
 	head, err := h.Ledger.Head(ctx)
 	if err != nil || head == h.head && now.Sub(h.refused) < refusedEvery && !now.Before(h.refused) {
 		return err
@@ -194,8 +194,8 @@ func (h *hub) lookSites(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// lookTotals takes over the sums of today, if they have moved or the day is another.
-func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
+// readTotals takes over the sums of today, if they have moved or the day is another.
+func (h *hub) readTotals(ctx context.Context, now time.Time) error {
 	today := day.Of(now)
 	read, err := h.Rollup.Read(ctx)
 	if err != nil || read == h.read && h.totalled && today == h.day {
@@ -221,8 +221,8 @@ func (h *hub) lookTotals(ctx context.Context, now time.Time) error {
 	return h.totals.In(map[string]string{"day": today.String()}, "totals")
 }
 
-// lookUnposted takes over what is in no total, when the ledger or its totals have moved.
-func (h *hub) lookUnposted(ctx context.Context, _ time.Time) error {
+// readUnposted takes over what is in no total, when the ledger or its totals have moved.
+func (h *hub) readUnposted(ctx context.Context, _ time.Time) error {
 	head, err := h.Ledger.Head(ctx)
 	if err != nil {
 		return err
@@ -239,7 +239,7 @@ func (h *hub) lookUnposted(ctx context.Context, _ time.Time) error {
 	return h.feed.Set("unposted", rows)
 }
 
-func (h *hub) lookHour(ctx context.Context, now time.Time) error {
+func (h *hub) readHour(ctx context.Context, now time.Time) error {
 	if since := now.Sub(h.hour); since < hourEvery && since >= 0 {
 		return nil
 	}
@@ -251,7 +251,7 @@ func (h *hub) lookHour(ctx context.Context, now time.Time) error {
 	return h.feed.Set("hour", sums)
 }
 
-func (h *hub) lookAudit(context.Context, time.Time) error {
+func (h *hub) readAudit(context.Context, time.Time) error {
 	data, err := h.auditFile()
 	if err != nil || data == nil {
 		return err
@@ -259,12 +259,12 @@ func (h *hub) lookAudit(context.Context, time.Time) error {
 	return h.feed.Set("audit", data)
 }
 
-// put sets a row. Nothing here is of a kind that can't be written.
-func (h *hub) lookCurves(context.Context, time.Time) error {
+func (h *hub) readCurves(context.Context, time.Time) error {
 	c := h.curvesNow()
 	return h.feed.Set("curves", map[string]any{"alarm": c.Alarm, "parked": c.Parked})
 }
 
+// put sets a row. Nothing here is of a kind that can't be written.
 func (h *hub) put(t *page.Table, row any, key ...string) {
 	if err := t.Put(row, key...); err != nil {
 		h.Log.Error("a row can't be written", "key", key, "err", err)

@@ -29,7 +29,7 @@ type told struct {
 }
 
 // open runs the pages of a city and opens one.
-func open(t *testing.T, c web.City) *told {
+func open(t *testing.T, c web.Config) *told {
 	t.Helper()
 	pages := web.New(c)
 	ctx, cancel := context.WithCancel(context.Background())

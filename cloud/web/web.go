@@ -20,8 +20,8 @@ import (
 //go:embed page
 var files embed.FS
 
-// City is what the pages read from.
-type City struct {
+// Config is what the pages read from.
+type Config struct {
 	Name   string
 	Hosts  []string // names under which the pages are asked for, besides addresses and localhost
 	Sites  []Site

@@ -26,7 +26,7 @@ import (
 var noon = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
 
 // emptyCity is a city of one site from which nothing has come yet, on real stores.
-func emptyCity(t *testing.T) web.City {
+func emptyCity(t *testing.T) web.Config {
 	t.Helper()
 	c, _, _ := cityOn(t, filepath.Join(t.TempDir(), "ledger.db"))
 	return c
@@ -36,7 +36,7 @@ func liveAt(now func() time.Time) *telemetry.Live {
 	return telemetry.NewLive(telemetry.LiveConfig{Sites: []string{"xinhua-1"}, Now: now})
 }
 
-func cityOn(t *testing.T, path string) (web.City, *ledger.Ledger, *rollup.Rollup) {
+func cityOn(t *testing.T, path string) (web.Config, *ledger.Ledger, *rollup.Rollup) {
 	t.Helper()
 	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
 	account, err := ledger.Open(ctx, path, quiet)
@@ -57,7 +57,7 @@ func cityOn(t *testing.T, path string) (web.City, *ledger.Ledger, *rollup.Rollup
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	now := func() time.Time { return noon }
-	return web.City{Name: "平顶山市", Sites: []web.Site{{ID: "xinhua-1", Name: "新华区绿色分拣中心"}}, Ledger: account.Reader, Rollup: tables.Reader, Store: store,
+	return web.Config{Name: "平顶山市", Sites: []web.Site{{ID: "xinhua-1", Name: "新华区绿色分拣中心"}}, Ledger: account.Reader, Rollup: tables.Reader, Store: store,
 		Live:   liveAt(now),
 		Ingest: func() ingest.Stats { return ingest.Stats{} }, Behind: func() telemetry.Behind { return telemetry.Behind{} },
 		Now: now, Log: quiet}, account, tables

@@ -128,7 +128,7 @@ func TestCityWithoutNames(t *testing.T) {
 	t.Parallel()
 	s := newScript()
 	names := make(chan struct{})
-	real := web.New(web.City{Name: "平顶山市", Sites: twoSites, Categories: categories(t), Now: func() time.Time { return now }})
+	real := web.New(web.Config{Name: "平顶山市", Sites: twoSites, Categories: categories(t), Now: func() time.Time { return now }})
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", s)
 	mux.HandleFunc("GET /api/city", func(w http.ResponseWriter, r *http.Request) {

@@ -163,7 +163,7 @@ var now = time.Date(2026, 11, 23, 4, 21, 7, 0, time.UTC)
 func city(t *testing.T, sites []web.Site) (string, *script) {
 	t.Helper()
 	s := newScript()
-	real := web.New(web.City{Name: "平顶山市", Sites: sites, Categories: categories(t), Now: func() time.Time { return now }})
+	real := web.New(web.Config{Name: "平顶山市", Sites: sites, Categories: categories(t), Now: func() time.Time { return now }})
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", s)
 	mux.HandleFunc("GET /api/quarantine", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, quarantined) })
