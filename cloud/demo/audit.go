@@ -67,8 +67,8 @@ const patience = 60 * time.Second
 // beltSlack is how far apart the truth and a poll of the same totaliser may be in time.
 const beltSlack = 3 * time.Second
 
-// book is one site's three books, read.
-type book struct {
+// evidence is one site's three books, read.
+type evidence struct {
 	site    string
 	truth   []sim.Event
 	journal []line

@@ -11,7 +11,7 @@ import (
 
 // auditor makes the audit of one site.
 type auditor struct {
-	book
+	evidence
 	now    time.Time
 	final  bool
 	kinds  map[record.Kind]*KindAudit
@@ -19,8 +19,8 @@ type auditor struct {
 	lost   map[record.Ref]bool // entries already called lost
 }
 
-func audit(b book, now time.Time, final bool) *auditor {
-	a := &auditor{book: b, now: now, final: final, kinds: map[record.Kind]*KindAudit{}, lost: map[record.Ref]bool{}}
+func audit(b evidence, now time.Time, final bool) *auditor {
+	a := &auditor{evidence: b, now: now, final: final, kinds: map[record.Kind]*KindAudit{}, lost: map[record.Ref]bool{}}
 	a.entries()
 	a.weighings()
 	a.acknowledged(record.KindOperator, sim.OperatorEvent)
@@ -28,15 +28,15 @@ func audit(b book, now time.Time, final bool) *auditor {
 	a.bales()
 	a.belts()
 	for kind, k := range a.kinds {
-		if !slices.Contains(witnessed(), kind) {
+		if !slices.Contains(observed(), kind) {
 			k.Emitted = k.Journaled
 		}
 	}
 	return a
 }
 
-// witnessed are the kinds of which the truth has an event for each fact.
-func witnessed() []record.Kind {
+// observed are the kinds of which the truth has an event for each fact.
+func observed() []record.Kind {
 	return []record.Kind{record.KindWeighing, record.KindOperator, record.KindTicket, record.KindBale}
 }
 
@@ -63,8 +63,8 @@ func (a *auditor) missing(k record.Kind, at time.Time, code string, values with)
 	a.fault(code, values)
 }
 
-// strange counts what is in the ledger and not in the truth, unless the truth is about to say it.
-func (a *auditor) strange(k record.Kind, at time.Time, code string, values with) {
+// unexpected counts what is in the ledger and not in the truth, unless the truth is about to say it.
+func (a *auditor) unexpected(k record.Kind, at time.Time, code string, values with) {
 	if !a.final && a.now.Sub(at) < patience {
 		a.kind(k).Pending++
 		return
@@ -91,7 +91,7 @@ func (a *auditor) entries() {
 		ledger[l.ref()] = true
 		switch hash, ok := journal[l.ref()]; {
 		case !ok:
-			a.strange(l.Kind, l.At, "nobody-wrote", with{"kind": l.Kind, "n": l.N, "journal": l.Journal})
+			a.unexpected(l.Kind, l.At, "nobody-wrote", with{"kind": l.Kind, "n": l.N, "journal": l.Journal})
 		case hash != l.hash:
 			k.Altered++
 			a.fault("differs", with{"kind": l.Kind, "n": l.N})
@@ -135,7 +135,7 @@ func (a *auditor) weighings() {
 		w, ok := l.body.(*record.Weighing)
 		switch {
 		case i < 0 || !ok:
-			a.strange(record.KindWeighing, l.At, "no-visit", with{"n": l.N, "device": l.Device, "time": l.At.Format(time.TimeOnly)})
+			a.unexpected(record.KindWeighing, l.At, "no-visit", with{"n": l.N, "device": l.Device, "time": l.At.Format(time.TimeOnly)})
 			continue
 		case w.Mass != visits[i].Mass || w.Text != visits[i].Text:
 			k.Altered++
@@ -201,7 +201,7 @@ func (a *auditor) acknowledged(kind record.Kind, event sim.EventKind) {
 		}
 	}
 	for passage, l := range byPassage {
-		a.strange(kind, l.At, "happened-nowhere", with{"kind": kind, "passage": passage})
+		a.unexpected(kind, l.At, "happened-nowhere", with{"kind": kind, "passage": passage})
 	}
 }
 
@@ -271,7 +271,7 @@ func (a *auditor) bales() {
 		}
 	}
 	for id, l := range found {
-		a.strange(record.KindBale, l.At, "bale-invented", with{"number": id.number, "device": id.baler})
+		a.unexpected(record.KindBale, l.At, "bale-invented", with{"number": id.number, "device": id.baler})
 	}
 }
 
@@ -311,7 +311,7 @@ func (a *auditor) belt(name string, truth []sim.Event, entries []line) {
 	k := a.kind(record.KindBelt)
 	if len(truth) == 0 {
 		for _, l := range entries {
-			a.strange(record.KindBelt, l.At, "belt-unknown", with{"device": name})
+			a.unexpected(record.KindBelt, l.At, "belt-unknown", with{"device": name})
 		}
 		return
 	}

@@ -119,7 +119,7 @@ func newShift() *shift {
 	return s
 }
 
-// read gives the entries as a book has them.
+// read returns the entries as a book has them.
 func read(t *testing.T, j *ledgertest.Journal) (all []line) {
 	t.Helper()
 	for _, text := range j.Lines {
@@ -132,10 +132,10 @@ func read(t *testing.T, j *ledgertest.Journal) (all []line) {
 	return all
 }
 
-// book is the shift as the auditor reads it, with everything in the ledger.
-func (s *shift) book(t *testing.T) book {
+// evidence is the shift as the auditor reads it, with everything in the ledger.
+func (s *shift) evidence(t *testing.T) evidence {
 	all := read(t, s.Journal)
-	return book{site: s.Site, truth: slices.Clone(s.truth), journal: all, ledger: slices.Clone(all)}
+	return evidence{site: s.Site, truth: slices.Clone(s.truth), journal: all, ledger: slices.Clone(all)}
 }
 
 // which finds the k-th entry of a kind, from 0.

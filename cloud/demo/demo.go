@@ -29,8 +29,8 @@ import (
 var ErrNotExact = errors.New("the audit is not exact")
 
 const (
-	auditEvery     = 3 * time.Second
-	settlePatience = 3 * time.Minute
+	auditEvery   = 3 * time.Second
+	idlePatience = 3 * time.Minute
 
 	leastPast, mostPast = 10 * time.Minute, 48 * time.Hour
 )
@@ -119,9 +119,9 @@ func play(ctx context.Context, env program.Env, plan Plan, length time.Duration,
 		return err
 	}
 	fmt.Fprintln(say, "stopping: lorries finish, belts and balers come to rest, the ledger takes the last entries …")
-	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settlePatience)
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), idlePatience)
 	defer cancel()
-	audit, err := town.Settle(settling)
+	audit, err := town.WaitIdle(settling)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func TestPendingBecomesLost(t *testing.T) {
 		{"at once in a final audit", last.Add(time.Second), true, [5]int{2}}, // and the belt carried more than was recorded
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			b := s.book(t)
+			b := s.evidence(t)
 			b.ledger = b.ledger[:len(b.ledger)-1]
 			a := audit(b, tc.now, tc.final)
 			if diff := cmp.Diff(map[record.Kind][5]int{record.KindBelt: tc.want}, a.counts()); diff != "" {
@@ -44,7 +44,7 @@ func TestPendingBecomesLost(t *testing.T) {
 		})
 	}
 	// The other way round: the city has it before the truth file says it.
-	b := s.book(t)
+	b := s.evidence(t)
 	b.truth = slices.DeleteFunc(b.truth, func(e sim.Event) bool { return e.Bale == 43 })
 	if got := audit(b, noon.Add(4*time.Minute+10*time.Second), false).counts()[record.KindBale]; got != [5]int{0, 0, 0, 0, 1} {
 		t.Errorf("a bale that the truth is about to say: got %v, want it pending", got)
@@ -55,10 +55,10 @@ func TestPendingBecomesLost(t *testing.T) {
 }
 
 func TestEmittedIsWhatHappened(t *testing.T) {
-	b := newShift().book(t)
+	b := newShift().evidence(t)
 	b.truth = nil
 	a := audit(b, noon.Add(time.Hour), true)
-	for _, kind := range witnessed() {
+	for _, kind := range observed() {
 		if k := a.kinds[kind]; k.Emitted != 0 || k.Invented != k.InLedger || k.InLedger == 0 {
 			t.Errorf("without any truth: %+v", k)
 		}

@@ -300,7 +300,7 @@ func (t *Town) Audit(ctx context.Context, final bool) (*Audit, error) {
 	}
 	truth, inLedger := map[tonnesKey]unit.Mass{}, map[tonnesKey]unit.Mass{}
 	for _, s := range t.Sites {
-		b := book{site: s.Name, ledger: posted[s.Name]}
+		b := evidence{site: s.Name, ledger: posted[s.Name]}
 		if b.journal, err = readJournal(filepath.Join(s.Dir, "data", "records")); err != nil {
 			return nil, err
 		}
@@ -379,8 +379,8 @@ func (t *Town) Publish(a *Audit) error {
 	return durable.WriteFile(t.AuditFile(), data, 0o600)
 }
 
-// Settle lets the sites come to rest and waits until the ledger has everything.
-func (t *Town) Settle(ctx context.Context) (*Audit, error) {
+// WaitIdle lets the sites come to rest and waits until the ledger has everything.
+func (t *Town) WaitIdle(ctx context.Context) (*Audit, error) {
 	var rest sync.WaitGroup
 	errs := make([]error, len(t.Sites))
 	for i, s := range t.Sites {

@@ -133,7 +133,7 @@ func TestTrustingThePubackLoses(t *testing.T) {
 	}
 	rest, cancel := context.WithTimeout(t.Context(), 75*time.Second)
 	defer cancel()
-	audit, err := town.Settle(rest)
+	audit, err := town.WaitIdle(rest)
 	if err != nil {
 		t.Fatal(err)
 	}

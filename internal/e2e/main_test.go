@@ -132,7 +132,7 @@ func settle(t *testing.T, town *demo.Town) *demo.Audit {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), settlePatience)
 	defer cancel()
-	audit, err := town.Settle(ctx)
+	audit, err := town.WaitIdle(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,9 +30,9 @@ func emptyLedger(t *testing.T) *ledger.Reader {
 	return reader
 }
 
-// The time of Settle ends while an audit is being made: the one before it is given, not the
+// The time of WaitIdle ends while an audit is being made: the one before it is given, not the
 // error of a question that was broken off.
-func TestSettleEndsWithTheNewestAudit(t *testing.T) {
+func TestWaitIdleEndsWithTheNewestAudit(t *testing.T) {
 	ctx, over := context.WithCancel(t.Context())
 	defer over()
 	var asked atomic.Int32
@@ -42,11 +42,11 @@ func TestSettleEndsWithTheNewestAudit(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		// Nobody has brought this: the audit is not exact, and Settle asks again.
+		// Nobody has brought this: the audit is not exact, and WaitIdle asks again.
 		fmt.Fprint(w, `{"totals":[{"category":"steel","flow":"collected","grams":5000}]}`)
 	}))
 	defer city.Close()
-	audit, err := (&Town{URL: city.URL, reader: emptyLedger(t)}).Settle(ctx)
+	audit, err := (&Town{URL: city.URL, reader: emptyLedger(t)}).WaitIdle(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +56,10 @@ func TestSettleEndsWithTheNewestAudit(t *testing.T) {
 }
 
 // Without an audit there is nothing to give but the error.
-func TestSettleWithoutAnAudit(t *testing.T) {
+func TestWaitIdleWithoutAnAudit(t *testing.T) {
 	ctx, over := context.WithCancel(t.Context())
 	over()
-	if audit, err := (&Town{reader: emptyLedger(t)}).Settle(ctx); err == nil {
+	if audit, err := (&Town{reader: emptyLedger(t)}).WaitIdle(ctx); err == nil {
 		t.Errorf("got %+v and no error", audit)
 	}
 }
