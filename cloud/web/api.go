@@ -45,7 +45,7 @@ func New(c Config) *Pages {
 	mux.Handle("GET /api/audit", s.answer(s.audit))
 	mux.Handle("GET /api/events", s.hub.feed)
 	mux.Handle("GET /", page.Files(files))
-	s.Handler = page.Guard(mux, c.Hosts)
+	s.Handler = page.Secure(mux, c.Hosts)
 	return s
 }
 
@@ -54,7 +54,7 @@ func (s *Pages) Run(ctx context.Context) error { return s.hub.run(ctx) }
 
 // answer serves what a function reads.
 func (s *Pages) answer(read func(*http.Request) (any, error)) http.Handler {
-	return page.Answer(s.Log, func(r *http.Request) (int, any, error) {
+	return page.JSON(s.Log, func(r *http.Request) (int, any, error) {
 		body, err := read(r)
 		return http.StatusOK, body, err
 	})
@@ -95,7 +95,7 @@ func (s *Pages) totals(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if to < from {
-		return nil, page.Wrong("bad-range", "to is before from")
+		return nil, page.BadRequest("bad-range", "to is before from")
 	}
 	by := cmp.Or(r.FormValue("by"), "site")
 	var sums []rollup.Total
@@ -113,7 +113,7 @@ func (s *Pages) totals(r *http.Request) (any, error) {
 	case by == "district":
 		sums, err = s.Rollup.DistrictTotals(r.Context(), from, to)
 	default:
-		return nil, page.Wrong("bad-range", "by is site, category or district")
+		return nil, page.BadRequest("bad-range", "by is site, category or district")
 	}
 	totals, err := totalsOf(sums, err)
 	if by == "district" {
@@ -156,7 +156,7 @@ func (s *Pages) day(r *http.Request, name string) (day.Day, error) {
 	}
 	date, err := day.Parse(text)
 	if err != nil {
-		return 0, page.Wrong("bad-day", name+": write a day like 2026-11-23")
+		return 0, page.BadRequest("bad-day", name+": write a day like 2026-11-23")
 	}
 	return date, nil
 }
@@ -279,7 +279,7 @@ func (s *Pages) live(*http.Request) (any, error) {
 func (s *Pages) knownSite(r *http.Request) (string, error) {
 	id := r.FormValue("site")
 	if _, known := s.hub.place[id]; !known {
-		return "", page.Wrong("unknown-site", "no site of that name")
+		return "", page.BadRequest("unknown-site", "no site of that name")
 	}
 	return id, nil
 }
@@ -317,19 +317,19 @@ func (s *Pages) curve(r *http.Request) (any, error) {
 	}
 	device, tag := r.FormValue("device"), r.FormValue("tag")
 	if err := telemetry.CheckName(site, device, tag); err != nil {
-		return nil, page.Wrong("bad-tag", err.Error())
+		return nil, page.BadRequest("bad-tag", err.Error())
 	}
 	from, err1 := time.Parse(time.RFC3339, r.FormValue("from"))
 	to, err2 := time.Parse(time.RFC3339, r.FormValue("to"))
 	step, err3 := time.ParseDuration(r.FormValue("step"))
 	if errors.Join(err1, err2, err3) != nil {
-		return nil, page.Wrong("bad-range", "give from and to like 2026-11-23T08:00:00Z and step like 10s")
+		return nil, page.BadRequest("bad-range", "give from and to like 2026-11-23T08:00:00Z and step like 10s")
 	}
 	if !to.After(from) || to.Sub(from) > longestRange || step < time.Second || to.Sub(from)/step > mostBuckets {
-		return nil, page.Wrong("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
+		return nil, page.BadRequest("bad-range", "a range of up to 400 days in at most 5000 steps of a second or more")
 	}
 	if err := telemetry.CheckRange(from, to, step); err != nil {
-		return nil, page.Wrong("bad-range", err.Error())
+		return nil, page.BadRequest("bad-range", err.Error())
 	}
 	type row struct {
 		AtMS  int64   `json:"at_ms"`

@@ -115,7 +115,7 @@ func New(d Agent) *Pages {
 	mux.Handle("POST /api/date", s.answer(s.date))
 	mux.Handle("POST /api/lines/{line}/material", s.answer(s.setMaterial))
 	mux.Handle("GET /", page.Files(files))
-	s.Handler = page.Guard(mux, d.Hosts)
+	s.Handler = page.Secure(mux, d.Hosts)
 	return s
 }
 
@@ -128,7 +128,7 @@ type reply struct {
 // answer serves a handler. An act that the rules forbid is a conflict; anything else that went
 // wrong means that nothing was recorded.
 func (s *Pages) answer(handle func(*http.Request) (reply, error)) http.Handler {
-	return page.Answer(s.Log, func(r *http.Request) (int, any, error) {
+	return page.JSON(s.Log, func(r *http.Request) (int, any, error) {
 		ctx, cancel := context.WithTimeout(r.Context(), actTimeout)
 		defer cancel()
 		out, err := handle(r.WithContext(ctx))

@@ -16,8 +16,8 @@ import (
 // Limits of what a Feed keeps for readers that are behind. Who is further behind is told everything
 // anew.
 const (
-	mostFrames = 128
-	mostHeld   = 4 << 20 // bytes
+	maxFrames = 128
+	maxHeld   = 4 << 20 // bytes
 )
 
 // Feed is a stream of server-sent events for any number of readers: what they are told is worked
@@ -132,7 +132,7 @@ func (f *Feed) Publish() {
 	f.tick(&b)
 	next := f.frame(b.Bytes())
 	f.frames, f.held = append(f.frames, next), f.held+len(next.plain)
-	for len(f.frames) > 1 && (len(f.frames) > mostFrames || f.held > mostHeld) {
+	for len(f.frames) > 1 && (len(f.frames) > maxFrames || f.held > maxHeld) {
 		f.held -= len(f.frames[0].plain)
 		f.frames[0] = nil
 		f.frames = f.frames[1:]
@@ -219,7 +219,7 @@ func (f *Feed) leave() {
 	f.readers--
 }
 
-// after gives the frames that follow seq, and what is closed when there are more. To one who knows
+// after returns the frames that follow seq, and what is closed when there are more. To one who knows
 // nothing, or misses what is gone, the first of them says everything.
 func (f *Feed) after(seq uint64) ([]*frame, <-chan struct{}) {
 	f.mu.Lock()

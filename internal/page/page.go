@@ -39,7 +39,7 @@ const (
 // scripts for language, numbers and the line to the server, the basic style, the icon. What is not
 // there is a problem.
 func Files(own fs.FS) http.Handler {
-	files := layers{folder(own, "page"), folder(shared, "shared")}
+	files := overlayFS{folder(own, "page"), folder(shared, "shared")}
 	server := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := cmp.Or(strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/"), ".")
@@ -59,10 +59,10 @@ func folder(files fs.FS, name string) fs.FS {
 	return sub
 }
 
-// layers opens a file in the first of several file systems that has it.
-type layers []fs.FS
+// overlayFS opens a file in the first of several file systems that has it.
+type overlayFS []fs.FS
 
-func (l layers) Open(name string) (fs.File, error) {
+func (l overlayFS) Open(name string) (fs.File, error) {
 	for _, files := range l[:len(l)-1] {
 		if f, err := files.Open(name); !errors.Is(err, fs.ErrNotExist) {
 			return f, err
@@ -71,10 +71,10 @@ func (l layers) Open(name string) (fs.File, error) {
 	return l[len(l)-1].Open(name)
 }
 
-// Guard sets what every answer carries, refuses what other sites' pages send or what is asked for
+// Secure sets what every answer carries, refuses what other sites' pages send or what is asked for
 // under another name than an address, localhost or one of names, and answers what no pattern of the
 // mux takes.
-func Guard(mux *http.ServeMux, names []string) http.Handler {
+func Secure(mux *http.ServeMux, names []string) http.Handler {
 	protection, known := http.NewCrossOriginProtection(), hostsOf(names)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -98,10 +98,10 @@ func Guard(mux *http.ServeMux, names []string) http.Handler {
 	})
 }
 
-// Answer makes a handler of a function that gives a status and what is to be written as JSON. An
+// JSON makes a handler of a function that returns a status and what is to be written as JSON. An
 // error that is no Problem is the service's own: it is logged, for whoever keeps the service, and the
 // one who asked learns that there is no answer now.
-func Answer(log *slog.Logger, handle func(*http.Request) (status int, body any, err error)) http.Handler {
+func JSON(log *slog.Logger, handle func(*http.Request) (status int, body any, err error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
@@ -126,15 +126,15 @@ func Answer(log *slog.Logger, handle func(*http.Request) (status int, body any, 
 func Read[T any](r *http.Request) (T, error) {
 	var v T
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return v, Wrong("bad-request", "send Content-Type: application/json")
+		return v, BadRequest("bad-request", "send Content-Type: application/json")
 	}
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&v); err != nil {
-		return v, Wrong("bad-request", "body: "+err.Error())
+		return v, BadRequest("bad-request", "body: "+err.Error())
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return v, Wrong("bad-request", "body: more than one JSON value")
+		return v, BadRequest("bad-request", "body: more than one JSON value")
 	}
 	return v, nil
 }

@@ -43,11 +43,11 @@ func TestOwnFilesGoBeforeSharedOnes(t *testing.T) {
 // guarded is a small service: two acts and a page.
 func guarded() http.Handler {
 	mux := http.NewServeMux()
-	fine := page.Answer(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil })
+	fine := page.JSON(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "fine", nil })
 	mux.Handle("GET /api/city", fine)
 	mux.Handle("POST /api/weigh", fine)
 	mux.Handle("GET /", page.Files(fstest.MapFS{"page/index.html": {Data: []byte("<p>own")}}))
-	return page.Guard(mux, []string{"example.com", "Weigh.Example.org."})
+	return page.Secure(mux, []string{"example.com", "Weigh.Example.org."})
 }
 
 // A foreign page whose name resolves to this machine is told by the name that its browser sends: it
@@ -202,12 +202,12 @@ func TestErrorsBecomeProblems(t *testing.T) {
 		status int
 		want   string
 	}{
-		{page.Wrong("bad-day", "no such day"), 400, `"code":"bad-day"`},
+		{page.BadRequest("bad-day", "no such day"), 400, `"code":"bad-day"`},
 		{&page.Problem{Title: "refused", Status: 409, Code: "moving", Detail: "wait"}, 409, `"code":"moving"`},
 		{errors.New("ledger: disk <full>"), 503, `"code":"unavailable"`},
 	} {
 		var logged strings.Builder
-		h := page.Answer(slog.New(slog.NewTextHandler(&logged, nil)), func(*http.Request) (int, any, error) { return 200, "unused", c.err })
+		h := page.JSON(slog.New(slog.NewTextHandler(&logged, nil)), func(*http.Request) (int, any, error) { return 200, "unused", c.err })
 		res, body := ask(t, h, httptest.NewRequest("GET", "/", nil))
 		if res.StatusCode != c.status || !strings.Contains(body, c.want) || res.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%v: %d %s", c.err, res.StatusCode, body)
@@ -220,7 +220,7 @@ func TestErrorsBecomeProblems(t *testing.T) {
 }
 
 func TestBodiesAreReadStrictly(t *testing.T) {
-	h := page.Answer(slog.New(slog.DiscardHandler), func(r *http.Request) (int, any, error) {
+	h := page.JSON(slog.New(slog.DiscardHandler), func(r *http.Request) (int, any, error) {
 		v, err := page.Read[struct {
 			Name string `json:"name"`
 		}](r)

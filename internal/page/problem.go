@@ -21,8 +21,8 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Detail }
 
-// Wrong is the problem of a request that can't be understood.
-func Wrong(code, detail string) error {
+// BadRequest is the problem of a request that can't be understood.
+func BadRequest(code, detail string) error {
 	return &Problem{"bad request", http.StatusBadRequest, code, detail}
 }
 
@@ -79,7 +79,7 @@ func (p *Problem) refuse(w http.ResponseWriter, r *http.Request) {
 	_ = problemPage.Execute(w, p) // a reader who went away is not our error
 }
 
-// forPerson says that a browser wants a page to show. Below /api everybody gets what programs get.
+// forPerson reports whether a browser wants a page to show. Below /api everybody gets what programs get.
 func forPerson(r *http.Request) bool {
 	if r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/") {
 		return false
@@ -106,15 +106,15 @@ func forPerson(r *http.Request) bool {
 	return page > 0 && page >= program
 }
 
-// unsaid takes status and headers of an answer whose words are of no use to anybody here.
-type unsaid struct {
+// discard takes status and headers of an answer whose words are of no use to anybody here.
+type discard struct {
 	header http.Header
 	status int
 }
 
-func (u *unsaid) Header() http.Header             { return u.header }
-func (u *unsaid) WriteHeader(status int)          { u.status = status }
-func (*unsaid) Write(ignored []byte) (int, error) { return len(ignored), nil }
+func (d *discard) Header() http.Header             { return d.header }
+func (d *discard) WriteHeader(status int)          { d.status = status }
+func (*discard) Write(ignored []byte) (int, error) { return len(ignored), nil }
 
 // unanswered finds what is wrong with a request that no pattern of the mux takes; nil if one does.
 func unanswered(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) *Problem {
@@ -122,7 +122,7 @@ func unanswered(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) *Pro
 	if pattern != "" {
 		return nil
 	}
-	said := unsaid{header: http.Header{}}
+	said := discard{header: http.Header{}}
 	refusal.ServeHTTP(&said, r)
 	if said.status != http.StatusMethodNotAllowed {
 		return notFound()

@@ -145,8 +145,8 @@ func guarded(t *testing.T, buffered bool) (url string, feed *page.Feed) {
 	feed = page.NewFeed()
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/events", feed)
-	mux.Handle("POST /api/act", page.Answer(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "done", nil }))
-	handler := page.Guard(mux, []string{"steelyard.example.org"})
+	mux.Handle("POST /api/act", page.JSON(slog.New(slog.DiscardHandler), func(*http.Request) (int, any, error) { return http.StatusOK, "done", nil }))
+	handler := page.Secure(mux, []string{"steelyard.example.org"})
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if buffered {
 			w = withhold{w}

@@ -140,7 +140,7 @@ func TestDictionaries(t *testing.T) {
 func codesIn(text string) []string {
 	var all []string
 	for _, form := range []string{`refuse\("([a-z-]+)"`, `\bwhy = "([a-z-]+)"`, `why: "([a-z-]+)"`, `return (?:0|mass), "([a-z-]+)"`,
-		`d\.why[^=\n]*= [^"\n]*"([a-z-]+)"`, `\.Code[^=\n]*= "([a-z-]+)"`, `Code: "([a-z-]+)"`, `Wrong\("([a-z-]+)"`} {
+		`d\.why[^=\n]*= [^"\n]*"([a-z-]+)"`, `\.Code[^=\n]*= "([a-z-]+)"`, `Code: "([a-z-]+)"`, `BadRequest\("([a-z-]+)"`} {
 		for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(text, -1) {
 			if !strings.HasSuffix(m[1], "-") { // the beginning of a code that checkText completes
 				all = append(all, m[1])

@@ -1,6 +1,5 @@
 // Small words for the document. Texts are set as text and never as markup: what comes from a site
 // can't become part of the page's code.
-// The city's and the weighing page carry the same copy of this file.
 
 export const $ = (id) => document.getElementById(id);
 

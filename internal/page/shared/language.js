@@ -1,5 +1,4 @@
 // Language: one dictionary for the whole page, Chinese first, switched by the reader and remembered.
-// The city's and the weighing page carry the same copy of this file.
 
 const locales = {zh: 'zh-CN', en: 'en-GB'};
 const remembered = 'steelyard.language';

@@ -1,6 +1,5 @@
 // Measures: masses, decimals, ages and times as people read them. Masses are whole grams and are
 // divided as integers, so that no shown digit was ever rounded by a floating point division.
-// The city's and the weighing page carry the same copy of this file.
 
 export const zone = 'Asia/Shanghai';
 
