@@ -1,4 +1,4 @@
-// Command cloud keeps the city's account of tonnes. "cloud demo" runs a whole simulated town.
+// Command cloud keeps the city's ledger of tonnes. "cloud demo" runs a whole simulated town.
 package main
 
 import (
