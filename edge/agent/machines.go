@@ -81,7 +81,7 @@ func kindOf(p *modbus.Profile) string {
 	votes := map[string]int{}
 	kind := record.OtherMachine
 	for _, v := range p.Points {
-		subject, _, _ := strings.Cut(v.Meaning, ".")
+		subject, _, _ := strings.Cut(v.Quantity, ".")
 		if k := about[subject]; k != "" {
 			if votes[k]++; votes[k] > votes[kind] {
 				kind = k
@@ -102,10 +102,10 @@ func series() string {
 // A profile that counts tonnes makes its machine a belt, one that numbers bales a baler.
 func isBelt(p *modbus.Profile) bool { return p.Totaliser != nil }
 
-// numbers is the meaning by which a profile numbers bales; empty: it numbers none.
+// numbers is the quantity by which a profile numbers bales; empty: it numbers none.
 func numbers(p *modbus.Profile) string {
 	for _, word := range []string{meaning.BySequence, meaning.ByCount} {
-		if slices.ContainsFunc(p.Points, func(v modbus.Point) bool { return v.Meaning == word }) {
+		if slices.ContainsFunc(p.Points, func(v modbus.Point) bool { return v.Quantity == word }) {
 			return word
 		}
 	}

@@ -87,7 +87,7 @@ const (
 )
 
 func (b *baler) scan(last *BalerState, scan device.Scan) []record.Fact {
-	v, ok := scan.Means(b.Number)
+	v, ok := scan.Quantity(b.Number)
 	if !ok {
 		return nil // the slower values of the machine come in scans of their own
 	}
@@ -138,7 +138,7 @@ func (b *baler) recovered(at time.Time) { b.run, b.stood, b.since = nil, nil, at
 // order: it and the mass beside it must have rested for a while, and the bale beside which the mass finds
 // no rest has none.
 func (b *baler) confirmed(number uint64, scan device.Scan) (twice, whole bool) {
-	mass, _ := scan.Means("bale.mass")
+	mass, _ := scan.Quantity("bale.mass")
 	now := shownBale{number: number, mass: mass.Number, weighs: mass.OK, since: b.shown.since, rests: b.shown.rests, moves: b.shown.moves}
 	twice = !now.since.IsZero() && number == b.shown.number && !scan.At.Before(now.rests) // the clock may be set back
 	if now.mass != b.shown.mass || now.weighs != b.shown.weighs {
@@ -276,7 +276,7 @@ func (b *baler) bale(last BalerState, before, number uint64, scan device.Scan) *
 		CycleS: whole(scan, "bale.cycle", 0), PressureMax: whole(scan, "bale.pressure_max", 1),
 		EnergyWh: whole(scan, "bale.energy", 0), EndedAt: whole(scan, "bale.ended_at", 0),
 	}
-	if v, ok := scan.Means("bale.mass"); ok && v.OK && (b.Number != ByCount || b.shown.whole) {
+	if v, ok := scan.Quantity("bale.mass"); ok && v.OK && (b.Number != ByCount || b.shown.whole) {
 		mass, err := v.Number.Mass(unit.Unit(v.Unit))
 		bale.Weighed = err == nil && mass > 0 // the contract: 0 says that the bale was not weighed
 		if bale.Weighed {
@@ -287,8 +287,8 @@ func (b *baler) bale(last BalerState, before, number uint64, scan device.Scan) *
 }
 
 // whole reads a value as a whole number of 10^-scale of its unit; 0 when there is none.
-func whole(scan device.Scan, meaning string, scale uint8) int64 {
-	v, ok := scan.Means(meaning)
+func whole(scan device.Scan, quantity string, scale uint8) int64 {
+	v, ok := scan.Quantity(quantity)
 	if !ok || !v.OK {
 		return 0
 	}

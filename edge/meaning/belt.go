@@ -80,7 +80,7 @@ const (
 )
 
 func (b *belt) scan(last *BeltState, scan device.Scan) []record.Fact {
-	v, ok := scan.Means("totaliser.mass")
+	v, ok := scan.Quantity("totaliser.mass")
 	if !ok || !v.OK {
 		return nil
 	}

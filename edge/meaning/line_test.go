@@ -17,7 +17,7 @@ func (s *shift) belt(counts int64, after time.Duration) []*record.Belt {
 	s.now = s.now.Add(after)
 	var out []*record.Belt
 	for _, e := range s.take(s.site.Scan(device.Scan{Device: "belt-1", At: s.now, Values: []device.Value{
-		{Tag: "total", Meaning: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: counts}}}})) {
+		{Tag: "total", Quantity: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: counts}}}})) {
 		out = append(out, e.Body.(*record.Belt))
 	}
 	return out
@@ -320,10 +320,10 @@ func TestUnreadableTotaliserCountsNothing(t *testing.T) {
 	s.belt(100, 0)
 	s.now = s.now.Add(time.Hour)
 	for _, v := range []device.Value{
-		{Meaning: "totaliser.mass", Unit: "kg", OK: false, Number: unit.Decimal{Coef: 0}},
-		{Meaning: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: 1_000_000}},
-		{Meaning: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: 1005, Scale: 1}},
-		{Meaning: "totaliser.mass", Unit: "lb", OK: true, Number: unit.Decimal{Coef: 200}},
+		{Quantity: "totaliser.mass", Unit: "kg", OK: false, Number: unit.Decimal{Coef: 0}},
+		{Quantity: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: 1_000_000}},
+		{Quantity: "totaliser.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: 1005, Scale: 1}},
+		{Quantity: "totaliser.mass", Unit: "lb", OK: true, Number: unit.Decimal{Coef: 200}},
 	} {
 		if facts := s.site.Scan(device.Scan{Device: "belt-1", At: s.now, Values: []device.Value{v}}); len(facts) != 0 {
 			t.Errorf("%+v was counted: %+v", v, facts[0].Body)
@@ -336,9 +336,9 @@ func (s *shift) baler(sequence, grams int64) []meaningBody {
 	s.now = s.now.Add(time.Second)
 	var out []meaningBody
 	for _, e := range s.take(s.site.Scan(device.Scan{Device: "baler-1", At: s.now, Values: []device.Value{
-		{Meaning: "bale.sequence", OK: true, Number: unit.Decimal{Coef: sequence}},
-		{Meaning: "bale.mass", Unit: "g", OK: true, Number: unit.Decimal{Coef: grams}},
-		{Meaning: "bale.pressure_max", Unit: "bar", OK: true, Number: unit.Decimal{Coef: 1805, Scale: 1}}}})) {
+		{Quantity: "bale.sequence", OK: true, Number: unit.Decimal{Coef: sequence}},
+		{Quantity: "bale.mass", Unit: "g", OK: true, Number: unit.Decimal{Coef: grams}},
+		{Quantity: "bale.pressure_max", Unit: "bar", OK: true, Number: unit.Decimal{Coef: 1805, Scale: 1}}}})) {
 		out = append(out, e.Body)
 	}
 	return out
@@ -503,9 +503,9 @@ func TestABalerThatOnlyCountsMadeNoBale(t *testing.T) {
 	s.site = meaning.New(s.config)
 	show := func(count int64, mass ...int64) (bales []*record.Bale) {
 		s.now = s.now.Add(time.Second)
-		values := []device.Value{{Meaning: "bale.count", OK: true, Number: unit.Decimal{Coef: count}}}
+		values := []device.Value{{Quantity: "bale.count", OK: true, Number: unit.Decimal{Coef: count}}}
 		for _, kg := range mass {
-			values = append(values, device.Value{Meaning: "bale.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: kg}})
+			values = append(values, device.Value{Quantity: "bale.mass", Unit: "kg", OK: true, Number: unit.Decimal{Coef: kg}})
 		}
 		for _, e := range s.take(s.site.Scan(device.Scan{Device: "baler-1", At: s.now, Values: values})) {
 			if b, ok := e.Body.(*record.Bale); ok {
@@ -561,7 +561,7 @@ func TestABaleSettlesAcrossScansOfOtherValues(t *testing.T) {
 		t.Errorf("%v, want the bale", got)
 	}
 	s.baler(413, 400_000)
-	unread := device.Value{Meaning: "bale.sequence", Why: "no reply"}
+	unread := device.Value{Quantity: "bale.sequence", Why: "no reply"}
 	s.take(s.site.Scan(device.Scan{Device: "baler-1", At: s.now, Values: []device.Value{unread}}))
 	if got := s.baler(413, 400_000); len(got) != 0 {
 		t.Errorf("a poll that could not read the number counted as none: %v", got[0])

@@ -230,7 +230,7 @@ func (b *plantBelt) befalls(t trouble, r *rand.Rand) {
 
 func (b *plantBelt) shows(t trouble, r *rand.Rand, poll int) []device.Value {
 	raw := b.at % b.modulus
-	v := device.Value{Tag: "total", Meaning: "totaliser.mass", Unit: "kg", OK: true}
+	v := device.Value{Tag: "total", Quantity: "totaliser.mass", Unit: "kg", OK: true}
 	switch t.Kind {
 	case "tremble":
 		if r.IntN(2) == 0 && raw > 0 {
@@ -365,11 +365,11 @@ func (b *plantBaler) shows(t trouble, r *rand.Rand, poll int) []device.Value {
 	case "nonsense each time":
 		number = r.Int64N(1 << 32)
 	}
-	v := device.Value{Meaning: meaning.BySequence, OK: t.Kind != "unread", Number: unit.Decimal{Coef: number}}
+	v := device.Value{Quantity: meaning.BySequence, OK: t.Kind != "unread", Number: unit.Decimal{Coef: number}}
 	if b.byCount {
-		v.Meaning = meaning.ByCount
+		v.Quantity = meaning.ByCount
 	}
-	return []device.Value{v, {Meaning: "bale.mass", Unit: "g", OK: true, Number: unit.Decimal{Coef: int64(mass)}}}
+	return []device.Value{v, {Quantity: "bale.mass", Unit: "g", OK: true, Number: unit.Decimal{Coef: int64(mass)}}}
 }
 
 func balerRule(word string) func() counting {

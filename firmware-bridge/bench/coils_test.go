@@ -19,10 +19,10 @@ sources: [{doc: field report}]
 transport: {unit: 1, port: 502, rtu: {baud: 9600, format: 8N1}}
 address_base: 0
 points:
-  - {name: running, at: 40, fc: 1, type: u16, meaning: machine.running}
-  - {name: fault, at: 3, fc: 2, type: u16, meaning: machine.fault}
-  - {name: wire_low, at: 4, fc: 2, inverted: true, meaning: machine.wire_low}
-  - {name: bales, at: 100, fc: 3, type: u32, meaning: bale.count}
+  - {name: running, at: 40, fc: 1, type: u16, quantity: machine.running}
+  - {name: fault, at: 3, fc: 2, type: u16, quantity: machine.fault}
+  - {name: wire_low, at: 4, fc: 2, inverted: true, quantity: machine.wire_low}
+  - {name: bales, at: 100, fc: 3, type: u32, quantity: bale.count}
 tests:
   - {request: "01 03 00 64 00 02", reply: "01 03 04 00 00 00 2A", expect: {bales: 42}}
 `

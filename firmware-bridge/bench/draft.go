@@ -211,7 +211,7 @@ func (d *drafting) print(out *output, text string) {
 	if d.file == "" {
 		out.printf("\nThe draft, for a file own/%s.yaml (-out writes it):\n\n%s", d.name, text)
 	} else {
-		out.printf("\nwritten: %s; name its points, give them unit, scale and meaning, and take out what nobody needs.\nThen: firmware-bridge check %[1]s, and firmware-bridge show -link %q -unit %d -profile %[1]s beside the display\n", d.file, linkText(d.line), d.unit)
+		out.printf("\nwritten: %s; name its points, give them unit, scale and quantity, and take out what nobody needs.\nThen: firmware-bridge check %[1]s, and firmware-bridge show -link %q -unit %d -profile %[1]s beside the display\n", d.file, linkText(d.line), d.unit)
 	}
 	out.printf("\nFor edge.yaml:\n\n%s", d.siteLines())
 }

@@ -46,7 +46,7 @@ limits: {timeout_ms: %d, latency_ms: 100}
 points:
   - {name: magic, at: 0, type: u16, constant: 16979}
   - {name: beat, at: 1, type: u16}
-  - {name: total, at: 2, type: u32, unit: kg, meaning: totaliser.mass}
+  - {name: total, at: 2, type: u32, unit: kg, quantity: totaliser.mass}
 heartbeat: {point: beat, limit: 3s}
 totaliser: {point: total, modulus: 1000, step: 1 kg}
 tests: [{request: "01 03 00 00 00 04", reply: "01 03 08 42 53 00 07 00 00 00 2A", expect: {beat: 7, total: 42}}]

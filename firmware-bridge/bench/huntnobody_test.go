@@ -163,7 +163,7 @@ func TestShowSaysWhatCame(t *testing.T) {
 	t.Parallel()
 	profile := filepath.Join(t.TempDir(), "simple.yaml")
 	text := "profile: simple\nmaker: Field\nmodel: two values\nstatus: bench\nsources: [{doc: field report}]\ntransport: {unit: 1, port: 502}\naddress_base: 0\nlimits: {timeout_ms: 200}\n" +
-		"points: [{name: weight, at: 0, type: u32, unit: kg, meaning: weight.gross}]\ntests: [{request: \"01 03 00 00 00 02\", reply: \"01 03 04 00 00 00 2A\", expect: {weight: 42}}]\n"
+		"points: [{name: weight, at: 0, type: u32, unit: kg, quantity: weight.gross}]\ntests: [{request: \"01 03 00 00 00 02\", reply: \"01 03 04 00 00 00 2A\", expect: {weight: 42}}]\n"
 	if err := os.WriteFile(profile, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func (w *machineWatch) refresh(now time.Time) {
 			if v.OK && v.Unit != "" {
 				text += " " + v.Unit
 			}
-			lines = append(lines, fmt.Sprintf("  %-20s %-24s %s%s", v.Tag, text, v.Meaning, v.Why))
+			lines = append(lines, fmt.Sprintf("  %-20s %-24s %s%s", v.Tag, text, v.Quantity, v.Why))
 		}
 	}
 	w.picture.draw(now, lines)

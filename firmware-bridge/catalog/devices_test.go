@@ -98,9 +98,9 @@ Unit and line are what to try first: the setting of the factory where the source
 			fmt.Fprintf(&b, "\n%s\n", notes)
 		}
 		writeSources(&b, p.Sources)
-		b.WriteString("\n| tag | address | type | unit | meaning | note |\n|---|---|---|---|---|---|\n")
+		b.WriteString("\n| tag | address | type | unit | quantity | note |\n|---|---|---|---|---|---|\n")
 		for _, v := range p.Points {
-			fmt.Fprintf(&b, "| %s | %d%s | %s | %s | %s | %s |\n", v.Name, v.At, bitOf(v), v.Type, v.Unit, v.Meaning, cell(v.Note))
+			fmt.Fprintf(&b, "| %s | %d%s | %s | %s | %s | %s |\n", v.Name, v.At, bitOf(v), v.Type, v.Unit, v.Quantity, cell(v.Note))
 		}
 	}
 	b.WriteString("\n## How each indicator is set\n")
@@ -169,7 +169,7 @@ func lineOf(p *modbus.Profile) string {
 	return strings.Join(all, ", ")
 }
 
-// whatItSays names the kinds of things that the machine tells, from its meanings.
+// whatItSays names the kinds of things that the machine tells, from its quantities.
 func whatItSays(p *modbus.Profile) string {
 	words := []struct{ prefix, words string }{
 		{"weight.", "weight"}, {"totaliser.", "a totaliser"}, {"belt.", "a belt's rate"}, {"bale.", "bales"},
@@ -178,7 +178,7 @@ func whatItSays(p *modbus.Profile) string {
 	var said []string
 	for _, w := range words {
 		for _, v := range p.Points {
-			if strings.HasPrefix(v.Meaning, w.prefix) {
+			if strings.HasPrefix(v.Quantity, w.prefix) {
 				said = append(said, w.words)
 				break
 			}

@@ -184,7 +184,7 @@ func inKeys(text string, keys map[string]string) string {
 		"nil when", "left out when",
 		"one of weighbridge.Dialects", "a dialect of [devices.md](devices.md)",
 		"a key of weighbridge.Description", "a key that `firmware-bridge decode` prints",
-		"closed vocabulary, see Meanings", "one of the [meanings](#meanings-of-values)",
+		"closed vocabulary, see Quantities", "one of the [quantities](#quantities)",
 	).Replace(text)
 	var b strings.Builder
 	last := 0
@@ -324,8 +324,8 @@ Where a key *must be there* the last column says so; else it says what leaving i
 			}
 		})
 	}
-	b.WriteString("\n## Meanings of values\n\nThe vocabulary by which everything behind the bridge knows a value, whatever the machine calls it.\n\n| meaning | unit |\n|---|---|\n")
-	for _, m := range modbus.Meanings() {
+	b.WriteString("\n## Quantities\n\nThe vocabulary by which everything behind the bridge knows a value, whatever the machine calls it.\n\n| quantity | unit |\n|---|---|\n")
+	for _, m := range modbus.Quantities() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", m.Word, strings.Join(slices.DeleteFunc(slices.Clone(m.Units), func(u string) bool { return u == "" }), ", "))
 	}
 	b.WriteString("\n## Meanings in a layout\n\nWhat a part of a frame may say, several with blanks between them: `" + strings.Join(s.words, "`, `") + "`.\n")

@@ -87,13 +87,13 @@ type Weight struct {
 
 // Value is one tag of one scan.
 type Value struct {
-	Tag     string       // name in the profile: "total", "rate", "motor_current"
-	Meaning string       // closed vocabulary of the profiles: "totaliser.mass", "machine.state", …
-	Number  unit.Decimal // exact: scale factors are decimals; meaningful only if OK
-	Text    string       // for enumerations and strings: the word; empty otherwise
-	Unit    string       // "kg", "t/h", "A", "bar", …; empty for counts and states
-	OK      bool         // false: the device said "no value" (sentinel) or the value could not be read
-	Why     string       // why not OK, in words
+	Tag      string       // name in the profile: "total", "rate", "motor_current"
+	Quantity string       // closed vocabulary of the profiles: "totaliser.mass", "machine.state", …
+	Number   unit.Decimal // exact: scale factors are decimals; meaningful only if OK
+	Text     string       // for enumerations and strings: the word; empty otherwise
+	Unit     string       // "kg", "t/h", "A", "bar", …; empty for counts and states
+	OK       bool         // false: the device said "no value" (sentinel) or the value could not be read
+	Why      string       // why not OK, in words
 }
 
 // Scan is everything that one poll of one device brought, read together.
@@ -113,10 +113,10 @@ func (s Scan) Find(tag string) (Value, bool) {
 	return Value{}, false
 }
 
-// Means returns the first value with a meaning, if the scan has one.
-func (s Scan) Means(word string) (Value, bool) {
+// Quantity returns the first value of a quantity, if the scan has one.
+func (s Scan) Quantity(word string) (Value, bool) {
 	for _, v := range s.Values {
-		if v.Meaning == word {
+		if v.Quantity == word {
 			return v, true
 		}
 	}

@@ -249,7 +249,7 @@ func (p *Profile) compileBits(d *decoder, at func(string) string, report fault) 
 	}
 }
 
-// compileValue makes factor, offset, meaning and sentinels ready.
+// compileValue makes factor, offset, quantity and sentinels ready.
 func (p *Profile) compileValue(d *decoder, at func(string) string, report fault) {
 	d.scale = unit.Decimal{Coef: 1}
 	for key, text := range map[string]string{"scale": d.Scale, "offset": d.Offset} {
@@ -294,26 +294,26 @@ func (d *decoder) compileMeaning(at func(string) string, report fault) {
 		report(at("decimals"), "%d: is for floats, and between 0 and 9", *d.Decimals)
 		return
 	}
-	if d.Meaning == "" {
+	if d.Quantity == "" {
 		return
 	}
-	m, known := meaningOf(d.Meaning)
+	q, known := quantityOf(d.Quantity)
 	switch {
 	case !known:
-		report(at("meaning"), "%.60q is not in the vocabulary", d.Meaning)
-	case d.kind == wording && !m.Worded():
-		report(at("type"), "%s is a number, and a string is none; a number that is written as text is of type digits", d.Meaning)
-	case m.Exact && d.scale.Coef < 0:
-		report(at("scale"), "%s never counts below 0", d.Meaning)
-	case m.Exact && d.kind == floating && d.Decimals == nil:
+		report(at("quantity"), "%.60q is not in the vocabulary", d.Quantity)
+	case d.kind == wording && !q.Worded():
+		report(at("type"), "%s is a number, and a string is none; a number that is written as text is of type digits", d.Quantity)
+	case q.Exact && d.scale.Coef < 0:
+		report(at("scale"), "%s never counts below 0", d.Quantity)
+	case q.Exact && d.kind == floating && d.Decimals == nil:
 		report(at("type"), "%s counts exactly, and a float only below a bound: use the integer register; where the machine has none say decimals, and the value is one only below the number up to which it is exact: decimals 0 below %.0f, 1 below %.0f, 3 below %.0f %s",
-			d.Meaning, floatBound(16*d.width, 0), floatBound(16*d.width, 1), floatBound(16*d.width, 3), d.Unit)
-	case m.Units == nil && d.Unit != "":
-		report(at("unit"), "%s has no unit, %.20q is given", d.Meaning, d.Unit)
-	case m.Units != nil && !slices.Contains(m.Units, d.Unit) && d.UnitFrom == "":
-		report(at("unit"), "%.20q is none of %q that %s may have", d.Unit, m.Units, d.Meaning)
+			d.Quantity, floatBound(16*d.width, 0), floatBound(16*d.width, 1), floatBound(16*d.width, 3), d.Unit)
+	case q.Units == nil && d.Unit != "":
+		report(at("unit"), "%s has no unit, %.20q is given", d.Quantity, d.Unit)
+	case q.Units != nil && !slices.Contains(q.Units, d.Unit) && d.UnitFrom == "":
+		report(at("unit"), "%.20q is none of %q that %s may have", d.Unit, q.Units, d.Quantity)
 	}
-	d.counts = m.Exact && m.Units == nil
+	d.counts = q.Exact && q.Units == nil
 }
 
 func constant(c *int64) []int64 {

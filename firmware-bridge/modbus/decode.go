@@ -291,7 +291,7 @@ func (p *Profile) bytes(m *image, d *decoder) (raw []byte, why string) {
 // value decodes one point.
 func (p *Profile) value(m *image, index int) device.Value {
 	d := &p.decoder[index]
-	v := device.Value{Tag: d.Name, Meaning: d.Meaning, Unit: d.Unit}
+	v := device.Value{Tag: d.Name, Quantity: d.Quantity, Unit: d.Unit}
 	raw, why := p.bytes(m, d)
 	if why == "" && d.kind == wording {
 		v.Text, why = d.text(raw)

@@ -76,8 +76,8 @@ func TestDecode(t *testing.T) {
 		{"type: u16, scale: \"-0.1\"", "00 7B", "-12.3"}, {"type: s16, scale: \"-1\", offset: \"100\"", "00 1E", "70"},
 		{"bit: 3, inverted: true", "00 08", "0"}, {"bit: 3, inverted: true", "00 00", "1"},
 		{"type: f32, decimals: 3", "44 9A 52 2B", "1234.568"}, {"type: f32, decimals: 3", "45 FF FF FF", "8192.000"}, {"type: f32, decimals: 3", "46 00 00 00", "none"},
-		{"type: f32, decimals: 0, meaning: bale.count", "42 28 00 00", "42"}, {"type: f32, decimals: 0, meaning: bale.count", "42 2A 00 00", "none"},
-		{"type: f32, decimals: 0, meaning: bale.count", "4B 00 00 00", "none"}, {"type: f64, decimals: 1, scale: \"0.1\"", "40 6C C6 66 66 66 66 66", "23.02"},
+		{"type: f32, decimals: 0, quantity: bale.count", "42 28 00 00", "42"}, {"type: f32, decimals: 0, quantity: bale.count", "42 2A 00 00", "none"},
+		{"type: f32, decimals: 0, quantity: bale.count", "4B 00 00 00", "none"}, {"type: f64, decimals: 1, scale: \"0.1\"", "40 6C C6 66 66 66 66 66", "23.02"},
 		{"type: u32", "00 01", "none"}, // the second register was not read
 	} {
 		got := one(t, test.point).Decode(registers(t, test.hex))[0]

@@ -24,11 +24,11 @@ func profiled(base, rest string) string {
 func TestWhatFilesCanSay(t *testing.T) {
 	for name, text := range map[string]string{
 		"states in coils and discrete inputs": profiled("0", `points:
-  - {name: running, at: 40, fc: 1, type: u16, meaning: machine.running}
-  - {name: fault, at: 3, fc: 2, type: u16, meaning: machine.fault}
-  - {name: wire_low, at: 4, fc: 2, inverted: true, meaning: machine.wire_low}
-  - {name: faults, at: 0, fc: 2, type: bits, length: 12, enum: {3: motor, 9: oil}, meaning: machine.warning}
-  - {name: bales, at: 100, fc: 3, type: u32, meaning: bale.count}
+  - {name: running, at: 40, fc: 1, type: u16, quantity: machine.running}
+  - {name: fault, at: 3, fc: 2, type: u16, quantity: machine.fault}
+  - {name: wire_low, at: 4, fc: 2, inverted: true, quantity: machine.wire_low}
+  - {name: faults, at: 0, fc: 2, type: bits, length: 12, enum: {3: motor, 9: oil}, quantity: machine.warning}
+  - {name: bales, at: 100, fc: 3, type: u32, quantity: bale.count}
 tests:
   - {request: "01 03 00 64 00 02", reply: "01 03 04 00 00 00 2A", expect: {bales: 42}}
   - {request: "01 01 00 28 00 01", reply: "01 01 01 01", expect: {running: 1}}
@@ -57,15 +57,15 @@ tests:
 `),
 		"a tested block of coils": profiled("1", `reads: [{fc: 1, from: 1, count: 16}, {fc: 3, from: 1, count: 2}]
 points:
-  - {name: running, at: 3, fc: 1, meaning: machine.running}
-  - {name: stopped, at: 9, meaning: machine.emergency_stop}
+  - {name: running, at: 3, fc: 1, quantity: machine.running}
+  - {name: stopped, at: 9, quantity: machine.emergency_stop}
   - {name: bales, at: 1, fc: 3, type: u32}
 tests:
   - {request: "01 01 00 00 00 10", reply: "01 01 02 04 01", expect: {running: 1, stopped: 1}}
 `),
 		"an exponent with a sign, as in SunSpec": profiled("0", `points:
   - {name: sf, at: 0, type: s16, sentinels: [-32768]}
-  - {name: power, at: 1, type: s16, unit: W, meaning: power.active, scale_from: sf}
+  - {name: power, at: 1, type: s16, unit: W, quantity: power.active, scale_from: sf}
 tests:
   - {request: "01 03 00 00 00 02", reply: "01 03 04 FF FE 04 D2", expect: {power: 12.34}}
   - {request: "01 03 00 00 00 02", reply: "01 03 04 00 01 04 D2", expect: {power: 12340}}
@@ -75,7 +75,7 @@ tests:
 `),
 		"a table of the decimal point": profiled("0", `points:
   - {name: point, at: 0, type: u16, enum: {0: "1", 1: "0.1", 2: "0.01", 9: "10"}}
-  - {name: gross, at: 1, type: s32, unit: kg, meaning: weight.gross, scale_from: point}
+  - {name: gross, at: 1, type: s32, unit: kg, quantity: weight.gross, scale_from: point}
 tests:
   - {request: "01 03 00 00 00 03", reply: "01 03 06 00 02 00 00 30 34", expect: {gross: 123.40}}
   - {request: "01 03 00 00 00 03", reply: "01 03 06 00 09 00 00 30 34", expect: {gross: 123400}}
@@ -84,35 +84,35 @@ tests:
 		"ratios of transformers": profiled("0", `points:
   - {name: pt, at: 0, type: u16, scale: "0.1"}
   - {name: ct, at: 1, type: u16}
-  - {name: power, at: 2, type: s16, unit: W, meaning: power.active, factor_from: [pt, ct]}
+  - {name: power, at: 2, type: s16, unit: W, quantity: power.active, factor_from: [pt, ct]}
 tests: [{request: "01 03 00 00 00 03", reply: "01 03 06 00 0F 00 28 00 7B", expect: {power: 7380}}]
 `),
 		"tonnes and kilograms apart": profiled("0", `points:
-  - {name: t, at: 0, type: u32, unit: t, meaning: totaliser.mass, plus: kg}
+  - {name: t, at: 0, type: u32, unit: t, quantity: totaliser.mass, plus: kg}
   - {name: kg, at: 4, type: u16, scale: "0.001"}
 totaliser: {point: t, modulus: 1000000000, step: 1 kg}
 limits: {hole: 2}
 tests: [{request: "01 03 00 00 00 05", reply: "01 03 0A 00 00 04 D2 00 00 00 00 02 37", expect: {t: 1234.567}}]
 `),
 		"a minus that is of both parts": profiled("0", `points:
-  - {name: whole, at: 0, type: s16, unit: kg, plus: grams, meaning: weight.net}
+  - {name: whole, at: 0, type: s16, unit: kg, plus: grams, quantity: weight.net}
   - {name: grams, at: 1, type: u16, scale: "0.001"}
 tests:
   - {request: "01 03 00 00 00 02", reply: "01 03 04 FF F4 01 54", expect: {whole: -12.340}}
   - {request: "01 03 00 00 00 02", reply: "01 03 04 00 0C 01 54", expect: {whole: 12.34}}
 `),
-		"BCD of six bytes": profiled("0", `points: [{name: total, at: 0, type: bcd48, unit: kWh, meaning: energy.total, scale: "0.01"}]
+		"BCD of six bytes": profiled("0", `points: [{name: total, at: 0, type: bcd48, unit: kWh, quantity: energy.total, scale: "0.01"}]
 tests: [{request: "01 03 00 00 00 03", reply: "01 03 06 00 00 01 23 45 67", expect: {total: 12345.67}}]
 `),
-		"registers of four decimal digits": profiled("0", `points: [{name: total, at: 0, type: base10000, length: 4, order: CDAB, unit: kWh, meaning: energy.total}]
+		"registers of four decimal digits": profiled("0", `points: [{name: total, at: 0, type: base10000, length: 4, order: CDAB, unit: kWh, quantity: energy.total}]
 tests: [{request: "01 03 00 00 00 04", reply: "01 03 08 04 D2 00 01 00 00 00 00", expect: {total: 11234}}]
 `),
-		"a weight that is text": profiled("40001", `points: [{name: weight, at: 97719, type: digits, length: 4, meaning: weight.gross, unit: kg}]
+		"a weight that is text": profiled("40001", `points: [{name: weight, at: 97719, type: digits, length: 4, quantity: weight.gross, unit: kg}]
 tests: [{request: "01 03 E1 76 00 04", reply: "01 03 08 20 20 31 32 33 34 30 20", expect: {weight: 12340}}]
 `),
 		"a float total below its bound": profiled("0", `points:
-  - {name: rate, at: 0, type: f32, unit: t/h, meaning: belt.rate}
-  - {name: total, at: 2, type: f32, decimals: 3, unit: t, meaning: totaliser.mass}
+  - {name: rate, at: 0, type: f32, unit: t/h, quantity: belt.rate}
+  - {name: total, at: 2, type: f32, decimals: 3, unit: t, quantity: totaliser.mass}
 totaliser: {point: total, modulus: 8192000, step: 1 kg}
 tests:
   - {request: "01 03 00 00 00 04", reply: "01 03 08 42 48 00 00 44 9A 52 2B", expect: {rate: 50.0, total: 1234.568}}
@@ -131,18 +131,18 @@ tests: [{request: "01 03 00 00 00 01", reply: "01 03 02 0B 40", expect: {u: 28.8
 // What registers cannot carry is refused, with what to write in its place.
 func TestWhatFilesCannotSay(t *testing.T) {
 	for rest, want := range map[string]string{
-		"points: [{name: w, at: 97719, type: string, length: 4, meaning: weight.gross, unit: kg}]":                                                                     "weight.gross is a number, and a string is none; a number that is written as text is of type digits",
+		"points: [{name: w, at: 97719, type: string, length: 4, quantity: weight.gross, unit: kg}]":                                                                    "weight.gross is a number, and a string is none; a number that is written as text is of type digits",
 		"points: [{name: n, at: 40001, type: string, length: 4, scale: \"0.1\"}]":                                                                                      "a number that is written as text is of type digits",
-		"points: [{name: w, at: 40001, type: f32, meaning: totaliser.mass, unit: t}]":                                                                                  "where the machine has none say decimals, and the value is one only below the number up to which it is exact: decimals 0 below 8388608, 1 below 524288, 3 below 8192 t",
-		"points: [{name: w, at: 40001, type: f32, decimals: 3, meaning: totaliser.mass, unit: t}]\ntotaliser: {point: w, modulus: 1000000000, step: 1 kg}":             "an f32 with 3 decimals counts exactly below 8192: at most 8192000; fewer decimals count further",
-		"points: [{name: w, at: 40001, type: f32, decimals: 3, meaning: totaliser.mass, unit: t}]\ntotaliser: {point: w, modulus: 1000, step: 1 t}":                    "1000000 g is not the point's factor, one count of which is 1000 g",
+		"points: [{name: w, at: 40001, type: f32, quantity: totaliser.mass, unit: t}]":                                                                                 "where the machine has none say decimals, and the value is one only below the number up to which it is exact: decimals 0 below 8388608, 1 below 524288, 3 below 8192 t",
+		"points: [{name: w, at: 40001, type: f32, decimals: 3, quantity: totaliser.mass, unit: t}]\ntotaliser: {point: w, modulus: 1000000000, step: 1 kg}":            "an f32 with 3 decimals counts exactly below 8192: at most 8192000; fewer decimals count further",
+		"points: [{name: w, at: 40001, type: f32, decimals: 3, quantity: totaliser.mass, unit: t}]\ntotaliser: {point: w, modulus: 1000, step: 1 t}":                   "1000000 g is not the point's factor, one count of which is 1000 g",
 		"points: [{name: w, at: 40001, type: u16, decimals: 3}]":                                                                                                       "3: is for floats",
 		"points: [{name: c, at: 1, fc: 1, type: f32}]":                                                                                                                 "a coil or an input is 0 or 1",
 		"points: [{name: c, at: 1, fc: 5, type: u16}]":                                                                                                                 "5 is none of 1 (coils), 2 (discrete inputs), 3 (holding registers), 4 (input registers)",
 		"points: [{name: c, at: 5, fc: 2}]":                                                                                                                            "address 5 lies before the base 10001 of the discrete inputs",
 		"points: [{name: c, at: 1, fc: 1, type: bits, length: 64}]":                                                                                                    "64 is not between 1 and 63",
 		"points: [{name: c, at: 40001, type: u16, inverted: true}]":                                                                                                    "is for one bit, a coil or an input",
-		"points: [{name: c, at: 40001, type: u16, scale: \"-1\", meaning: bale.count}]":                                                                                "bale.count never counts below 0",
+		"points: [{name: c, at: 40001, type: u16, scale: \"-1\", quantity: bale.count}]":                                                                               "bale.count never counts below 0",
 		"points: [{name: c, at: 40001, type: u16, scale_from: s}, {name: s, at: 40002, type: u16, enum: {1: kg}}]":                                                     `"s" has the word "kg" for 1, which is no factor`,
 		"points: [{name: c, at: 40001, type: u16, plus: s}, {name: s, at: 40012, type: u16}]\nreads: [{fc: 3, from: 40001, count: 1}, {fc: 3, from: 40012, count: 1}]": `"s" is read with another request`,
 		"points: [{name: c, at: 40001, type: u16, unit: t, plus: s}, {name: s, at: 40002, type: u16, unit: kg}]":                                                       `"s" is in kg and this point in t: give it a scale that makes it t`,
@@ -164,11 +164,11 @@ sources: [{doc: field report}]
 address_base: 0
 limits: {timeout_ms: 1000}
 points:
-  - {name: running, at: 40, fc: 1, meaning: machine.running}
-  - {name: auto, at: 41, fc: 1, meaning: machine.mode, enum: {0: manual, 1: automatic}}
-  - {name: fault, at: 3, fc: 2, meaning: machine.fault}
-  - {name: wire_low, at: 9, fc: 2, inverted: true, meaning: machine.wire_low}
-  - {name: bales, at: 100, fc: 3, type: u32, meaning: bale.count}
+  - {name: running, at: 40, fc: 1, quantity: machine.running}
+  - {name: auto, at: 41, fc: 1, quantity: machine.mode, enum: {0: manual, 1: automatic}}
+  - {name: fault, at: 3, fc: 2, quantity: machine.fault}
+  - {name: wire_low, at: 9, fc: 2, inverted: true, quantity: machine.wire_low}
+  - {name: bales, at: 100, fc: 3, type: u32, quantity: bale.count}
 `
 
 // seen is a sink that keeps the newest value of each tag.
@@ -185,7 +185,7 @@ func (s *seen) Scan(scan device.Scan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range scan.Values {
-		s.values[v.Meaning] = modbus.Text(v)
+		s.values[v.Quantity] = modbus.Text(v)
 	}
 	if s.whole(s.values) {
 		s.done()
@@ -261,7 +261,7 @@ func TestRefusedCoilsAreSplit(t *testing.T) {
 	}
 	t.Cleanup(func() { server.Close() })
 	p := load(t, "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\nreads: [{fc: 1, from: 0, count: 12}]\npoints:\n"+
-		"  - {name: a, at: 2, meaning: machine.running}\n  - {name: b, at: 3, meaning: machine.ready}\n  - {name: c, at: 8, meaning: machine.fault}\n")
+		"  - {name: a, at: 2, quantity: machine.running}\n  - {name: b, at: 3, quantity: machine.ready}\n  - {name: c, at: 8, quantity: machine.fault}\n")
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	sink := &seen{values: map[string]string{}, done: cancel, whole: func(got map[string]string) bool { return len(got) == 3 }}

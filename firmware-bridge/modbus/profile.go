@@ -95,7 +95,7 @@ type Point struct {
 	Scale    string           `yaml:"scale"`      // decimal factor, "1" when empty; below 0 where the machine counts the other way
 	Offset   string           `yaml:"offset"`     // decimal, added after the factor
 	Unit     string           `yaml:"unit"`       // of the scaled value
-	Meaning  string           `yaml:"meaning"`    // closed vocabulary, see Meanings
+	Quantity string           `yaml:"quantity"`   // closed vocabulary, see Quantities
 	Enum     map[int64]string `yaml:"enum"`       // words of a state; for type bits the words of single bits
 	Sentinel []int64          `yaml:"sentinels"`  // raw values that mean "no value"
 	Constant *int64           `yaml:"constant"`   // the raw value it always has: proves device and address base
@@ -124,7 +124,7 @@ type Heartbeat struct {
 
 // Totaliser says how the register that counts tonnes counts: value modulo Modulus counts of Step.
 type Totaliser struct {
-	Point   string    `yaml:"point"`   // name of the point, whose meaning is totaliser.mass
+	Point   string    `yaml:"point"`   // name of the point, whose quantity is totaliser.mass
 	Modulus int64     `yaml:"modulus"` // counts until it wraps
 	Step    unit.Mass `yaml:"step"`    // g per count
 }

@@ -81,8 +81,8 @@ func (p *Profile) rank(b block) int {
 		rank = 2
 	}
 	weighs := func(i int) bool {
-		m, _ := meaningOf(p.decoder[i].Meaning)
-		return m.Exact || strings.HasPrefix(m.Word, "weight.")
+		q, _ := quantityOf(p.decoder[i].Quantity)
+		return q.Exact || strings.HasPrefix(q.Word, "weight.")
 	}
 	if !slices.ContainsFunc(b.points, weighs) {
 		rank++
@@ -320,7 +320,7 @@ func (p *Profile) checkCounting(report fault) {
 		}
 	}
 	step, err := count.Mass(unit.Unit(d.Unit))
-	if d.Meaning != "totaliser.mass" || d.offset.Coef != 0 || d.ScaleFrom != "" || d.FactorFrom != nil || err != nil {
+	if d.Quantity != "totaliser.mass" || d.offset.Coef != 0 || d.ScaleFrom != "" || d.FactorFrom != nil || err != nil {
 		report("totaliser.point", "%q must be a totaliser.mass in g, kg or t with a fixed factor", t.Point)
 	} else if step != t.Step {
 		report("totaliser.step", "%d g is not the point's factor, one count of which is %d g", int64(t.Step), int64(step))
@@ -334,19 +334,19 @@ func (p *Profile) checkBale(report fault) {
 	numbered := -1
 	for _, word := range []string{"bale.sequence", "bale.count"} {
 		if numbered < 0 {
-			numbered = slices.IndexFunc(p.decoder, func(d decoder) bool { return d.Meaning == word && d.block >= 0 })
+			numbered = slices.IndexFunc(p.decoder, func(d decoder) bool { return d.Quantity == word && d.block >= 0 })
 		}
 	}
 	for i := range p.decoder {
 		d := &p.decoder[i]
-		if d.block < 0 || !strings.HasPrefix(d.Meaning, "bale.") || strings.HasPrefix(d.Meaning, "bale.count") {
+		if d.block < 0 || !strings.HasPrefix(d.Quantity, "bale.") || strings.HasPrefix(d.Quantity, "bale.count") {
 			continue // the counters tell of the machine, not of one bale
 		}
 		switch {
 		case numbered < 0:
-			report(fmt.Sprintf("points[%d].meaning", i), "%s without bale.sequence or bale.count, which number the bales: no bale would be made of it", d.Meaning)
+			report(fmt.Sprintf("points[%d].quantity", i), "%s without bale.sequence or bale.count, which number the bales: no bale would be made of it", d.Quantity)
 		case class(d) != class(&p.decoder[numbered]):
-			report(fmt.Sprintf("points[%d].meaning", i), "%s is read at other times than %s and may be another bale's: read both %s or both %s", d.Meaning, p.decoder[numbered].Meaning, Fast, Slow)
+			report(fmt.Sprintf("points[%d].quantity", i), "%s is read at other times than %s and may be another bale's: read both %s or both %s", d.Quantity, p.decoder[numbered].Quantity, Fast, Slow)
 		}
 	}
 }

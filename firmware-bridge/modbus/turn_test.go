@@ -244,11 +244,11 @@ func TestWeightBeforeTemperature(t *testing.T) {
 	p := load(t, "profile: p\nstatus: bench\nsources: [{doc: d}]\naddress_base: 0\nreads:\n"+
 		"  - {fc: 3, from: 10, count: 2, every: slow}\n  - {fc: 3, from: 20, count: 1}\n  - {fc: 3, from: 30, count: 2}\n"+
 		"  - {fc: 3, from: 40, count: 1}\n  - {fc: 3, from: 50, count: 2, every: slow}\npoints:\n"+
-		"  - {name: hours, at: 10, type: u32, unit: h, meaning: machine.hours}\n"+
-		"  - {name: oil, at: 20, type: s16, unit: °C, meaning: machine.temperature}\n"+
-		"  - {name: gross, at: 30, type: s32, unit: kg, meaning: weight.gross, scale_from: decimals}\n"+
-		"  - {name: decimals, at: 40, type: u16, meaning: weight.decimals}\n"+
-		"  - {name: batch, at: 50, type: u32, unit: kg, meaning: totaliser.batch}\n")
+		"  - {name: hours, at: 10, type: u32, unit: h, quantity: machine.hours}\n"+
+		"  - {name: oil, at: 20, type: s16, unit: °C, quantity: machine.temperature}\n"+
+		"  - {name: gross, at: 30, type: s32, unit: kg, quantity: weight.gross, scale_from: decimals}\n"+
+		"  - {name: decimals, at: 40, type: u16, quantity: weight.decimals}\n"+
+		"  - {name: batch, at: 50, type: u32, unit: kg, quantity: totaliser.batch}\n")
 	var order []uint16
 	for _, b := range p.Blocks() {
 		order = append(order, b.From)

@@ -206,7 +206,7 @@ func TestEveryStateAndKindHasWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	states := regexp.MustCompile(`meaning: machine\.state,?\s+enum: \{([^}]*)\}`)
+	states := regexp.MustCompile(`quantity: machine\.state,?\s+enum: \{([^}]*)\}`)
 	word := regexp.MustCompile(`\d+: "?([a-z-]+)"?`)
 	for _, f := range files {
 		data, err := configs.Files.ReadFile(f)

@@ -2,18 +2,18 @@ package modbus
 
 import "slices"
 
-// Meaning is one word of the closed vocabulary by which everything behind the bridge knows a
+// Quantity is one word of the closed vocabulary by which everything behind the bridge knows a
 // value, whatever the machine calls it.
-type Meaning struct {
+type Quantity struct {
 	Word  string
 	Units []string // allowed units; nil: a count, a state or a bit, without unit
 	Exact bool     // tonnes rest on it: a float register may not carry it
 }
 
-// Meanings is the whole vocabulary.
-func Meanings() []Meaning {
+// Quantities is the whole vocabulary.
+func Quantities() []Quantity {
 	mass := []string{"g", "kg", "t", "lb", "N", ""} // empty: the instrument says the unit, or nobody does
-	return []Meaning{
+	return []Quantity{
 		{"weight.gross", mass, false}, {"weight.net", mass, false}, {"weight.tare", mass, false},
 		{"weight.peak", mass, false}, {"weight.stable", nil, false}, {"weight.moving", nil, false},
 		{"weight.over", nil, false}, {"weight.under", nil, false}, {"weight.zero", nil, false},
@@ -56,18 +56,18 @@ func Meanings() []Meaning {
 	}
 }
 
-// Worded reports whether a machine may say it as a text; every other meaning is a number or a bit.
-func (m Meaning) Worded() bool {
+// Worded reports whether a machine may say it as a text; every other quantity is a number or a bit.
+func (q Quantity) Worded() bool {
 	return slices.Contains([]string{"weight.unit", "weight.status", "belt.material", "bale.material", "machine.identity", "machine.version",
-		"machine.state", "machine.mode", "machine.material", "machine.fault", "machine.fault_code", "machine.warning"}, m.Word)
+		"machine.state", "machine.mode", "machine.material", "machine.fault", "machine.fault_code", "machine.warning"}, q.Word)
 }
 
-// meaningOf finds a word of the vocabulary.
-func meaningOf(word string) (Meaning, bool) {
-	all := Meanings()
-	i := slices.IndexFunc(all, func(m Meaning) bool { return m.Word == word })
+// quantityOf finds a word of the vocabulary.
+func quantityOf(word string) (Quantity, bool) {
+	all := Quantities()
+	i := slices.IndexFunc(all, func(q Quantity) bool { return q.Word == word })
 	if i < 0 {
-		return Meaning{}, false
+		return Quantity{}, false
 	}
 	return all[i], true
 }
