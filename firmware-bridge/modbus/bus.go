@@ -292,7 +292,7 @@ type backoff struct {
 
 func (w *backoff) failed(now time.Time) {
 	w.times++
-	w.until = now.Add(serial.Pause(w.times))
+	w.until = now.Add(serial.Backoff(w.times))
 }
 
 func (w *backoff) reset() { *w = backoff{} }

@@ -121,7 +121,7 @@ func (g *gremlin) allowed() time.Duration {
 	if g.spared == 0 {
 		return recovery
 	}
-	return recovery + serial.Pause(g.spared)
+	return recovery + serial.Backoff(g.spared)
 }
 
 // answered is told when an answer that nobody spoilt was sent: after the time-out when the machine did

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	bug "go.bug.st/serial"
+	bugst "go.bug.st/serial"
 )
 
 // Config says where a line is and how its characters are built. The zero value of every field
@@ -125,9 +125,9 @@ func checkAddress(address string) error {
 
 // mode translates Baud and Format into the library's words. It is a table on purpose: a pty
 // accepts any parity without applying it, so only this mapping can be tested without a cable.
-func (c Config) mode() (bug.Mode, error) {
+func (c Config) mode() (bugst.Mode, error) {
 	c = c.withDefaults()
-	m := bug.Mode{BaudRate: c.Baud}
+	m := bugst.Mode{BaudRate: c.Baud}
 	bad := fmt.Errorf(`format %.20q: write data bits 7 or 8, parity N, E or O, stop bits 1 or 2, as in "8N1" or "7E1"`, c.Format)
 	if len(c.Format) != 3 {
 		return m, bad
@@ -142,19 +142,19 @@ func (c Config) mode() (bug.Mode, error) {
 	}
 	switch c.Format[1] {
 	case 'N':
-		m.Parity = bug.NoParity
+		m.Parity = bugst.NoParity
 	case 'E':
-		m.Parity = bug.EvenParity
+		m.Parity = bugst.EvenParity
 	case 'O':
-		m.Parity = bug.OddParity
+		m.Parity = bugst.OddParity
 	default:
 		return m, bad
 	}
 	switch c.Format[2] {
 	case '1':
-		m.StopBits = bug.OneStopBit
+		m.StopBits = bugst.OneStopBit
 	case '2':
-		m.StopBits = bug.TwoStopBits
+		m.StopBits = bugst.TwoStopBits
 	default:
 		return m, bad
 	}
@@ -170,10 +170,10 @@ func (c Config) CharacterBits() int {
 		return 0
 	}
 	bits := 1 + m.DataBits + 1
-	if m.Parity != bug.NoParity {
+	if m.Parity != bugst.NoParity {
 		bits++
 	}
-	if m.StopBits == bug.TwoStopBits {
+	if m.StopBits == bugst.TwoStopBits {
 		bits++
 	}
 	return bits

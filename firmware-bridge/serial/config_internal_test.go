@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	bug "go.bug.st/serial"
+	bugst "go.bug.st/serial"
 )
 
 // A pty takes every mode without applying it, so the mapping itself is what can be tested.
@@ -12,15 +12,15 @@ func TestMode(t *testing.T) {
 	tests := []struct {
 		baud   int
 		format string
-		want   bug.Mode
+		want   bugst.Mode
 	}{
-		{0, "", bug.Mode{BaudRate: 9600, DataBits: 8, Parity: bug.NoParity, StopBits: bug.OneStopBit}},
-		{600, "8N1", bug.Mode{BaudRate: 600, DataBits: 8, Parity: bug.NoParity, StopBits: bug.OneStopBit}},
-		{2400, "7E1", bug.Mode{BaudRate: 2400, DataBits: 7, Parity: bug.EvenParity, StopBits: bug.OneStopBit}},
-		{4800, "7E2", bug.Mode{BaudRate: 4800, DataBits: 7, Parity: bug.EvenParity, StopBits: bug.TwoStopBits}},
-		{4800, "7O1", bug.Mode{BaudRate: 4800, DataBits: 7, Parity: bug.OddParity, StopBits: bug.OneStopBit}},
-		{19200, "8E1", bug.Mode{BaudRate: 19200, DataBits: 8, Parity: bug.EvenParity, StopBits: bug.OneStopBit}},
-		{115200, "8N2", bug.Mode{BaudRate: 115200, DataBits: 8, Parity: bug.NoParity, StopBits: bug.TwoStopBits}},
+		{0, "", bugst.Mode{BaudRate: 9600, DataBits: 8, Parity: bugst.NoParity, StopBits: bugst.OneStopBit}},
+		{600, "8N1", bugst.Mode{BaudRate: 600, DataBits: 8, Parity: bugst.NoParity, StopBits: bugst.OneStopBit}},
+		{2400, "7E1", bugst.Mode{BaudRate: 2400, DataBits: 7, Parity: bugst.EvenParity, StopBits: bugst.OneStopBit}},
+		{4800, "7E2", bugst.Mode{BaudRate: 4800, DataBits: 7, Parity: bugst.EvenParity, StopBits: bugst.TwoStopBits}},
+		{4800, "7O1", bugst.Mode{BaudRate: 4800, DataBits: 7, Parity: bugst.OddParity, StopBits: bugst.OneStopBit}},
+		{19200, "8E1", bugst.Mode{BaudRate: 19200, DataBits: 8, Parity: bugst.EvenParity, StopBits: bugst.OneStopBit}},
+		{115200, "8N2", bugst.Mode{BaudRate: 115200, DataBits: 8, Parity: bugst.NoParity, StopBits: bugst.TwoStopBits}},
 	}
 	for _, test := range tests {
 		got, err := Config{Port: "/dev/x", Baud: test.baud, Format: test.format}.mode()

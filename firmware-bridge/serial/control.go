@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// ErrNoControl says that the device has no control lines that could be set: a pseudo-terminal, or
+// ErrNoControl reports that the device has no control lines that could be set: a pseudo-terminal, or
 // an adapter that brings out the data lines only.
 var ErrNoControl = errors.New("no control lines on this device")
 
@@ -19,22 +19,22 @@ const (
 type control struct {
 	name  string // as in the configuration
 	level string // on, off, or empty: as the driver has it
-	set   func(lines, bool) error
+	set   func(controlLines, bool) error
 }
 
-// lines sets the control lines of an open tty.
-type lines interface {
+// controlLines sets the control lines of an open tty.
+type controlLines interface {
 	SetDTR(bool) error
 	SetRTS(bool) error
 }
 
 func (c Config) controls() []control {
-	return []control{{"dtr", c.DTR, lines.SetDTR}, {"rts", c.RTS, lines.SetRTS}}
+	return []control{{"dtr", c.DTR, controlLines.SetDTR}, {"rts", c.RTS, controlLines.SetRTS}}
 }
 
 // control sets those lines that the configuration speaks of. The driver has raised both when the
 // device was opened, so a line that is off has been on for a moment.
-func (c Config) control(tty lines) error {
+func (c Config) control(tty controlLines) error {
 	for _, line := range c.controls() {
 		if line.level == "" {
 			continue

@@ -1,4 +1,4 @@
-// Package serial is the one door to the serial line of a machine.
+// Package serial opens the serial line of a machine, [Open], and reads and writes its bytes, [Port].
 //
 // In: the bytes of a tty, or of the same line behind a raw TCP terminal server; how its characters
 // are built and its control lines set.
@@ -21,21 +21,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	bug "go.bug.st/serial"
+	bugst "go.bug.st/serial"
 )
 
-// ErrUnplugged says that the line is gone: the adapter was pulled, the terminal hung up, the
+// ErrUnplugged reports that the line is gone: the adapter was pulled, the terminal hung up, the
 // terminal server closed the connection. The Port is of no more use; close it and open again.
 var ErrUnplugged = errors.New("line lost")
 
-// ErrInUse says that another Port, here or in another process, holds the device.
+// ErrInUse reports that another Port, here or in another process, holds the device.
 var ErrInUse = errors.New("already in use")
 
 // Port is one open line. One goroutine may read while another writes; Close may come from any.
 type Port struct {
 	name         string
-	line         deadliner
-	tty          bug.Port     // nil for TCP; holds mode and exclusiveness, never reads or writes
+	line         deadlineConn
+	tty          bugst.Port   // nil for TCP; holds mode and exclusiveness, never reads or writes
 	lock         io.Closer    // nil for TCP
 	readTimeout  atomic.Int64 // nanoseconds
 	writeTimeout time.Duration
@@ -44,8 +44,8 @@ type Port struct {
 	closeErr     error
 }
 
-// deadliner is what *os.File and net.Conn have in common.
-type deadliner interface {
+// deadlineConn is what *os.File and net.Conn have in common.
+type deadlineConn interface {
 	io.ReadWriteCloser
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
@@ -116,7 +116,7 @@ func (p *Port) openTTY(c Config) error {
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
-	tty, err := bug.Open(device, &mode)
+	tty, err := bugst.Open(device, &mode)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w; is it a serial device, and this user in the group dialout?", err), file.Close(), lock.Close())
 	}
@@ -139,7 +139,7 @@ func (p *Port) SetReadTimeout(d time.Duration) error {
 	return nil
 }
 
-// Read waits for at least one byte. Silence for the read timeout gives os.ErrDeadlineExceeded, a
+// Read waits for at least one byte. Silence for the read timeout returns os.ErrDeadlineExceeded, a
 // lost line ErrUnplugged, a Close os.ErrClosed. It never returns 0, nil for a non-empty p.
 func (p *Port) Read(b []byte) (int, error) {
 	return p.read(b, time.Duration(p.readTimeout.Load()))

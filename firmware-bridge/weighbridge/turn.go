@@ -46,7 +46,7 @@ func (t *turns) missed(m *member, now time.Time) {
 		m.misses, m.aside = pollsOfSilence, time.Time{}
 		return
 	}
-	m.aside = now.Add(serial.Pause(m.misses - pollsOfSilence + 1))
+	m.aside = now.Add(serial.Backoff(m.misses - pollsOfSilence + 1))
 }
 
 // answered says that the indicator has sent a frame of its own.
