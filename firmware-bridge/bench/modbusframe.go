@@ -14,22 +14,9 @@ const (
 	tcpFrames = "modbus-tcp"
 )
 
-// crc is the check of Modbus over serial line V1.02, 2.5.1.2. It is sent low byte first.
-func crc(b []byte) uint16 {
-	sum := uint16(0xFFFF)
-	for _, c := range b {
-		sum ^= uint16(c)
-		for range 8 {
-			low := sum & 1
-			if sum >>= 1; low == 1 {
-				sum ^= 0xA001
-			}
-		}
-	}
-	return sum
+func withCRC(b []byte) []byte {
+	return binary.LittleEndian.AppendUint16(b[:len(b):len(b)], modbus.CRC(b))
 }
-
-func withCRC(b []byte) []byte { return binary.LittleEndian.AppendUint16(b[:len(b):len(b)], crc(b)) }
 
 // requestBody is a read without its CRC.
 func requestBody(unit, fc uint8, from uint16, count int) []byte {
@@ -50,7 +37,7 @@ func fromTCP(b []byte) ([]byte, bool) {
 
 // fromRTU cuts the CRC off; false when it is wrong.
 func fromRTU(b []byte) ([]byte, bool) {
-	if len(b) < 4 || crc(b[:len(b)-2]) != binary.LittleEndian.Uint16(b[len(b)-2:]) {
+	if len(b) < 4 || modbus.CRC(b[:len(b)-2]) != binary.LittleEndian.Uint16(b[len(b)-2:]) {
 		return nil, false
 	}
 	return b[:len(b)-2], true

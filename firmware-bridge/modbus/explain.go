@@ -52,7 +52,7 @@ func explainSerial(came []byte, r request) string {
 			return fmt.Sprintf("the first %d of the %d bytes of an answer: is the line disturbed, or the machine slower than the time-out?", len(rest), whole)
 		}
 		return fmt.Sprintf("an answer whose CRC is %02X %02X where %04X makes %02[3]X: is the line disturbed, or another machine under the same unit id?",
-			rest[whole-2], rest[whole-1], crc(rest[:whole-2]))
+			rest[whole-2], rest[whole-1], CRC(rest[:whole-2]))
 	}
 	return "no frame is among them: is the speed or the format another, is the line disturbed, or does somebody else send on it?"
 }

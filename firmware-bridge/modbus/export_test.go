@@ -15,9 +15,6 @@ func (b *Bus) Trust() { b.trusting = true }
 // Hasty takes slow reads for polls, for a negative control.
 func (b *Bus) Hasty() { b.hasty = true }
 
-// CRC is the checksum, for machines in tests that must compute it themselves.
-func CRC(frame []byte) uint16 { return crc(frame) }
-
 // Answer looks for a reply among bytes.
 func Answer(bytes []byte, unit, fc uint8, from uint16, count int) ([]byte, bool, error) {
 	return answer(bytes, request{unit: unit, fc: fc, from: from, count: count})

@@ -47,47 +47,47 @@ func (r request) bytes() int {
 	return 2 * r.count
 }
 
-// OpenError says that the line could not be opened: no machine was asked, and none is to blame.
+// OpenError reports that the line could not be opened: no machine was asked, and none is to blame.
 type OpenError struct{ Err error }
 
 func (e *OpenError) Error() string { return "cannot open the line: " + e.Err.Error() }
 
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// ErrLost says that the line was open and is gone, and perhaps more than one machine with it.
+// ErrLost reports that the line was open and is gone, and perhaps more than one machine with it.
 var ErrLost = errors.New("connection lost")
 
 // Exception is a machine's (or a gateway's) orderly refusal: the line is in order.
 type Exception struct{ Code uint8 }
 
-// The exceptions that are treated differently from one another.
+// The exceptions that are treated differently from one another, of a machine and of a gateway.
 const (
-	illegalFunction = 0x01
-	illegalAddress  = 0x02
-	illegalValue    = 0x03
+	IllegalFunction = 0x01
+	IllegalAddress  = 0x02
+	IllegalValue    = 0x03
 	atWork          = 0x05
-	busy            = 0x06
+	Busy            = 0x06
 	memoryParity    = 0x08
-	noPath          = 0x0A
-	noAnswer        = 0x0B
+	NoPath          = 0x0A
+	NoAnswer        = 0x0B
 )
 
-// Absent says that a gateway speaks for a machine from which nothing comes: the line is in order and
+// Absent reports whether a gateway speaks for a machine from which nothing comes: the line is in order and
 // the machine is as silent as one that lets the time-out pass.
-func (e Exception) Absent() bool { return e.Code == noPath || e.Code == noAnswer }
+func (e Exception) Absent() bool { return e.Code == NoPath || e.Code == NoAnswer }
 
 func (e Exception) Error() string {
 	words := map[uint8]string{
-		illegalFunction: "illegal function; the profile does not fit the machine",
-		illegalAddress:  "illegal address; the profile does not fit the machine, or a read crosses a gap",
-		illegalValue:    "illegal value; the machine takes no read of this length",
+		IllegalFunction: "illegal function; the profile does not fit the machine",
+		IllegalAddress:  "illegal address; the profile does not fit the machine, or a read crosses a gap",
+		IllegalValue:    "illegal value; the machine takes no read of this length",
 		0x04:            "the machine reports a failure of its own",
 		atWork:          "the machine is at work and answers later",
-		busy:            "the machine is busy",
+		Busy:            "the machine is busy",
 		0x07:            "the machine refuses",
 		memoryParity:    "memory parity error in the machine; have its maker look at it",
-		noPath:          "the gateway has no path to this unit; check the gateway's settings",
-		noAnswer:        "the gateway is there but the unit behind it does not answer; check its power, cable and unit id",
+		NoPath:          "the gateway has no path to this unit; check the gateway's settings",
+		NoAnswer:        "the gateway is there but the unit behind it does not answer; check its power, cable and unit id",
 	}
 	word, known := words[e.Code]
 	if !known {

@@ -41,13 +41,13 @@ func (q Question) Check() error {
 		most = MostBits
 	case 3, 4:
 	default:
-		return Exception{illegalFunction}
+		return Exception{IllegalFunction}
 	}
 	if q.Count < 1 || q.Count > most {
-		return Exception{illegalValue}
+		return Exception{IllegalValue}
 	}
 	if int(q.From)+q.Count > 1<<16 {
-		return Exception{illegalAddress}
+		return Exception{IllegalAddress}
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 			continue
 		}
 		data, arrived, err := b.ask(ctx, m, m.request(p))
-		if refusal, ok := errors.AsType[Exception](err); ok && refusal.Code <= illegalValue && refusal.Code > 0 {
+		if refusal, ok := errors.AsType[Exception](err); ok && refusal.Code <= IllegalValue && refusal.Code > 0 {
 			if m.refused(i, refusal, arrived) {
 				i-- // the two halves stand in its place
 			} else {
@@ -92,7 +92,7 @@ func spread(bits []byte, count int) []byte {
 func (m *member) refused(i int, refusal Exception, now time.Time) (split bool) {
 	p := &m.parts[i]
 	request := m.request(*p).String()
-	splits := refusal.Code == illegalAddress && p.depth == 0 || refusal.Code == illegalValue
+	splits := refusal.Code == IllegalAddress && p.depth == 0 || refusal.Code == IllegalValue
 	if splits && !m.Profile.blocks[p.block].Whole {
 		if left, right, ok := m.split(*p); ok {
 			m.log.Warn("machine refuses a read, which is split from now on", "request", request, "err", refusal)
@@ -186,7 +186,7 @@ func (b *Bus) failed(ctx context.Context, t turn, err error) {
 	patience := 2 // one lost reply is not silence; the next poll decides
 	j.due = now.Add(min(j.every, time.Second))
 	switch {
-	case refused && (refusal.Code == busy || refusal.Code == atWork):
+	case refused && (refusal.Code == Busy || refusal.Code == atWork):
 		// It will answer: it is asked again soon, and for as long as it takes.
 		patience = busyPatience
 		j.due = now.Add(min(max(j.every, busyPause), time.Second))

@@ -164,7 +164,7 @@ func ask(r request) []byte {
 	frame = append(frame, r.unit, r.fc)
 	frame = binary.BigEndian.AppendUint16(frame, r.from)
 	frame = binary.BigEndian.AppendUint16(frame, uint16(r.count))
-	return binary.LittleEndian.AppendUint16(frame, crc(frame))
+	return binary.LittleEndian.AppendUint16(frame, CRC(frame))
 }
 
 // answer looks for the reply to r among the bytes that came. The right unit, function and byte
@@ -186,14 +186,15 @@ func answer(came []byte, r request) (data []byte, found bool, err error) {
 	return nil, false, nil
 }
 
-// sound reports whether a frame's CRC is right. It is sent low byte first.
+// sound reports whether a frame's CRC is right.
 func sound(frame []byte) bool {
 	body := frame[:len(frame)-2]
-	return crc(body) == binary.LittleEndian.Uint16(frame[len(body):])
+	return CRC(body) == binary.LittleEndian.Uint16(frame[len(body):])
 }
 
-// crc is CRC-16 with the polynomial A001h reflected and FFFFh to begin with.
-func crc(bytes []byte) uint16 {
+// CRC returns the check of Modbus over serial line V1.02, 2.5.1.2: CRC-16 with the polynomial A001h
+// reflected and FFFFh to begin with. It is sent low byte first.
+func CRC(bytes []byte) uint16 {
 	sum := uint16(0xFFFF)
 	for _, b := range bytes {
 		sum ^= uint16(b)

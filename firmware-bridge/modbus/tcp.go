@@ -86,10 +86,10 @@ func packed(bits []bool) []byte {
 // classify gives the library's errors their class.
 func classify(err error) error {
 	codes := map[error]uint8{
-		library.ErrIllegalFunction: illegalFunction, library.ErrIllegalDataAddress: illegalAddress,
-		library.ErrIllegalDataValue: illegalValue, library.ErrServerDeviceFailure: 0x04,
-		library.ErrAcknowledge: atWork, library.ErrServerDeviceBusy: busy, library.ErrMemoryParityError: memoryParity,
-		library.ErrGWPathUnavailable: noPath, library.ErrGWTargetFailedToRespond: noAnswer,
+		library.ErrIllegalFunction: IllegalFunction, library.ErrIllegalDataAddress: IllegalAddress,
+		library.ErrIllegalDataValue: IllegalValue, library.ErrServerDeviceFailure: 0x04,
+		library.ErrAcknowledge: atWork, library.ErrServerDeviceBusy: Busy, library.ErrMemoryParityError: memoryParity,
+		library.ErrGWPathUnavailable: NoPath, library.ErrGWTargetFailedToRespond: NoAnswer,
 	}
 	if word, ok := errors.AsType[library.Error](err); ok {
 		if code, ok := codes[word]; ok {
