@@ -11,26 +11,26 @@ import (
 )
 
 // bus puts the questions of many clients to one line. Each client has at most one question
-// waiting, and they are taken in the order in which they came, so nobody is served twice while
+// waiting, and they are taken in the order in which they came, so none is served twice while
 // another waits.
 type bus struct {
 	Bus
-	master  *modbus.Master // of run's goroutine
-	asks    chan asking
-	cache   *cache
-	log     *slog.Logger
-	lost    bool      // last reported; like failing only run touches it
-	failing [256]bool // units
+	master   *modbus.Master // of run's goroutine
+	requests chan request
+	cache    *cache
+	log      *slog.Logger
+	lost     bool      // last reported; like failing only run touches it
+	failing  [256]bool // units
 }
 
-// asking is a client's question on its way to the line.
-type asking struct {
+// request is a client's question on its way to the line.
+type request struct {
 	modbus.Question
 	came  time.Time
-	reply chan replied // holds one, so that the bus never waits for a client
+	reply chan response // holds one, so that the bus never waits for a client
 }
 
-type replied struct {
+type response struct {
 	data      []byte
 	exception uint8
 }
@@ -41,32 +41,32 @@ func newBus(c Bus, master *modbus.Master, log *slog.Logger) *bus {
 	if c.Patience == 0 {
 		c.Patience = defaultPatience
 	}
-	return &bus{Bus: c, master: master, asks: make(chan asking), cache: newCache(c.MaxAge), log: log}
+	return &bus{Bus: c, master: master, requests: make(chan request), cache: newCache(c.MaxAge), log: log}
 }
 
 // answer is called by many connections.
 func (b *bus) answer(ctx context.Context, q modbus.Question) ([]byte, uint8) {
 	if len(b.Units) > 0 && !slices.Contains(b.Units, q.Unit) || b.master.Serial() && (q.Unit < 1 || q.Unit > 247) {
-		return nil, noPath
+		return nil, modbus.NoPath
 	}
-	a := asking{q, time.Now(), make(chan replied, 1)}
+	a := request{q, time.Now(), make(chan response, 1)}
 	if data, ok := b.cache.find(q, a.came, a.came); ok {
 		return data, 0
 	}
 	patience := time.NewTimer(b.Patience)
 	defer patience.Stop()
 	select {
-	case b.asks <- a:
+	case b.requests <- a:
 	case <-patience.C:
-		return nil, busy
+		return nil, modbus.Busy
 	case <-ctx.Done():
-		return nil, noAnswer
+		return nil, modbus.NoAnswer
 	}
 	select {
 	case r := <-a.reply:
 		return r.data, r.exception
 	case <-ctx.Done():
-		return nil, noAnswer
+		return nil, modbus.NoAnswer
 	}
 }
 
@@ -77,10 +77,10 @@ func (b *bus) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case a := <-b.asks:
+		case a := <-b.requests:
 			// Somebody may have asked the same while this one waited.
 			if data, ok := b.cache.find(a.Question, a.came, time.Now()); ok {
-				a.reply <- replied{data: data}
+				a.reply <- response{data: data}
 				continue
 			}
 			a.reply <- b.ask(ctx, a.Question)
@@ -88,19 +88,19 @@ func (b *bus) run(ctx context.Context) error {
 	}
 }
 
-func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
+func (b *bus) ask(ctx context.Context, q modbus.Question) response {
 	began := time.Now()
 	data, at, err := b.master.Read(ctx, q)
 	if err == nil {
 		b.cache.keep(entry{q, began, at, data})
 		b.answers(q.Unit)
-		return replied{data: data}
+		return response{data: data}
 	}
-	exception := uint8(noAnswer)
+	exception := uint8(modbus.NoAnswer)
 	if refusal, ok := errors.AsType[modbus.Exception](err); ok {
 		if exception = refusal.Code; !refusal.Absent() {
 			b.answers(q.Unit)
-			return replied{exception: exception}
+			return response{exception: exception}
 		}
 	}
 	// What was read before the failure is of a machine that may be gone.
@@ -118,13 +118,13 @@ func (b *bus) ask(ctx context.Context, q modbus.Question) replied {
 			b.log.Warn("unit does not answer", "link", b.Link, "unit", q.Unit, "err", err)
 		}
 	}
-	return replied{exception: exception}
+	return response{exception: exception}
 }
 
 // answers says so in the log, once, when it had been otherwise.
 func (b *bus) answers(unit uint8) {
 	if b.lost {
-		b.log.Info("line is back", "link", b.Link)
+		b.log.Info("line open again", "link", b.Link)
 	}
 	if b.failing[unit] {
 		b.log.Info("unit answers again", "link", b.Link, "unit", unit)

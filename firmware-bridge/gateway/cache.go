@@ -29,7 +29,7 @@ const mostEntries = 512
 
 func newCache(maxAge time.Duration) *cache { return &cache{maxAge: maxAge} }
 
-// find gives the answer to a question that came at a moment, if there is one that may be given
+// find returns the answer to a question that came at a moment, if there is one that may be returned
 // now: not older than max_age, or read after the question came. A read that covers more registers
 // holds the answer too; of bits only the same read does.
 func (c *cache) find(q modbus.Question, came, now time.Time) ([]byte, bool) {

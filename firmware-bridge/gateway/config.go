@@ -25,7 +25,7 @@ type Config struct {
 type Line struct {
 	Device    string        `yaml:"device"` // its name in the log
 	Line      serial.Config `yaml:"line"`
-	Raw       *Door         `yaml:"raw"`       // the bytes, for many readers; nil: not shared
+	Raw       *Listener     `yaml:"raw"`       // the bytes, for many readers; nil: not shared
 	Registers *Registers    `yaml:"registers"` // the weight, for PLCs; nil: not published
 
 	catalog.Output `yaml:",inline"` // what the indicator sends; needed for registers, and only for them
@@ -33,25 +33,25 @@ type Line struct {
 	ListenOnly bool `yaml:"listen_only"` // a polled indicator that is set to send by itself
 }
 
-// Door says where others come in and who may.
-type Door struct {
+// Listener says where others come in and who may.
+type Listener struct {
 	Listen  string   `yaml:"listen"`  // host:port; an address of one network card, or 0.0.0.0 for all
-	Allow   []string `yaml:"allow"`   // addresses and networks of the peers; nobody else gets a byte
+	Allow   []string `yaml:"allow"`   // addresses and networks of the peers; others get not one byte
 	Clients int      `yaml:"clients"` // at a time; 8 if zero
 }
 
 // Registers says where a weight is published. The package comment draws the block.
 type Registers struct {
-	Door    `yaml:",inline"`
-	Unit    uint8  `yaml:"unit"`    // unit id that it answers to; 1 if zero
-	Address uint16 `yaml:"address"` // of the block's first register, on the wire
+	Listener `yaml:",inline"`
+	Unit     uint8  `yaml:"unit"`    // unit id that it answers to; 1 if zero
+	Address  uint16 `yaml:"address"` // of the block's first register, on the wire
 }
 
 // Bus is a Modbus line or device that is read for others.
 type Bus struct {
 	Name         string        `yaml:"name"`          // in the log
 	Link         string        `yaml:"link"`          // rtu:///dev/…?baud=9600&format=8N1 with echo=1, dtr=on or rts=off where the adapter needs it, rtu-over-tcp://host:port, tcp://host:port
-	Serve        Door          `yaml:"serve"`         // where it is a Modbus TCP server
+	Serve        Listener      `yaml:"serve"`         // where it is a Modbus TCP server
 	Timeout      time.Duration `yaml:"timeout"`       // until a machine's reply begins; 500ms on a serial line, 1s on TCP
 	Latency      time.Duration `yaml:"latency"`       // the latest that a reply ever comes; twice the time-out
 	Gap          time.Duration `yaml:"gap"`           // silence between a reply and the next request; 3.5 characters
@@ -208,22 +208,22 @@ func (b Bus) check(k checking, at func(...any) string) {
 	}
 }
 
-func (d Door) check(k checking, at func(...any) string) {
-	host, port, err := net.SplitHostPort(d.Listen)
+func (l Listener) check(k checking, at func(...any) string) {
+	host, port, err := net.SplitHostPort(l.Listen)
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || net.ParseIP(host) == nil {
-		k.Fault(at("listen"), "%.60q: write address:port of one network card, like 192.168.10.5:1502, or 0.0.0.0:1502 for all", d.Listen)
+		k.Fault(at("listen"), "%.60q: write address:port of one network card, like 192.168.10.5:1502, or 0.0.0.0:1502 for all", l.Listen)
 	} else if n != 0 {
-		k.taken("address", d.Listen, at("listen"))
+		k.taken("address", l.Listen, at("listen"))
 	}
-	if len(d.Allow) == 0 {
+	if len(l.Allow) == 0 {
 		k.Fault(at("allow"), "names no peer; write who may come, like [192.168.10.7, 192.168.20.0/24]")
 	}
-	for i, text := range d.Allow {
+	for i, text := range l.Allow {
 		if _, err := prefixes([]string{text}); err != nil {
 			k.Fault(at("allow", i), "%v", err)
 		}
 	}
-	if d.Clients < 0 || d.Clients > mostClients {
-		k.Fault(at("clients"), "%d is not between 1 and %d", d.Clients, mostClients)
+	if l.Clients < 0 || l.Clients > mostClients {
+		k.Fault(at("clients"), "%d is not between 1 and %d", l.Clients, mostClients)
 	}
 }

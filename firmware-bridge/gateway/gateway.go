@@ -7,7 +7,7 @@
 // that many may ask; an indicator's weight as a block of registers.
 // It promises that nothing which a peer sends can change a machine: raw readers are not listened
 // to, and of Modbus the functions 1 to 4 are passed on and no other; that one request is in flight
-// on a line and its askers take turns; that a slow or silent peer holds up nobody; that a peer off
+// on a line and its askers take turns; that a slow or silent peer holds up no other; that a peer off
 // the list gets not one byte; that an answer is never older than its max_age; and that "no weight"
 // is never a number.
 // It does not judge values, keep history or encrypt: its place is a segment of its own.
@@ -61,14 +61,14 @@ import (
 	"steelyard/firmware-bridge/weighbridge"
 )
 
-// Gateway is everything that one file describes, with its doors open.
+// Gateway is everything that one file describes, with its listeners open.
 type Gateway struct {
-	doors     []*door
+	acceptors []*acceptor
 	tasks     []func(context.Context) error
 	addresses map[string]string
 }
 
-// New opens every door of a configuration that Check passed. Machines are not touched before Run.
+// New opens every listener of a configuration that Check passed. Machines are not touched before Run.
 func New(c Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{addresses: map[string]string{}}
 	var wrong []error
@@ -79,20 +79,20 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		wrong = append(wrong, g.addBus(b, log.With("device", b.Name)))
 	}
 	if err := errors.Join(wrong...); err != nil {
-		for _, d := range g.doors {
-			err = errors.Join(err, d.listener.Close())
+		for _, a := range g.acceptors {
+			err = errors.Join(err, a.listener.Close())
 		}
 		return nil, err
 	}
 	return g, nil
 }
 
-// Addresses gives for each configured listen address the one that is really open: it differs where
+// Addresses returns for each configured listen address the one that is really open: it differs where
 // port 0 let the system choose.
 func (g *Gateway) Addresses() map[string]string { return g.addresses }
 
 // Run serves until ctx ends, which is no error, and waits for every connection. It must be called
-// once, for it is also what closes the doors.
+// once, for it is also what closes the listeners.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -109,14 +109,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (g *Gateway) open(name string, c Door, serve func(context.Context, net.Conn), log *slog.Logger) error {
-	d, err := openDoor(c, serve, log.With("door", c.Listen))
+func (g *Gateway) open(name string, c Listener, serve func(context.Context, net.Conn), log *slog.Logger) error {
+	a, err := listen(c, serve, log.With("listen", c.Listen))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	g.doors = append(g.doors, d)
-	g.tasks = append(g.tasks, d.run)
-	g.addresses[c.Listen] = d.listener.Addr().String()
+	g.acceptors = append(g.acceptors, a)
+	g.tasks = append(g.tasks, a.run)
+	g.addresses[c.Listen] = a.listener.Addr().String()
 	return nil
 }
 
@@ -144,7 +144,7 @@ func (g *Gateway) addLine(c Line, plain *slog.Logger) error {
 	if c.Registers == nil {
 		return nil
 	}
-	// The line is the hub's. The indicator's reader is one more of its readers, over a door that
+	// The line is the hub's. The indicator's reader is one more of its readers, at an address that
 	// only this machine reaches and at which the dialect's own poll, and nothing else, is heard.
 	d := c.dialect()
 	var poll []byte
@@ -156,12 +156,12 @@ func (g *Gateway) addLine(c Line, plain *slog.Logger) error {
 			return err
 		}
 	}
-	own := Door{Listen: "127.0.0.1:0", Allow: []string{"127.0.0.1"}, Clients: 2}
-	inner, err := openDoor(own, func(ctx context.Context, conn net.Conn) { h.follow(ctx, conn, poll) }, log)
+	own := Listener{Listen: "127.0.0.1:0", Allow: []string{"127.0.0.1"}, Clients: 2}
+	inner, err := listen(own, func(ctx context.Context, conn net.Conn) { h.serveClient(ctx, conn, poll) }, log)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Device, err)
 	}
-	g.doors = append(g.doors, inner)
+	g.acceptors = append(g.acceptors, inner)
 	g.tasks = append(g.tasks, inner.run)
 	line := c.Line
 	line.Port = "tcp://" + inner.listener.Addr().String()
@@ -177,5 +177,5 @@ func (g *Gateway) addIndicator(c Line, line serial.Config, plain *slog.Logger) e
 	}
 	s.limit = r.SilenceAfter()
 	g.tasks = append(g.tasks, r.Run)
-	return g.open(c.Device, c.Registers.Door, func(ctx context.Context, conn net.Conn) { serveModbus(ctx, conn, s.answer) }, plain.With("device", c.Device))
+	return g.open(c.Device, c.Registers.Listener, func(ctx context.Context, conn net.Conn) { serveModbus(ctx, conn, s.answer) }, plain.With("device", c.Device))
 }

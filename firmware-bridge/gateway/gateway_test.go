@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// serve runs a gateway until the test ends and gives the address of each door.
+// serve runs a gateway until the test ends and gives the address of each listener.
 func serve(t testing.TB, c gateway.Config) (addresses map[string]string) {
 	t.Helper()
 	g, err := gateway.New(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -39,9 +39,9 @@ func serve(t testing.TB, c gateway.Config) (addresses map[string]string) {
 	return g.Addresses()
 }
 
-// here is a door for this machine on a port of the system's choice.
-func here(clients int) gateway.Door {
-	return gateway.Door{Listen: "127.0.0.1:0", Allow: []string{"127.0.0.1"}, Clients: clients}
+// here is a listener for this machine on a port of the system's choice.
+func here(clients int) gateway.Listener {
+	return gateway.Listener{Listen: "127.0.0.1:0", Allow: []string{"127.0.0.1"}, Clients: clients}
 }
 
 // holds is what register a of a unit holds in the machines of these tests.
@@ -191,17 +191,17 @@ func closed(t testing.TB, conn net.Conn) {
 	}
 }
 
-// A peer off the list gets not one byte, at any of the three kinds of doors.
+// A peer off the list gets not one byte, at any of the three kinds of listeners.
 func TestStrangersAreRefused(t *testing.T) {
 	t.Parallel()
 	_, busLine := machines(t, 1)
 	_, line := indicator(t, sim.Yaohua)
-	strangers := gateway.Door{Listen: "127.0.0.1:0", Allow: []string{"192.0.2.0/24", "127.0.0.2"}}
+	strangers := gateway.Listener{Listen: "127.0.0.1:0", Allow: []string{"192.0.2.0/24", "127.0.0.2"}}
 	for name, c := range map[string]gateway.Config{
 		"bus": {Buses: []gateway.Bus{{Name: "b", Link: "rtu://" + busLine.Path(), Timeout: patient, Serve: strangers}}},
 		"raw": {Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &strangers}}},
 		"registers": {Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "yaohua-tf0"},
-			Registers: &gateway.Registers{Door: strangers}}}},
+			Registers: &gateway.Registers{Listener: strangers}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, c)["127.0.0.1:0"]
@@ -211,7 +211,7 @@ func TestStrangersAreRefused(t *testing.T) {
 				closed(t, conn)
 				conn.Close()
 			}
-			// The same door from an address that is on its list.
+			// The same listener from an address that is on its list.
 			friend := func(visit func(*client) bool) bool {
 				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 				conn, err := d.Dial("tcp", address)
@@ -227,7 +227,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			case "registers":
 				friend(func(c *client) bool { c.ask(1, 3, 0, 2); return true })
 			case "raw":
-				// Until its line is open the door lets go at once.
+				// Until its line is open the listener lets go at once.
 				until(t, "bytes of the line", func() bool {
 					return friend(func(c *client) bool {
 						_, err := io.ReadFull(c, make([]byte, 24))
@@ -274,7 +274,7 @@ func TestFullDoor(t *testing.T) {
 	})
 }
 
-// Two doors at one address: all that was opened before is closed again.
+// Two listeners at one address: all that was opened before is closed again.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

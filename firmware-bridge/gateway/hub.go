@@ -44,18 +44,18 @@ func newHub(line serial.Config, log *slog.Logger) *hub {
 
 // run opens the line, and again when it is lost, until ctx ends.
 func (h *hub) run(ctx context.Context) error {
-	wait, said := retryFrom, ""
+	wait, logged := retryFrom, ""
 	for ctx.Err() == nil {
 		worked, err := h.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
 		if worked {
-			wait, said = retryFrom, ""
+			wait, logged = retryFrom, ""
 		}
-		if err.Error() != said {
-			said = err.Error()
-			h.log.Warn("line is not there", "err", err)
+		if err.Error() != logged {
+			logged = err.Error()
+			h.log.Warn("serial port unavailable", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -72,7 +72,7 @@ func (h *hub) session(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	h.log.Info("line open", "port", h.line.Port)
+	h.log.Info("serial port open", "port", h.line.Port)
 	stop := context.AfterFunc(ctx, func() { _ = port.Close() }) // wakes Read
 	h.set(port)
 	defer func() {
@@ -112,7 +112,7 @@ func (h *hub) publish(chunk []byte) {
 		select {
 		case f.queue <- chunk:
 		default:
-			h.log.Warn("reader cut: it does not take its bytes", "peer", f.conn.RemoteAddr().String())
+			h.log.Warn("slow client disconnected", "peer", f.conn.RemoteAddr().String())
 			reset(f.conn)
 			h.drop(f)
 		}
@@ -123,15 +123,15 @@ func (h *hub) publish(chunk []byte) {
 func (h *hub) drop(f *follower) {
 	delete(h.followers, f)
 	close(f.queue)
-	_ = f.conn.Close() // also wakes a write that nobody takes
+	_ = f.conn.Close() // also wakes a write that is stuck
 }
 
 // serve is a raw reader: nothing that it sends is listened to.
-func (h *hub) serve(ctx context.Context, conn net.Conn) { h.follow(ctx, conn, nil) }
+func (h *hub) serve(ctx context.Context, conn net.Conn) { h.serveClient(ctx, conn, nil) }
 
-// follow sends the line's bytes to a reader until one of them is gone. poll are the only bytes that
+// serveClient sends the line's bytes to a reader until one of them is gone. poll are the only bytes that
 // it may send itself; they go to the line.
-func (h *hub) follow(ctx context.Context, conn net.Conn, poll []byte) {
+func (h *hub) serveClient(ctx context.Context, conn net.Conn, poll []byte) {
 	f := &follower{conn: conn, queue: make(chan []byte, queueChunks)}
 	h.mu.Lock()
 	open := h.port != nil
@@ -154,7 +154,7 @@ func (h *hub) follow(ctx context.Context, conn net.Conn, poll []byte) {
 		}
 		if _, err := conn.Write(chunk); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				h.log.Warn("reader cut: it does not take its bytes", "peer", conn.RemoteAddr().String())
+				h.log.Warn("slow client disconnected", "peer", conn.RemoteAddr().String())
 			}
 			reset(conn)
 			break

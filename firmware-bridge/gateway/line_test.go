@@ -54,7 +54,7 @@ func portOf(line *sim.Pty) serial.Config { return serial.Config{Port: line.Path(
 func TestRawReadersBesideTheRegisters(t *testing.T) {
 	t.Parallel()
 	_, line := indicator(t, sim.Toledo)
-	raw, registers := here(10), gateway.Registers{Door: here(4), Unit: 7, Address: 1000}
+	raw, registers := here(10), gateway.Registers{Listener: here(4), Unit: 7, Address: 1000}
 	raw.Listen, registers.Listen = "127.0.0.1:0", "[::1]:0"
 	registers.Allow = []string{"::1"}
 	at := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &raw,
@@ -62,7 +62,7 @@ func TestRawReadersBesideTheRegisters(t *testing.T) {
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
-			// The line may not be open yet: then the door lets go at once.
+			// The line may not be open yet: then the listener lets go at once.
 			for limit := time.Now().Add(time.Minute); time.Now().Before(limit); {
 				conn, err := net.Dial("tcp", at["127.0.0.1:0"])
 				if err != nil {
@@ -219,7 +219,7 @@ func TestPolledIndicatorOnASharedLine(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { line.Close(); all.Wait() })
-	raw, registers := here(4), gateway.Registers{Door: here(4)}
+	raw, registers := here(4), gateway.Registers{Listener: here(4)}
 	registers.Listen, registers.Allow = "[::1]:0", []string{"::1"}
 	at := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Raw: &raw, Output: catalog.Output{Dialect: "sics"}, Registers: &registers}}})
 	c := dial(t, at["[::1]:0"])
@@ -246,7 +246,7 @@ func TestPymodbusReadsTheWeightBlock(t *testing.T) {
 	t.Parallel()
 	s, line := indicator(t, sim.Yaohua)
 	s.deck.Place(23_960 * unit.Kilogram)
-	registers := gateway.Registers{Door: here(4), Unit: 3}
+	registers := gateway.Registers{Listener: here(4), Unit: 3}
 	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "yaohua-tf0", Options: options("", unit.KG)}, Registers: &registers}}})["127.0.0.1:0"]
 	c := dial(t, address)
 	until(t, "23,960 kg", func() bool {

@@ -29,7 +29,7 @@ func Run(ctx context.Context, env program.Env) error {
 		return err
 	}
 	for listen, address := range g.Addresses() {
-		env.Log.Info("door open", "listen", listen, "address", address)
+		env.Log.Info("listening", "listen", listen, "address", address)
 	}
 	return g.Run(ctx)
 }

@@ -82,11 +82,11 @@ func (s *scale) answer(_ context.Context, q modbus.Question) ([]byte, uint8) {
 	first := int(q.From) - int(s.base)
 	switch {
 	case q.Unit != s.unit:
-		return nil, noPath
+		return nil, modbus.NoPath
 	case q.FC != 3 && q.FC != 4:
-		return nil, illegalFunction
+		return nil, modbus.IllegalFunction
 	case first < 0 || first+q.Count > blockRegisters || halved(first) || halved(first+q.Count):
-		return nil, illegalAddress
+		return nil, modbus.IllegalAddress
 	}
 	s.mu.Lock()
 	block := s.block(time.Now())

@@ -25,8 +25,8 @@ func none(words []uint16) bool {
 func TestNoWeightIsNeverANumber(t *testing.T) {
 	t.Parallel()
 	s, line := indicator(t, sim.Toledo)
-	registers := gateway.Registers{Door: here(4)}
-	// The door is open before the line: what is asked then has no weight either.
+	registers := gateway.Registers{Listener: here(4)}
+	// The listener is open before the line: what is asked then has no weight either.
 	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: portOf(line), Output: catalog.Output{Dialect: "mt-cont", Options: options("mt7", unit.KG)}, Registers: &registers}}})["127.0.0.1:0"]
 	c := dial(t, address)
 	read := func() []uint16 {

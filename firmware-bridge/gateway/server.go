@@ -13,16 +13,6 @@ import (
 // answer brings the data bytes of a read, or the exception to refuse it with; 0 is none.
 type answer func(ctx context.Context, q modbus.Question) (data []byte, exception uint8)
 
-// Exceptions that the gateway itself gives.
-const (
-	illegalFunction = 0x01
-	illegalAddress  = 0x02
-	illegalValue    = 0x03
-	busy            = 0x06
-	noPath          = 0x0A
-	noAnswer        = 0x0B
-)
-
 const (
 	headerBytes = 7   // transaction, protocol, length, unit
 	longestPDU  = 253 // function and data
@@ -90,10 +80,10 @@ func serveModbus(ctx context.Context, conn net.Conn, ask answer) {
 func reply(ctx context.Context, unit uint8, pdu []byte, ask answer) ([]byte, uint8) {
 	fc := pdu[0]
 	if fc < 1 || fc > 4 {
-		return nil, illegalFunction
+		return nil, modbus.IllegalFunction
 	}
 	if len(pdu) != readBytes {
-		return nil, illegalValue
+		return nil, modbus.IllegalValue
 	}
 	q := modbus.Question{Unit: unit, FC: fc, From: binary.BigEndian.Uint16(pdu[1:]), Count: int(binary.BigEndian.Uint16(pdu[3:]))}
 	if refusal, ok := q.Check().(modbus.Exception); ok {

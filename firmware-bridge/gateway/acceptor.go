@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// door lets the peers of a list in, so many at a time, each to a goroutine of its own.
-type door struct {
+// acceptor lets the peers of a list in, so many at a time, each to a goroutine of its own.
+type acceptor struct {
 	listener net.Listener
 	allow    []netip.Prefix
 	most     int
@@ -23,7 +23,7 @@ type door struct {
 	full     bool                // all places are taken, and the log says so
 
 	mu     sync.Mutex
-	inside map[net.Conn]bool
+	active map[net.Conn]bool
 }
 
 const (
@@ -34,7 +34,7 @@ const (
 	mostClients    = 256
 )
 
-func openDoor(c Door, serve func(context.Context, net.Conn), log *slog.Logger) (*door, error) {
+func listen(c Listener, serve func(context.Context, net.Conn), log *slog.Logger) (*acceptor, error) {
 	allow, err := prefixes(c.Allow)
 	if err != nil {
 		return nil, err
@@ -49,19 +49,19 @@ func openDoor(c Door, serve func(context.Context, net.Conn), log *slog.Logger) (
 	if most == 0 {
 		most = defaultClients
 	}
-	return &door{listener: l, allow: allow, most: most, serve: serve, log: log,
-		refused: map[netip.Addr]bool{}, inside: map[net.Conn]bool{}}, nil
+	return &acceptor{listener: l, allow: allow, most: most, serve: serve, log: log,
+		refused: map[netip.Addr]bool{}, active: map[net.Conn]bool{}}, nil
 }
 
-// run accepts until ctx ends and waits for all whom it let in.
-func (d *door) run(ctx context.Context) error {
+// run accepts until ctx ends and waits for all that it accepted.
+func (a *acceptor) run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
-	stop := context.AfterFunc(ctx, d.close)
+	stop := context.AfterFunc(ctx, a.close)
 	defer stop()
-	defer d.close()
+	defer a.close()
 	for {
-		conn, err := d.listener.Accept()
+		conn, err := a.listener.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
 				_ = conn.Close()
@@ -69,60 +69,60 @@ func (d *door) run(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("%s: closed by somebody else", d.listener.Addr())
+			return fmt.Errorf("%s: closed by another part of the program", a.listener.Addr())
 		}
 		if err != nil {
 			// Too many open files, or a peer that was gone again: both pass.
-			d.log.Warn("cannot accept", "err", err)
+			a.log.Warn("cannot accept", "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
 			}
 			continue
 		}
-		if !d.enter(conn) {
+		if !a.accept(conn) {
 			reset(conn)
 			continue
 		}
 		all.Go(func() {
-			defer d.leave(conn)
-			d.serve(ctx, conn)
+			defer a.release(conn)
+			a.serve(ctx, conn)
 		})
 	}
 }
 
-// enter reports whether a peer may come in.
-func (d *door) enter(conn net.Conn) bool {
+// accept reports whether a peer may come in.
+func (a *acceptor) accept(conn net.Conn) bool {
 	peer := netip.Addr{}
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		peer = a.AddrPort().Addr().Unmap().WithZone("")
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		peer = tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
-	if !slices.ContainsFunc(d.allow, func(p netip.Prefix) bool { return p.Contains(peer) }) {
-		if !d.refused[peer] && len(d.refused) < mostRefused {
-			d.refused[peer] = true
-			d.log.Warn("peer refused; add it to allow if it belongs here", "peer", peer.String())
+	if !slices.ContainsFunc(a.allow, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+		if !a.refused[peer] && len(a.refused) < mostRefused {
+			a.refused[peer] = true
+			a.log.Warn("peer refused: add it to allow if it belongs here", "peer", peer.String())
 		}
 		return false
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.inside) >= d.most {
-		if d.full {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.active) >= a.most {
+		if a.full {
 			return false
 		}
-		d.full = true
-		d.log.Warn("peer refused: all places are taken; raise clients or close old connections", "peer", peer.String(), "clients", d.most)
+		a.full = true
+		a.log.Warn("peer refused: all places are taken; raise clients or close old connections", "peer", peer.String(), "clients", a.most)
 		return false
 	}
-	d.full, d.inside[conn] = false, true
+	a.full, a.active[conn] = false, true
 	return true
 }
 
-func (d *door) leave(conn net.Conn) {
+func (a *acceptor) release(conn net.Conn) {
 	_ = conn.Close() // whatever the last packet's fate, the peer has gone
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.inside, conn)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.active, conn)
 }
 
 // reset ends a connection at once. An orderly end would keep what was not taken in the kernel, and
@@ -134,12 +134,12 @@ func reset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// close ends the listener and wakes everybody inside.
-func (d *door) close() {
-	_ = d.listener.Close() // the second time it is closed already
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for conn := range d.inside {
+// close ends the listener and wakes every connection.
+func (a *acceptor) close() {
+	_ = a.listener.Close() // the second time it is closed already
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for conn := range a.active {
 		_ = conn.Close()
 	}
 }
