@@ -9,8 +9,8 @@ import (
 	"steelyard/internal/config"
 )
 
-// fileWords is what check says about one file.
-type fileWords struct {
+// fileJSON is what check says about one file.
+type fileJSON struct {
 	File    string `json:"file"`
 	OK      bool   `json:"ok"`
 	Kind    string `json:"kind"`      // profile, indicator, site or gateway; empty: not to be told
@@ -20,10 +20,10 @@ type fileWords struct {
 	Dialect string `json:"dialect"`   // of an indicator
 	Tests   int    `json:"tests"`     // of a profile or an indicator
 	installation
-	Mistakes []mistakeWords `json:"mistakes"`
+	Mistakes []mistakeJSON `json:"mistakes"`
 }
 
-type mistakeWords struct {
+type mistakeJSON struct {
 	Line   int    `json:"line"` // 0 when the mistake is about the whole file
 	Column int    `json:"column"`
 	Path   string `json:"path"`
@@ -66,8 +66,8 @@ func check(_ context.Context, c call) error {
 	return fmt.Errorf("%s in %d of %s", count(mistakes, "mistake"), wrong, count(len(files), "file"))
 }
 
-func checkFile(name string) fileWords {
-	f := fileWords{File: name, installation: nothingInstalled()}
+func checkFile(name string) fileJSON {
+	f := fileJSON{File: name, installation: nothingInstalled()}
 	data, err := config.ReadFile(name)
 	if err == nil {
 		f.Kind, err = kindOf(name, data)
@@ -81,7 +81,7 @@ func checkFile(name string) fileWords {
 }
 
 // load reads a file of a known kind and notes what is in it.
-func (f *fileWords) load(data []byte) error {
+func (f *fileJSON) load(data []byte) error {
 	switch f.Kind {
 	case kindSite:
 		return f.loadSite(f.File, data)
@@ -100,26 +100,26 @@ func (f *fileWords) load(data []byte) error {
 
 // mistakesOf takes an error apart: one file's mistakes, those of several files, or something else
 // that is about a whole file.
-func mistakesOf(err error) []mistakeWords {
-	all := []mistakeWords{}
+func mistakesOf(err error) []mistakeJSON {
+	all := []mistakeJSON{}
 	switch err := err.(type) {
 	case nil:
 	case config.Mistakes:
 		for _, m := range err {
-			all = append(all, mistakeWords{m.Line, m.Column, m.Path, m.Text, m.String()})
+			all = append(all, mistakeJSON{m.Line, m.Column, m.Path, m.Text, m.String()})
 		}
 	case interface{ Unwrap() []error }:
 		for _, e := range err.Unwrap() {
 			all = append(all, mistakesOf(e)...)
 		}
 	default:
-		all = append(all, mistakeWords{Text: err.Error(), whole: err.Error()})
+		all = append(all, mistakeJSON{Text: err.Error(), whole: err.Error()})
 	}
 	return all
 }
 
 // print says what a file without mistakes holds.
-func (f fileWords) print(out *output) {
+func (f fileJSON) print(out *output) {
 	out.printf("%s: in order: ", f.File)
 	switch f.Kind {
 	case kindSite:

@@ -15,23 +15,23 @@ import (
 
 // installation is what a site's or a gateway's file connects.
 type installation struct {
-	Lines     []lineWords `json:"lines"`     // serial lines with indicators
-	Buses     []busWords  `json:"buses"`     // Modbus
-	Unchecked []string    `json:"unchecked"` // keys of a site's file that the edge reads and check does not
-	Warnings  []string    `json:"warnings"`  // of what works, but not well
+	Lines     []lineJSON `json:"lines"`     // serial lines with indicators
+	Buses     []busJSON  `json:"buses"`     // Modbus
+	Unchecked []string   `json:"unchecked"` // keys of a site's file that the edge reads and check does not
+	Warnings  []string   `json:"warnings"`  // of what works, but not well
 }
 
-type lineWords struct {
-	Port    string       `json:"port"`
-	Baud    int          `json:"baud"`
-	Format  string       `json:"format"`
-	TurnMS  int64        `json:"turn_ms"` // between two frames of one device that is asked; 0: it sends by itself, or a gateway's
-	Devices []scaleWords `json:"devices"`
-	Doors   []string     `json:"doors"` // of a gateway: where others come in
+type lineJSON struct {
+	Port      string      `json:"port"`
+	Baud      int         `json:"baud"`
+	Format    string      `json:"format"`
+	TurnMS    int64       `json:"turn_ms"` // between two frames of one device that is asked; 0: it sends by itself, or a gateway's
+	Devices   []scaleJSON `json:"devices"`
+	Listeners []string    `json:"listeners"` // of a gateway: where others come in
 }
 
-// scaleWords is a weighing indicator, or at a gateway whatever sends bytes.
-type scaleWords struct {
+// scaleJSON is a weighing indicator, or at a gateway whatever sends bytes.
+type scaleJSON struct {
 	Device    string `json:"device"`
 	Indicator string `json:"indicator"` // its model; empty: a dialect was named
 	Dialect   string `json:"dialect"`   // empty: nobody needs to know
@@ -39,14 +39,14 @@ type scaleWords struct {
 	Register  bool   `json:"register"`  // it is told to store each weighing, and its stored weight counts
 }
 
-type busWords struct {
-	Link        string         `json:"link"`
-	LoadPercent *int           `json:"load_percent"` // of the line's time; null: Modbus TCP, or a gateway's, which its clients load
-	Machines    []machineWords `json:"machines"`     // of a site
-	Doors       []string       `json:"doors"`        // of a gateway
+type busJSON struct {
+	Link        string        `json:"link"`
+	LoadPercent *int          `json:"load_percent"` // of the line's time; null: Modbus TCP, or a gateway's, which its clients load
+	Machines    []machineJSON `json:"machines"`     // of a site
+	Listeners   []string      `json:"listeners"`    // of a gateway
 }
 
-type machineWords struct {
+type machineJSON struct {
 	Device  string `json:"device"`
 	Profile string `json:"profile"`
 	Unit    uint8  `json:"unit"`
@@ -55,7 +55,7 @@ type machineWords struct {
 
 // nothingInstalled has lists that are empty in JSON, and not null.
 func nothingInstalled() installation {
-	return installation{Lines: []lineWords{}, Buses: []busWords{}, Unchecked: []string{}, Warnings: []string{}}
+	return installation{Lines: []lineJSON{}, Buses: []busJSON{}, Unchecked: []string{}, Warnings: []string{}}
 }
 
 func (n *installation) loadSite(name string, data []byte) error {
@@ -68,14 +68,14 @@ func (n *installation) loadSite(name string, data []byte) error {
 		line := lineOf(l.Config)
 		line.TurnMS = l.Turn().Milliseconds()
 		for _, w := range l.Weighbridges {
-			line.Devices = append(line.Devices, scaleWords{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options), w.Register})
+			line.Devices = append(line.Devices, scaleJSON{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options), w.Register})
 		}
 		n.Lines = append(n.Lines, line)
 	}
 	for _, b := range plant.Buses {
-		bus := busWords{Link: b.Link, Machines: []machineWords{}, Doors: []string{}}
+		bus := busJSON{Link: b.Link, Machines: []machineJSON{}, Listeners: []string{}}
 		for _, m := range b.Machines {
-			bus.Machines = append(bus.Machines, machineWords{m.Device, m.Profile, m.Unit, m.Every.Milliseconds()})
+			bus.Machines = append(bus.Machines, machineJSON{m.Device, m.Profile, m.Unit, m.Every.Milliseconds()})
 		}
 		if bus.LoadPercent, err = loadOf(b); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -118,24 +118,24 @@ func (n *installation) loadGateway(name string, data []byte) error {
 	}
 	for _, l := range c.Lines {
 		line := lineOf(l.Line)
-		line.Devices = append(line.Devices, scaleWords{l.Device, l.Indicator, l.Dialect, describeOptions(l.Options), false})
+		line.Devices = append(line.Devices, scaleJSON{l.Device, l.Indicator, l.Dialect, describeOptions(l.Options), false})
 		if l.Raw != nil {
-			line.Doors = append(line.Doors, "bytes at "+l.Raw.Listen)
+			line.Listeners = append(line.Listeners, "bytes at "+l.Raw.Listen)
 		}
 		if l.Registers != nil {
-			line.Doors = append(line.Doors, "registers at "+l.Registers.Listen)
+			line.Listeners = append(line.Listeners, "registers at "+l.Registers.Listen)
 		}
 		n.Lines = append(n.Lines, line)
 	}
 	for _, b := range c.Buses {
-		n.Buses = append(n.Buses, busWords{Link: b.Link, Machines: []machineWords{}, Doors: []string{b.Name + " at " + b.Serve.Listen}})
+		n.Buses = append(n.Buses, busJSON{Link: b.Link, Machines: []machineJSON{}, Listeners: []string{b.Name + " at " + b.Serve.Listen}})
 	}
 	return nil
 }
 
 // lineOf gives a line with what it means where the file says nothing.
-func lineOf(c serial.Config) lineWords {
-	return lineWords{Port: c.Port, Baud: cmp.Or(c.Baud, 9600), Format: cmp.Or(c.Format, "8N1"), Devices: []scaleWords{}, Doors: []string{}}
+func lineOf(c serial.Config) lineJSON {
+	return lineJSON{Port: c.Port, Baud: cmp.Or(c.Baud, 9600), Format: cmp.Or(c.Format, "8N1"), Devices: []scaleJSON{}, Listeners: []string{}}
 }
 
 func (n installation) weighbridges() (all int) {
@@ -162,8 +162,8 @@ func (n installation) print(out *output) {
 		for _, d := range l.Devices {
 			out.printf("    %s\n", strings.TrimRight(fmt.Sprintf("%-16s %s", d.Device, d.speech()), " "))
 		}
-		for _, door := range l.Doors {
-			out.printf("    %s\n", door)
+		for _, listener := range l.Listeners {
+			out.printf("    %s\n", listener)
 		}
 	}
 	for _, b := range n.Buses {
@@ -175,8 +175,8 @@ func (n installation) print(out *output) {
 		for _, m := range b.Machines {
 			out.printf("    %-16s %s as unit %d, every %s\n", m.Device, m.Profile, m.Unit, time.Duration(m.EveryMS)*time.Millisecond)
 		}
-		for _, door := range b.Doors {
-			out.printf("    %s\n", door)
+		for _, listener := range b.Listeners {
+			out.printf("    %s\n", listener)
 		}
 	}
 	for _, w := range n.Warnings {
@@ -185,7 +185,7 @@ func (n installation) print(out *output) {
 }
 
 // speech is what an indicator sends, in one line.
-func (s scaleWords) speech() string {
+func (s scaleJSON) speech() string {
 	var said []string
 	for _, part := range []string{s.Indicator, s.Dialect, s.Options} {
 		if part != "" {

@@ -119,11 +119,11 @@ func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream
 		p, err := c.profile(profile)
 		r := replies{profile: p}
 		t.take = func(n int, b []byte) { w := r.take(b); w.Line = n; out.json(w) }
-		t.unread = func(n int, why string) { out.json(replyWords{Line: n, Why: why}) }
+		t.unread = func(n int, why string) { out.json(replyJSON{Line: n, Why: why}) }
 		return t, err
 	case isModbus(name):
 		t.take = func(n int, b []byte) { w := takeApart(b, name == tcpFrames); w.Line = n; out.json(w) }
-		t.unread = func(n int, why string) { out.json(modbusWords{Line: n, Why: why, Registers: []uint16{}}) }
+		t.unread = func(n int, why string) { out.json(modbusJSON{Line: n, Why: why, Registers: []uint16{}}) }
 		return t, nil
 	}
 	if _, known := weighbridge.Find(name); indicator == "" && !known {
@@ -134,10 +134,10 @@ func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream
 	if err != nil {
 		return t, err
 	}
-	t.unread = func(n int, why string) { out.json(frameWords{Line: n, Why: why}) }
+	t.unread = func(n int, why string) { out.json(frameJSON{Line: n, Why: why}) }
 	if stream {
 		decoder, line, began := weighbridge.NewDecoder(s.dialect, s.options), 0, []byte{}
-		emit := func(w device.Weight) { out.json(frameWords{Description: weighbridge.Describe(w), Line: line}) }
+		emit := func(w device.Weight) { out.json(frameJSON{Description: weighbridge.Describe(w), Line: line}) }
 		t.take = func(n int, b []byte) {
 			line = n
 			began = append(began, b[:min(len(b), longestLine-len(began))]...)
@@ -176,8 +176,8 @@ func (s spoken) unexplained(decoder *weighbridge.Decoder, b []byte) error {
 	return fmt.Errorf("%s and no frame of %s: %s%s", count(int(decoder.Stats().Bytes), "byte"), s.dialect.Name, decoder.Refused(), other)
 }
 
-// frameWords is a frame in words, as decode prints it.
-type frameWords struct {
+// frameJSON is a frame in words, as decode prints it.
+type frameJSON struct {
 	weighbridge.Description
 	Line    int    `json:"line"`              // of the input, on which the frame ends
 	Request string `json:"request,omitempty"` // the frame is not an answer but this request of a host
@@ -188,7 +188,7 @@ type frameWords struct {
 // decodeLine decodes a line that stands for itself. Without options, one that the usual variant
 // does not explain wholly is tried with the others: here, unlike on a live line, it is known where
 // the frame begins and ends, and the variant is named.
-func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []byte) []frameWords {
+func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []byte) []frameJSON {
 	weights, decoder := decoded(d, o, time.Now(), b)
 	stats, used := decoder.Stats(), ""
 	if !given && (len(weights) == 0 || stats.Discarded > 0) && d.Name != "generic" {
@@ -201,19 +201,19 @@ func decodeLine(d weighbridge.Dialect, o weighbridge.Options, given bool, b []by
 		}
 	}
 	if len(weights) > 0 {
-		var all []frameWords
+		var all []frameJSON
 		for _, w := range weights {
-			all = append(all, frameWords{Description: weighbridge.Describe(w), Options: used})
+			all = append(all, frameJSON{Description: weighbridge.Describe(w), Options: used})
 		}
 		return all
 	}
-	none := frameWords{Description: weighbridge.Description{Raw: hex.EncodeToString(b)}}
+	none := frameJSON{Description: weighbridge.Description{Raw: hex.EncodeToString(b)}}
 	if r, ok := requestOf(d, b); ok {
 		none.Valid, none.Request = true, string(r)
 	} else {
 		none.Why = fmt.Sprintf("no frame of %s: %s; or it is a command that this program never sends", d.Name, decoder.Refused())
 	}
-	return []frameWords{none}
+	return []frameJSON{none}
 }
 
 // lineVariants are the variants of one line whose ends are known, the usual one excepted. Which of the
@@ -237,8 +237,8 @@ type replies struct {
 	asked   []byte // the latest request, without CRC
 }
 
-// replyWords is a reply in words.
-type replyWords struct {
+// replyJSON is a reply in words.
+type replyJSON struct {
 	Valid   bool              `json:"valid"`
 	Line    int               `json:"line"` // of the input
 	Unit    uint8             `json:"unit"`
@@ -249,8 +249,8 @@ type replyWords struct {
 	Why     string            `json:"why,omitempty"`
 }
 
-func (r *replies) take(b []byte) replyWords {
-	w := replyWords{Raw: hex.EncodeToString(b)}
+func (r *replies) take(b []byte) replyJSON {
+	w := replyJSON{Raw: hex.EncodeToString(b)}
 	body, ok := bare(b)
 	if !ok {
 		w.Why = "no Modbus frame: the CRC or the length is not right"
@@ -266,7 +266,7 @@ func (r *replies) take(b []byte) replyWords {
 		w.Why = fmt.Sprintf("function %d: profiles read with 1 to 4 only", fc)
 		return w
 	case len(body) == 6 && !(fc <= 2 && answers(r.asked, body)): // three bytes of bits are as long as a request
-		r.asked, w.Valid, w.Request = body, true, readWords(body)
+		r.asked, w.Valid, w.Request = body, true, describeRead(body)
 		return w
 	}
 	asked := r.asked

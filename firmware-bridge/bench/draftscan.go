@@ -76,7 +76,7 @@ func (s *scan) all(ctx context.Context) error {
 			answered += r.Count
 		}
 		s.bar.clear()
-		s.tell("function %d: %d %s answer", t.fc, answered, tableWords(t.fc))
+		s.tell("function %d: %d %s answer", t.fc, answered, tableName(t.fc))
 		if s.twin(found) {
 			s.absent = append(s.absent, fmt.Sprintf("function %d: left out: the same as with function %d", t.fc, 7-t.fc))
 			s.found = s.found[:found]

@@ -77,7 +77,7 @@ func (s *scan) report(out *output) {
 	}
 	for _, r := range s.found {
 		request, reply := r.frames()
-		out.printf("%s\n  > %s\n", readWords(request), frame(request))
+		out.printf("%s\n  > %s\n", describeRead(request), frame(request))
 		for i, row := range slices.Collect(slices.Chunk([]byte(frame(reply)), 96)) {
 			out.printf("  %s %s\n", []string{"<", " "}[min(i, 1)], strings.TrimRight(string(row), " "))
 		}
@@ -88,8 +88,8 @@ func (s *scan) report(out *output) {
 	out.printf("\n%s\n", strings.Join(s.lines(), "\n"))
 }
 
-// draftWords is what draft prints as JSON.
-type draftWords struct {
+// draftJSON is what draft prints as JSON.
+type draftJSON struct {
 	Reads   []readWord `json:"reads"`
 	Notes   []string   `json:"notes"`
 	Profile string     `json:"profile"` // the file's text
@@ -107,8 +107,8 @@ type readWord struct {
 	Reply    string   `json:"reply"`
 }
 
-func (s *scan) words(profile, yaml string) draftWords {
-	w := draftWords{Reads: []readWord{}, Notes: s.notes(), Profile: profile, File: s.file, YAML: yaml}
+func (s *scan) words(profile, yaml string) draftJSON {
+	w := draftJSON{Reads: []readWord{}, Notes: s.notes(), Profile: profile, File: s.file, YAML: yaml}
 	for _, r := range s.found {
 		request, reply := r.frames()
 		read := readWord{r.FC, s.printed(r, 0), r.words, []uint32{}, spaced(request), spaced(reply)}

@@ -75,17 +75,17 @@ func dataBytes(fc uint8, count int) int {
 	return 2 * count
 }
 
-func readWords(body []byte) string {
-	return fmt.Sprintf("read %d %s from %d", binary.BigEndian.Uint16(body[4:]), tableWords(body[1]), binary.BigEndian.Uint16(body[2:]))
+func describeRead(body []byte) string {
+	return fmt.Sprintf("read %d %s from %d", binary.BigEndian.Uint16(body[4:]), tableName(body[1]), binary.BigEndian.Uint16(body[2:]))
 }
 
-// tableWords names what a function reads.
-func tableWords(fc uint8) string {
+// tableName names what a function reads.
+func tableName(fc uint8) string {
 	return [...]string{1: "coils", 2: "discrete inputs", 3: "holding registers", 4: "input registers"}[fc]
 }
 
-// modbusWords is a Modbus frame in words.
-type modbusWords struct {
+// modbusJSON is a Modbus frame in words.
+type modbusJSON struct {
 	Valid     bool     `json:"valid"` // the CRC, or the length of the TCP header, held
 	Line      int      `json:"line"`  // of the input
 	Unit      uint8    `json:"unit"`
@@ -98,8 +98,8 @@ type modbusWords struct {
 }
 
 // takeApart says what can be said of a frame without knowing the machine.
-func takeApart(b []byte, overTCP bool) modbusWords {
-	w := modbusWords{Raw: hex.EncodeToString(b), Registers: []uint16{}}
+func takeApart(b []byte, overTCP bool) modbusJSON {
+	w := modbusJSON{Raw: hex.EncodeToString(b), Registers: []uint16{}}
 	cut, why := fromRTU, "the CRC is not right"
 	if overTCP {
 		cut, why = fromTCP, "the header's protocol or length is not right"
@@ -116,14 +116,14 @@ func takeApart(b []byte, overTCP bool) modbusWords {
 		w.Exception = new(data[0])
 		w.Meaning = modbus.Exception{Code: data[0]}.Error()
 	case w.Function >= 1 && w.Function <= 4 && len(data) == 4 && !(w.Function <= 2 && data[0] == 3): // a reply of three bytes of bits looks alike
-		w.Meaning = readWords(body)
+		w.Meaning = describeRead(body)
 	case w.Function >= 1 && w.Function <= 4 && len(data) > 1 && int(data[0]) == len(data)-1 && (w.Function <= 2 || len(data)%2 == 1):
 		count := 8 * int(data[0])
 		if w.Function > 2 {
 			count /= 16
 		}
 		w.Registers = modbus.Question{FC: w.Function, Count: count}.Words(data[1:])
-		w.Meaning = fmt.Sprintf("reply of %d %s", count, tableWords(w.Function))
+		w.Meaning = fmt.Sprintf("reply of %d %s", count, tableName(w.Function))
 	case w.Function == 5 && len(data) == 4:
 		w.Meaning = fmt.Sprintf("write coil %d; this program never sends it", binary.BigEndian.Uint16(data))
 	case w.Function == 6 && len(data) == 4:

@@ -10,8 +10,8 @@ import (
 	"steelyard/firmware-bridge/serial"
 )
 
-// planWords is what polling a machine costs.
-type planWords struct {
+// planJSON is what polling a machine costs.
+type planJSON struct {
 	Profile string        `json:"profile"`
 	Units   int           `json:"units"`
 	Baud    int           `json:"baud"` // 0: Modbus TCP, where a line has no such limit
@@ -80,11 +80,11 @@ func plan(_ context.Context, c call) error {
 	return out.failed()
 }
 
-func makePlan(p *modbus.Profile, baud, units int, every, latency time.Duration) planWords {
+func makePlan(p *modbus.Profile, baud, units int, every, latency time.Duration) planJSON {
 	if p.Transport.RTU != nil {
 		baud = cmp.Or(baud, p.Transport.RTU.Baud)
 	}
-	w := planWords{Profile: p.Name, Units: units, Baud: baud, EveryMS: every.Milliseconds(), Reads: []plannedRead{}}
+	w := planJSON{Profile: p.Name, Units: units, Baud: baud, EveryMS: every.Milliseconds(), Reads: []plannedRead{}}
 	line := modbus.Wire{Baud: baud, Latency: latency + time.Duration(p.Limits.GapMS)*time.Millisecond}
 	unit := max(1, p.Transport.Unit)
 	var all, fast time.Duration
@@ -114,7 +114,7 @@ func makePlan(p *modbus.Profile, baud, units int, every, latency time.Duration) 
 	return w
 }
 
-func (w planWords) print(out *output, p *modbus.Profile, every time.Duration) {
+func (w planJSON) print(out *output, p *modbus.Profile, every time.Duration) {
 	out.printf("%s: %s %s (status %s)\n", p.Name, p.Maker, p.Model, p.Status)
 	if w.Baud == 0 {
 		out.printf("Modbus TCP: the time on the wire is no limit; -baud N computes a serial line\n\n")

@@ -372,9 +372,9 @@ func (w *watch) frame(f device.Weight) {
 			weighbridge.Description
 		}{stamp(f.At), weighbridge.Describe(f)})
 	case w.picture == nil:
-		w.out.printf("%s  %-28s  %s\n", clock(f.At), weightWords(f), spaced(f.Raw))
+		w.out.printf("%s  %-28s  %s\n", clock(f.At), formatWeight(f), spaced(f.Raw))
 	default:
-		w.frames.add(fmt.Sprintf("%s  %-26s  %s", clock(f.At), weightWords(f), spaced(f.Raw)))
+		w.frames.add(fmt.Sprintf("%s  %-26s  %s", clock(f.At), formatWeight(f), spaced(f.Raw)))
 	}
 }
 
@@ -412,7 +412,7 @@ func (w *watch) refresh(now time.Time, last bool) {
 	if w.dialect != nil {
 		reading := "no frame yet"
 		if w.last != nil {
-			reading = weightWords(*w.last)
+			reading = formatWeight(*w.last)
 			if age := now.Sub(w.last.At); age > time.Second {
 				reading += fmt.Sprintf("  (%s ago)", age.Truncate(time.Second))
 			}
@@ -454,8 +454,8 @@ func onLine(line serial.Config) string {
 func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 func clock(at time.Time) string { return at.Format("15:04:05.000") }
 
-// weightWords is a weight as a person reads it. What the frame does not say is not there.
-func weightWords(w device.Weight) string {
+// formatWeight is a weight as a person reads it. What the frame does not say is not there.
+func formatWeight(w device.Weight) string {
 	value := "no weight"
 	if w.HasValue {
 		value = strings.TrimRight(w.Value.String()+" "+string(w.Unit), " ")
