@@ -64,7 +64,7 @@ func (f Frame) Bytes() ([]byte, error) {
 	return b, nil
 }
 
-// Refused says that the frame is a damaged one, which must not be read.
+// Refused reports that the frame is a damaged one, which must not be read.
 func (f Frame) Refused() bool { return f.Expect["valid"] == "no" }
 
 // Compare gives what the weight says otherwise than expected, in words; nothing when it agrees.

@@ -100,7 +100,7 @@ func readSources(t *testing.T) *sources {
 
 func (s *sources) add(places *token.FileSet, file *ast.File) {
 	for _, d := range file.Decls {
-		if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == "meaningWords" {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == "statusWords" {
 			s.words = keysIn(f)
 		}
 		g, ok := d.(*ast.GenDecl)
@@ -328,7 +328,7 @@ Where a key *must be there* the last column says so; else it says what leaving i
 	for _, m := range modbus.Quantities() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", m.Word, strings.Join(slices.DeleteFunc(slices.Clone(m.Units), func(u string) bool { return u == "" }), ", "))
 	}
-	b.WriteString("\n## Meanings in a layout\n\nWhat a part of a frame may say, several with blanks between them: `" + strings.Join(s.words, "`, `") + "`.\n")
+	b.WriteString("\n## Statuses in a layout\n\nWhat a part of a frame may say, several with blanks between them: `" + strings.Join(s.words, "`, `") + "`.\n")
 	return b.String()
 }
 

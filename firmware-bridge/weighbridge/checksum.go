@@ -78,7 +78,7 @@ func hexDigit(c byte) (byte, bool) {
 
 // Holds reports whether a frame bears this checksum.
 func (c Checksum) Holds(frame []byte) bool {
-	m := machine{Layout: Layout{Checksum: c}, kind: checksumKind(c.Kind)}
+	m := compiledLayout{Layout: Layout{Checksum: c}, kind: checksumKind(c.Kind)}
 	return m.checksumHolds(frame)
 }
 

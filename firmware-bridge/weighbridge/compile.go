@@ -13,29 +13,29 @@ import (
 	"steelyard/internal/unit"
 )
 
-// machine is a Layout made ready to run: words parsed, maps turned into short lists.
-type machine struct {
+// compiledLayout is a Layout made ready to run: words parsed, maps turned into short lists.
+type compiledLayout struct {
 	Layout
 	kind       checksumKind
-	always     meaning
+	always     status
 	unit       unit.Unit
 	codes      []codeTable
 	bits       []bitTable
 	units      []entry
 	texts      []entry
 	messages   []entry
-	blank      meaning
-	dashes     meaning
+	blank      status
+	dashes     status
 	points     []pointCode
 	tellsKind  bool // some frames say gross and others net, so one that says neither is no weight
-	style      style
-	tareStyle  style
-	grossStyle style
+	style      numberFormat
+	tareStyle  numberFormat
+	grossStyle numberFormat
 }
 
 type entry struct {
 	text string
-	m    meaning
+	m    status
 	said string // for Weight.Error
 }
 
@@ -48,23 +48,23 @@ type pointCode struct {
 type codeTable struct {
 	at, n   int
 	entries []entry
-	other   meaning
+	other   status
 }
 
 type bitTable struct {
 	at           int
 	mask, is     byte
-	then, orElse meaning
+	then, orElse status
 }
 
 // compile checks a layout, reports every mistake, and makes its codec. unit is what the frames
 // mean when they name none.
 func (l Layout) compile(fallback unit.Unit) (codec, error) {
-	m := &machine{Layout: l, kind: checksumKind(l.Checksum.Kind), unit: fallback}
+	m := &compiledLayout{Layout: l, kind: checksumKind(l.Checksum.Kind), unit: fallback}
 	var wrong []error
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	words := func(field, text string) meaning {
-		got, err := parseMeaning(text)
+	words := func(field, text string) status {
+		got, err := parseStatus(text)
 		if err != nil {
 			complain("%s: %w", field, err)
 		}
@@ -116,7 +116,7 @@ func (l Layout) compile(fallback unit.Unit) (codec, error) {
 	for _, f := range []struct {
 		name string
 		d    Digits
-		s    *style
+		s    *numberFormat
 	}{{"digits", l.Digits, &m.style}, {"tare", l.Tare, &m.tareStyle}, {"gross", l.Gross, &m.grossStyle}} {
 		if f.d.Span == (Span{}) {
 			continue
@@ -128,7 +128,7 @@ func (l Layout) compile(fallback unit.Unit) (codec, error) {
 		if f.d.BCD && (f.d.Point || f.d.Pointed || f.d.Signed || f.d.Padded) {
 			complain("%s: packed digits have no point, sign or blanks", f.name)
 		}
-		*f.s = style{point: f.d.Point || f.d.Pointed, pointed: f.d.Pointed, sign: f.d.Signed, padded: f.d.Padded, gapped: f.d.Gapped, trailing: f.d.Trailing}
+		*f.s = numberFormat{point: f.d.Point || f.d.Pointed, pointed: f.d.Pointed, sign: f.d.Signed, padded: f.d.Padded, gapped: f.d.Gapped, trailing: f.d.Trailing}
 	}
 	m.points = l.Decimals.compile(complain, position, span)
 	if (l.Decimals.At != 0 || l.Decimals.Fixed != 0) && (l.Digits.Point || l.Digits.Pointed) && l.Decimals.Kind != decimalsExponent {
@@ -238,7 +238,7 @@ func (l Layout) checkChecksum(complain func(string, ...any), position func(strin
 	position("checksum", c.At)
 }
 
-func (c Code) compile(complain func(string, ...any), position func(string, int), words func(string, string) meaning,
+func (c Code) compile(complain func(string, ...any), position func(string, int), words func(string, string) status,
 	table func(string, map[string]string) []entry) codeTable {
 	position("codes", c.At)
 	t := codeTable{at: c.At, entries: table("codes", c.Is), other: reject}
@@ -267,7 +267,7 @@ func (c Code) compile(complain func(string, ...any), position func(string, int),
 }
 
 // says is everything that some text of the field says.
-func (t codeTable) says() (all meaning) {
+func (t codeTable) says() (all status) {
 	for _, e := range t.entries {
 		all |= e.m
 	}
@@ -384,7 +384,7 @@ func find(entries []entry, text []byte) (entry, bool) {
 }
 
 // say applies a text that stands for digits or for a whole frame.
-func (e entry) say(w *device.Weight, all meaning) {
+func (e entry) say(w *device.Weight, all status) {
 	(all&^inRange | e.m).apply(w)
 	if e.m&faulty != 0 {
 		w.Error = e.said

@@ -101,7 +101,7 @@ func (d *Decoder) Write(at time.Time, p []byte, emit func(device.Weight)) {
 	}
 }
 
-// Flush says that the line has been silent for longer than a frame takes. A frame that was only
+// Flush tells the decoder that the line has been silent for longer than a frame takes. A frame that was only
 // waiting for the start of its successor is complete; a piece of a frame is discarded, so that
 // it can't be glued to what comes after the silence.
 func (d *Decoder) Flush(emit func(device.Weight)) {

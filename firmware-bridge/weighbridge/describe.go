@@ -29,9 +29,9 @@ type Description struct {
 // Describe puts a weight into words.
 func Describe(w device.Weight) Description {
 	d := Description{
-		Valid: true, Unit: string(w.Unit), Kind: string(w.Kind), Stable: said(w.Stable),
+		Valid: true, Unit: string(w.Unit), Kind: string(w.Kind), Stable: boolOf(w.Stable),
 		Range: strings.ReplaceAll(string(w.Range), "-", "_"), TareKind: string(w.TareKind),
-		Zero: said(w.Zero), PowerUp: said(w.PowerUp), Alibi: w.Alibi, Error: w.Error,
+		Zero: boolOf(w.Zero), PowerUp: boolOf(w.PowerUp), Alibi: w.Alibi, Error: w.Error,
 		Raw: hex.EncodeToString(w.Raw),
 	}
 	if w.HasValue {
@@ -46,7 +46,7 @@ func Describe(w device.Weight) Description {
 	return d
 }
 
-func said(t device.Tri) *bool {
+func boolOf(t device.Tri) *bool {
 	switch t {
 	case device.Yes:
 		return new(true)

@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"steelyard/internal/unit"
@@ -186,7 +187,7 @@ func (d Dialect) codec(o Options) (codec, error) {
 			wrong = append(wrong, fmt.Errorf("option %s has no meaning here; remove it", name))
 		}
 	}
-	slices.SortFunc(wrong, func(a, b error) int { return compareText(a.Error(), b.Error()) })
+	slices.SortFunc(wrong, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	wrong = append(wrong, o.checkValues()...)
 	if o.Unit != unit.Unknown {
 		if _, ok := usualUnits()[string(o.Unit)]; !ok {
@@ -233,16 +234,6 @@ func (o Options) checkValues() []error {
 		wrong = append(wrong, fmt.Errorf("address %d: not between 1 and 99", o.Address))
 	}
 	return wrong
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Dialects lists every format this package reads, in one place.

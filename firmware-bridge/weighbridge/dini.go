@@ -144,7 +144,7 @@ func readDiniStored(line []byte, units map[string]string, w *device.Weight) Refu
 	if string(line[storedStatus:storedStatus+2]) != "ST" || line[storedScale] < '1' || line[storedScale] > '4' {
 		return badStatus
 	}
-	numbers := style{point: true, sign: true, padded: true}
+	numbers := numberFormat{point: true, sign: true, padded: true}
 	g, okGross := parseNumber(line[storedGross:storedGross+10], numbers)
 	t, okTare := parseNumber(line[storedTare+2:storedTare+12], numbers)
 	if okGross != number || okTare != number || g.Coef < 0 || t.Coef < 0 || g.Scale != t.Scale {

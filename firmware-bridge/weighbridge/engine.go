@@ -12,7 +12,7 @@ import (
 const lineFeed = 0x0A
 
 // takeLine frames a layout without a start: up to End, and only of a length that is named or a message.
-func (m *machine) takeLine(b []byte, _ bool) (int, verdict) {
+func (m *compiledLayout) takeLine(b []byte, _ bool) (int, verdict) {
 	n, v := takeLine(b, m.End)
 	if v == whole && m.Length != 0 && n != m.Length && (m.OrLength == 0 || n != m.OrLength) {
 		if _, ok := m.message(b[:n]); !ok {
@@ -23,7 +23,7 @@ func (m *machine) takeLine(b []byte, _ bool) (int, verdict) {
 }
 
 // takeToNext frames the "=" formats: the next start proves the length.
-func (m *machine) takeToNext(b []byte, final bool) (int, verdict) {
+func (m *compiledLayout) takeToNext(b []byte, final bool) (int, verdict) {
 	b = b[:min(len(b), m.Length+1)]
 	next := bytes.IndexByte(b[1:], m.Start[0]) + 1
 	switch {
@@ -38,7 +38,7 @@ func (m *machine) takeToNext(b []byte, final bool) (int, verdict) {
 }
 
 // takeToEnd frames what has a start, an end and any length between them.
-func (m *machine) takeToEnd(b []byte, _ bool) (int, verdict) {
+func (m *compiledLayout) takeToEnd(b []byte, _ bool) (int, verdict) {
 	if !bytes.HasPrefix(b, m.Start) {
 		return m.unlikeStart(b)
 	}
@@ -52,7 +52,7 @@ func (m *machine) takeToEnd(b []byte, _ bool) (int, verdict) {
 	return len(m.Start) + end + len(m.End), whole
 }
 
-func (m *machine) unlikeStart(b []byte) (int, verdict) {
+func (m *compiledLayout) unlikeStart(b []byte) (int, verdict) {
 	if len(b) < len(m.Start) && bytes.HasPrefix(m.Start, b) {
 		return 0, more
 	}
@@ -60,7 +60,7 @@ func (m *machine) unlikeStart(b []byte) (int, verdict) {
 }
 
 // takeFixed frames what has a start and one or two lengths.
-func (m *machine) takeFixed(b []byte, _ bool) (int, verdict) {
+func (m *compiledLayout) takeFixed(b []byte, _ bool) (int, verdict) {
 	if !bytes.HasPrefix(b, m.Start) {
 		return m.unlikeStart(b)
 	}
@@ -86,7 +86,7 @@ func (m *machine) takeFixed(b []byte, _ bool) (int, verdict) {
 }
 
 // shortMessage is the length of a message that ends before a frame would; 0 when there is none.
-func (m *machine) shortMessage(b []byte) int {
+func (m *compiledLayout) shortMessage(b []byte) int {
 	if len(m.messages) == 0 || len(m.End) == 0 {
 		return 0
 	}
@@ -103,7 +103,7 @@ func (m *machine) shortMessage(b []byte) int {
 
 // takeTrailer takes a checksum behind the end, with or without a line feed before it. A checksum
 // may itself have the value of a line feed, so the shorter form is tried first.
-func (m *machine) takeTrailer(b []byte) (int, verdict) {
+func (m *compiledLayout) takeTrailer(b []byte) (int, verdict) {
 	n := m.Length
 	if !m.Checksum.AfterEnd {
 		return n, whole
@@ -126,7 +126,7 @@ func (m *machine) takeTrailer(b []byte) (int, verdict) {
 	return 1, broken(badSum)
 }
 
-func (m *machine) sameSum(b []byte, sum byte) bool {
+func (m *compiledLayout) sameSum(b []byte, sum byte) bool {
 	got := m.kind.of(b)
 	if m.Mask != 0 {
 		got &= m.Mask
@@ -135,7 +135,7 @@ func (m *machine) sameSum(b []byte, sum byte) bool {
 }
 
 // decode reads a frame that take has found, or says which rule it fails.
-func (m *machine) decode(b []byte, w *device.Weight) Refusal {
+func (m *compiledLayout) decode(b []byte, w *device.Weight) Refusal {
 	w.Unit = m.unit
 	if e, ok := m.message(b); ok {
 		e.say(w, 0)
@@ -189,14 +189,14 @@ func (m *machine) decode(b []byte, w *device.Weight) Refusal {
 }
 
 // message finds the text that stands for a whole frame, whatever its length.
-func (m *machine) message(b []byte) (entry, bool) {
+func (m *compiledLayout) message(b []byte) (entry, bool) {
 	if len(m.messages) == 0 || len(b) < len(m.Start)+len(m.End) {
 		return entry{}, false
 	}
 	return find(m.messages, bytes.Trim(b[len(m.Start):len(b)-len(m.End)], " "))
 }
 
-func (m *machine) checksumHolds(b []byte) bool {
+func (m *compiledLayout) checksumHolds(b []byte) bool {
 	c := &m.Checksum
 	covered, ok := Span{c.From, c.To}.in(b)
 	k, okAt := at(b, c.At)
@@ -218,7 +218,7 @@ func (m *machine) checksumHolds(b []byte) bool {
 
 // namedUnit reads the unit field. A blank one names none, as a format without the field; one that is
 // not in the table may be a damaged "kg", so it rejects the frame.
-func (m *machine) namedUnit(b []byte) (meaning, bool) {
+func (m *compiledLayout) namedUnit(b []byte) (status, bool) {
 	field, ok := m.Unit.in(b)
 	if !ok {
 		return 0, false
@@ -232,7 +232,7 @@ func (m *machine) namedUnit(b []byte) (meaning, bool) {
 }
 
 // weigh reads the numbers and applies what the frame says about them.
-func (m *machine) weigh(b []byte, all meaning, w *device.Weight) Refusal {
+func (m *compiledLayout) weigh(b []byte, all status, w *device.Weight) Refusal {
 	if all&outOfRange != 0 {
 		if field, ok := m.Digits.in(b); ok && len(m.texts) > 0 {
 			if e, ok := find(m.texts, bytes.Trim(field, " ")); ok {
@@ -306,7 +306,7 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) Refusal {
 	w.HasValue = true
 	all.apply(w)
 	if m.Tare.From != 0 {
-		if w.Tare, w.HasTare, ok = m.beside(b, &m.Tare, m.tareStyle, decimals); !ok {
+		if w.Tare, w.HasTare, ok = m.secondNumber(b, &m.Tare, m.tareStyle, decimals); !ok {
 			return badDigits
 		}
 		if w.TareKind == device.TareMeasured && w.Tare.Coef == 0 {
@@ -314,7 +314,7 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) Refusal {
 		}
 	}
 	if m.Gross.From != 0 {
-		if w.Gross, w.HasGross, ok = m.beside(b, &m.Gross, m.grossStyle, decimals); !ok {
+		if w.Gross, w.HasGross, ok = m.secondNumber(b, &m.Gross, m.grossStyle, decimals); !ok {
 			return badDigits
 		}
 	}
@@ -322,7 +322,7 @@ func (m *machine) weigh(b []byte, all meaning, w *device.Weight) Refusal {
 }
 
 // noWeight says why no weight can be made of the digits, however good they are; empty when one can.
-func (m *machine) noWeight(all meaning) string {
+func (m *compiledLayout) noWeight(all status) string {
 	switch kind := all & kinds; {
 	case all&foreignUnit != 0: // without its unit the number would be taken for one of the configured unit
 		return "the display is in another unit than kg, g, t, lb or oz: switch it on the indicator"
@@ -334,8 +334,8 @@ func (m *machine) noWeight(all meaning) string {
 	return ""
 }
 
-// beside reads a second number. A blank one is absent.
-func (m *machine) beside(b []byte, f *Digits, s style, decimals int) (d unit.Decimal, has, ok bool) {
+// secondNumber reads a second number. A blank one is absent.
+func (m *compiledLayout) secondNumber(b []byte, f *Digits, s numberFormat, decimals int) (d unit.Decimal, has, ok bool) {
 	field, ok := f.in(b)
 	if !ok {
 		return d, false, false
@@ -351,14 +351,14 @@ func (m *machine) beside(b []byte, f *Digits, s style, decimals int) (d unit.Dec
 	return d, ok, ok
 }
 
-func (f *Digits) parse(field []byte, s style) (unit.Decimal, outcome) {
+func (f *Digits) parse(field []byte, s numberFormat) (unit.Decimal, outcome) {
 	if f.Count != 0 {
 		n := len(field)
 		if bytes.IndexByte(field, '.') >= 0 {
 			n--
 		}
 		if n != f.Count {
-			return unit.Decimal{}, textual(field)
+			return unit.Decimal{}, classifyText(field)
 		}
 	}
 	var turned [MaxFrame]byte
@@ -375,7 +375,7 @@ func (f *Digits) parse(field []byte, s style) (unit.Decimal, outcome) {
 }
 
 // decimals says how many digits are behind the point; below zero, how many zeros are shown but not sent.
-func (m *machine) decimals(b []byte) (int, bool) {
+func (m *compiledLayout) decimals(b []byte) (int, bool) {
 	d := &m.Decimals
 	if d.At == 0 {
 		return d.Fixed, true
@@ -397,7 +397,7 @@ func (m *machine) decimals(b []byte) (int, bool) {
 		if !ok {
 			return 0, false
 		}
-		e, state := parseNumber(field, style{sign: true, padded: true})
+		e, state := parseNumber(field, numberFormat{sign: true, padded: true})
 		return -int(e.Coef), state == number && e.Coef >= -mostDigits && e.Coef <= mostDigits
 	}
 	code := b[k]
@@ -421,7 +421,7 @@ func (m *machine) decimals(b []byte) (int, bool) {
 }
 
 // scaled sets the point, or adds the zeros that were not sent.
-func (m *machine) scaled(d unit.Decimal, decimals int) (unit.Decimal, bool) {
+func (m *compiledLayout) scaled(d unit.Decimal, decimals int) (unit.Decimal, bool) {
 	if decimals != 0 && d.Scale != 0 {
 		if m.Decimals.Kind != decimalsExponent {
 			return d, false // digits that already have a point may not get another

@@ -22,7 +22,7 @@ type Indicator struct {
 
 func (i Indicator) polls() bool { return i.Dialect.Poll != "" && !i.Listen }
 
-// sends says that the indicator sends by itself.
+// sends reports whether the indicator sends by itself.
 func (i Indicator) sends() bool { return i.Listen || len(i.Dialect.requests) == 0 }
 
 func (i Indicator) check() error {

@@ -52,7 +52,7 @@ func laumasPair(start, between, means string) Layout {
 // 't' gross or 'n' net, "\", XOR, CR; or "&&" address and '?' (refused) or '#' (not executable).
 func buildLaumas(o Options) (codec, error) {
 	address := max(1, o.Address)
-	m := &machine{Layout: Layout{Start: Bytes{'&'}, End: Bytes{'\r'}}}
+	m := &compiledLayout{Layout: Layout{Start: Bytes{'&'}, End: Bytes{'\r'}}}
 	take := func(b []byte, final bool) (int, verdict) {
 		if len(b) > 1 && b[1] == '&' { // the second mark is not a new frame
 			if n, v := m.takeToEnd(b[1:], final); v == whole || v >= bad {
@@ -96,7 +96,7 @@ func buildLaumas(o Options) (codec, error) {
 			return badStatus
 		}
 		field := body[:6]
-		switch d, state := parseNumber(field, style{sign: true, padded: true}); state {
+		switch d, state := parseNumber(field, numberFormat{sign: true, padded: true}); state {
 		case number:
 			w.Value, w.HasValue = d, true
 			return accepted

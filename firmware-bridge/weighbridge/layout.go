@@ -34,10 +34,10 @@ type Layout struct {
 	Codes    []Code            `yaml:"codes"`
 	Bits     []Bit             `yaml:"bits"`
 	Unit     UnitField         `yaml:"unit"`
-	Texts    map[string]string `yaml:"texts"`      // what stands for digits, without blanks → meaning
-	Messages map[string]string `yaml:"messages"`   // what stands for a whole frame of any length, without blanks → meaning
-	BlankIs  string            `yaml:"blank_is"`   // meaning of a weight field of blanks; nothing if empty
-	DashesIs string            `yaml:"dashes_are"` // meaning of a weight field of dashes; nothing if empty
+	Texts    map[string]string `yaml:"texts"`      // what stands for digits, without blanks → status
+	Messages map[string]string `yaml:"messages"`   // what stands for a whole frame of any length, without blanks → status
+	BlankIs  string            `yaml:"blank_is"`   // status of a weight field of blanks; nothing if empty
+	DashesIs string            `yaml:"dashes_are"` // status of a weight field of dashes; nothing if empty
 }
 
 // Checksum says where a checksum stands and what it covers.
@@ -102,8 +102,8 @@ type Decimals struct {
 // Other says what it means. Where texts say gross or net, Other must too, or be out of range.
 type Code struct {
 	At    int               `yaml:"at"`    // first byte
-	Is    map[string]string `yaml:"is"`    // text, all of one length → meaning
-	Other string            `yaml:"other"` // meaning of any other text; "ignore" takes it as saying nothing
+	Is    map[string]string `yaml:"is"`    // text, all of one length → status
+	Other string            `yaml:"other"` // status of any other text; "ignore" takes it as saying nothing
 }
 
 // Bit is a statement of some bits of one byte.
@@ -111,8 +111,8 @@ type Bit struct {
 	At   int    `yaml:"at"`   // byte
 	Mask uint8  `yaml:"mask"` // its bits that count
 	Is   uint8  `yaml:"is"`   // the value under Mask that makes Then true
-	Then string `yaml:"then"` // meaning
-	Else string `yaml:"else"` // meaning otherwise
+	Then string `yaml:"then"` // status
+	Else string `yaml:"else"` // status otherwise
 }
 
 // UnitField says in which unit the digits are.

@@ -17,8 +17,8 @@ const (
 	dashes
 )
 
-// style is what a weight field may contain beside its digits.
-type style struct {
+// numberFormat is what a weight field may contain beside its digits.
+type numberFormat struct {
 	point    bool // one point among the digits
 	pointed  bool // the point must be there
 	sign     bool // a sign before the digits, in the field itself
@@ -31,7 +31,7 @@ const mostDigits = 18 // as many as unit.Decimal holds exactly
 
 // parseNumber reads a weight field. It takes digits, and nothing for a digit: no letter O, no
 // blank inside the number, no digit of another script, no exponent, no comma.
-func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
+func parseNumber(field []byte, s numberFormat) (unit.Decimal, outcome) {
 	i := 0
 	for i < len(field) && field[i] == ' ' {
 		i++
@@ -40,7 +40,7 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 		return unit.Decimal{}, blank
 	}
 	if i > 0 && !s.padded {
-		return unit.Decimal{}, textual(field)
+		return unit.Decimal{}, classifyText(field)
 	}
 	minus := false
 	if s.sign && (field[i] == '-' || field[i] == '+') {
@@ -70,12 +70,12 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 			left = true
 			continue
 		}
-		return unit.Decimal{}, textual(field)
+		return unit.Decimal{}, classifyText(field)
 	}
 	// Where the point leaves its place, either it or the blank is there: a digit in that place would
 	// be one too many, and make ten times the weight.
 	if digits == 0 || s.pointed && !point || s.trailing && point == left {
-		return unit.Decimal{}, textual(field)
+		return unit.Decimal{}, classifyText(field)
 	}
 	if minus {
 		d.Coef = -d.Coef
@@ -83,8 +83,8 @@ func parseNumber(field []byte, s style) (unit.Decimal, outcome) {
 	return d, number
 }
 
-// textual tells a field of blanks and one of dashes from other text.
-func textual(field []byte) outcome {
+// classifyText tells a field of blanks and one of dashes from other text.
+func classifyText(field []byte) outcome {
 	field = bytes.Trim(field, " ")
 	switch len(field) {
 	case 0:

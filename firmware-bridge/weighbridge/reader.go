@@ -173,7 +173,7 @@ func (r Reader) session(ctx context.Context, healths []*health) (worked bool, er
 	if err := port.SetReadTimeout(readStep); err != nil {
 		return false, err
 	}
-	l := newListening(r, port, healths)
+	l := newSession(r, port, healths)
 	err = l.run()
 	return l.worked(), err
 }

@@ -51,7 +51,7 @@ func readSICS(line []byte, fallback unit.Unit, units map[string]string, w *devic
 	default:
 		return badStatus
 	}
-	d, state := parseNumber(line[4:14], style{point: true, sign: true, padded: true})
+	d, state := parseNumber(line[4:14], numberFormat{point: true, sign: true, padded: true})
 	name, known := units[string(bytes.TrimRight(line[sicsUnitAt:], " "))]
 	switch {
 	case state == unreadable:

@@ -56,10 +56,10 @@ func readSystec(b []byte, fallback unit.Unit, units map[string]string, w *device
 	if string(b[2:4]) != "00" {
 		return badStatus // what other states of the scale mean was not found, and one of them is motion
 	}
-	ident, okIdent := parseNumber(b[17:21], style{padded: true})
-	g, okGross := parseNumber(b[22:30], style{point: true, padded: true, sign: true})
-	t, okTare := parseNumber(b[30:38], style{point: true, padded: true, sign: true})
-	n, okNet := parseNumber(b[38:46], style{point: true, padded: true, sign: true})
+	ident, okIdent := parseNumber(b[17:21], numberFormat{padded: true})
+	g, okGross := parseNumber(b[22:30], numberFormat{point: true, padded: true, sign: true})
+	t, okTare := parseNumber(b[30:38], numberFormat{point: true, padded: true, sign: true})
+	n, okNet := parseNumber(b[38:46], numberFormat{point: true, padded: true, sign: true})
 	if okIdent != number || okGross != number || okTare != number || okNet != number || !digitsOnly(b[21:22]) {
 		return badDigits
 	}

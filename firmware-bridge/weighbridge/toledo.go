@@ -107,7 +107,7 @@ func build8217(o Options) (codec, error) {
 	if o.Mask == 0 {
 		o.Mask = 0x7F
 	}
-	m := &machine{Layout: Layout{Start: Bytes{stx}, End: Bytes{'\r'}}}
+	m := &compiledLayout{Layout: Layout{Start: Bytes{stx}, End: Bytes{'\r'}}}
 	decode := func(b []byte, w *device.Weight) Refusal {
 		w.Unit = o.Unit
 		body := b[1 : len(b)-1]
@@ -122,7 +122,7 @@ func build8217(o Options) (codec, error) {
 			w.Kind, body = device.Net, body[:len(body)-1]
 		}
 		digits := Digits{Count: n}
-		d, state := digits.parse(body, style{point: !o.NoPoint, pointed: !o.NoPoint})
+		d, state := digits.parse(body, numberFormat{point: !o.NoPoint, pointed: !o.NoPoint})
 		if state != number {
 			return badDigits
 		}
@@ -132,11 +132,11 @@ func build8217(o Options) (codec, error) {
 	return codec{mask: o.Mask, start: stx, hasStart: true, take: m.takeToEnd, decode: decode}, nil
 }
 
-func status8217(c byte) meaning {
-	var all meaning
+func status8217(c byte) status {
+	var all status
 	for _, b := range []struct {
 		mask byte
-		m    meaning
+		m    status
 	}{{0x01, unstable}, {0x02, over}, {0x04, under}, {0x10, zero}, {0x20, net}} {
 		if c&b.mask != 0 {
 			all |= b.m

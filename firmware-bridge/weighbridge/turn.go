@@ -14,46 +14,46 @@ type turns struct {
 	count   uint64 // turns given
 }
 
-// next is whose turn it is and what to ask; nil when nobody has anything due. Whoever has waited
-// longest comes first, so nobody's requests keep another from being asked.
+// next is whose turn it is and what to ask; nil when nothing is due. Whoever has waited
+// longest comes first, so the requests of one keep no other from being asked.
 func (t *turns) next(now time.Time) (*member, Request) {
 	waiting := slices.Clone(t.members)
-	slices.SortStableFunc(waiting, func(a, b *member) int { return int(a.served) - int(b.served) })
-	anyLives := slices.ContainsFunc(waiting, (*member).lives)
+	slices.SortStableFunc(waiting, func(a, b *member) int { return int(a.lastTurn) - int(b.lastTurn) })
+	anyResponding := slices.ContainsFunc(waiting, (*member).responding)
 	for _, m := range waiting {
 		due := m.request()
-		if due == "" && m.polls() && (!anyLives || !now.Before(m.aside)) {
+		if due == "" && m.polls() && (!anyResponding || !now.Before(m.suspendedUntil)) {
 			due = m.Dialect.Poll
 		}
 		if due != "" {
 			t.count++
-			m.served = t.count
+			m.lastTurn = t.count
 			return m, due
 		}
 	}
 	return nil, ""
 }
 
-// missed says that a poll was not answered in its turn. After three in a row the indicator is set
-// aside, for longer each time, so that the living keep their rate. When nobody else lives there is
-// nobody to protect, and it may be the line: all are asked as before and heal at once.
+// missed notes that a poll was not answered in its turn. After three in a row the indicator is set
+// aside, for longer each time, so that those that respond keep their rate. When none responds there is no
+// rate to protect, and it may be the line: all are asked as before and heal at once.
 func (t *turns) missed(m *member, now time.Time) {
 	m.misses++
-	if m.lives() {
+	if m.responding() {
 		return
 	}
-	if !slices.ContainsFunc(t.members, (*member).lives) {
-		m.misses, m.aside = pollsOfSilence, time.Time{}
+	if !slices.ContainsFunc(t.members, (*member).responding) {
+		m.misses, m.suspendedUntil = pollsOfSilence, time.Time{}
 		return
 	}
-	m.aside = now.Add(serial.Backoff(m.misses - pollsOfSilence + 1))
+	m.suspendedUntil = now.Add(serial.Backoff(m.misses - pollsOfSilence + 1))
 }
 
-// answered says that the indicator has sent a frame of its own.
-func (m *member) answered() { m.misses, m.aside = 0, time.Time{} }
+// answered notes that the indicator has sent a frame of its own.
+func (m *member) answered() { m.misses, m.suspendedUntil = 0, time.Time{} }
 
-// lives says that the indicator is polled and has not been given up.
-func (m *member) lives() bool { return m.polls() && m.misses < pollsOfSilence }
+// responding reports whether the indicator is polled and has not been given up.
+func (m *member) responding() bool { return m.polls() && m.misses < pollsOfSilence }
 
 // request takes what waits in Ask, if the dialect knows it.
 func (m *member) request() Request {

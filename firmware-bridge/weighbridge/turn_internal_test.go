@@ -99,7 +99,7 @@ func TestADeadLineHealsAtOnce(t *testing.T) {
 func TestOneThatLivesAgainHasItsTurns(t *testing.T) {
 	all := polledTurns(t, 2)
 	lineMinute(all, func(n int, _ time.Duration) bool { return n == 0 }, true)
-	if all.members[1].lives() {
+	if all.members[1].responding() {
 		t.Fatal("a dead indicator is not set aside")
 	}
 	all.members[1].answered()
@@ -115,7 +115,7 @@ func TestRequestsWaitForTheirTurn(t *testing.T) {
 	all := polledTurns(t, 2)
 	ask := make(chan Request, 100)
 	all.members[1].Ask = ask
-	all.members[1].misses, all.members[1].aside = 9, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	all.members[1].misses, all.members[1].suspendedUntil = 9, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	for range 3 {
 		if m, due := all.next(now); m != all.members[0] || due != ReadGross {
@@ -159,7 +159,7 @@ func TestTheJudgementOfATurnStands(t *testing.T) {
 		m := &member{asked: begin, heard: begin.Add(test.heard), lastFrame: begin.Add(-time.Minute),
 			health: &health{sink: &got, log: slog.New(slog.DiscardHandler)}, decoder: new(Decoder)}
 		for at := time.Duration(0); at < 30*time.Second; at += 50 * time.Millisecond {
-			m.judge(begin.Add(time.Second+at), limit)
+			m.checkSilence(begin.Add(time.Second+at), limit)
 		}
 		if len(got) != 1 || got[0] != test.want {
 			t.Errorf("%s: judged %v, want %s once", test.name, got, test.want)
@@ -174,13 +174,13 @@ func TestAnOpenTurnIsNotJudged(t *testing.T) {
 	m := &member{asked: now.Add(-time.Millisecond), heard: now.Add(-10 * time.Second), lastFrame: now.Add(-time.Minute),
 		health: &health{sink: &got, log: slog.New(slog.DiscardHandler), state: device.Faulty}}
 	other := &member{lastFrame: now, health: m.health}
-	l := &listening{turns: turns{members: []*member{m, other}}, current: m, open: true}
-	l.judge(now, 2*time.Second)
+	l := &session{turns: turns{members: []*member{m, other}}, current: m, open: true}
+	l.checkSilence(now, 2*time.Second)
 	if len(got) != 0 {
 		t.Errorf("judged %v in its turn", got)
 	}
 	l.open = false
-	l.judge(now, 2*time.Second)
+	l.checkSilence(now, 2*time.Second)
 	if len(got) != 1 || got[0] != device.Silent {
 		t.Errorf("judged %v after its turn, want %s", got, device.Silent)
 	}

@@ -53,7 +53,7 @@ func signedSix(b []byte, w *device.Weight) Refusal {
 	case b[7] < '0' || b[7] > '4':
 		return badPoint
 	}
-	d, state := parseNumber(b[1:7], style{})
+	d, state := parseNumber(b[1:7], numberFormat{})
 	switch state {
 	case number:
 	case blank, dashes:
@@ -149,7 +149,7 @@ func buildYaohuaCommand(o Options) (codec, error) {
 			return badStatus
 		}
 		w.Kind, w.Unit = kind, o.Unit
-		switch _, state := parseNumber(b[4:11], style{point: true, pointed: true}); state {
+		switch _, state := parseNumber(b[4:11], numberFormat{point: true, pointed: true}); state {
 		case number:
 			return signedSeven(b[3:11], w)
 		case blank, dashes:
@@ -173,7 +173,7 @@ func signedSeven(b []byte, w *device.Weight) Refusal {
 	if b[0] != '+' && b[0] != '-' {
 		return badSign
 	}
-	d, state := parseNumber(b[1:], style{point: true})
+	d, state := parseNumber(b[1:], numberFormat{point: true})
 	if state != number {
 		return badDigits
 	}

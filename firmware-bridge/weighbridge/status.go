@@ -9,12 +9,12 @@ import (
 	"steelyard/internal/unit"
 )
 
-// meaning is a set of statements that one frame makes. A frame collects them from all its fields
+// status is a set of statements that one frame makes. A frame collects them from all its fields
 // and applies them once, so that the order of the fields in a layout can't matter.
-type meaning uint32
+type status uint32
 
 const (
-	stable meaning = 1 << iota
+	stable status = 1 << iota
 	unstable
 	inRange
 	over
@@ -41,9 +41,9 @@ const (
 	reject
 )
 
-// The words for meanings in a layout file.
-func meaningWords() map[string]meaning {
-	return map[string]meaning{
+// The words for statuses in a layout file.
+func statusWords() map[string]status {
+	return map[string]status{
 		"stable": stable, "unstable": unstable,
 		"ok": inRange, "over": over, "under": under, "over-or-under": overOrUnder, "error": faulty,
 		"gross": gross, "net": net, "tare": tare,
@@ -54,11 +54,11 @@ func meaningWords() map[string]meaning {
 	}
 }
 
-// parseMeaning reads words separated by blanks. No word at all means nothing, which is allowed:
+// parseStatus reads words separated by blanks. No word at all means nothing, which is allowed:
 // a comma has to be there and says nothing.
-func parseMeaning(text string) (meaning, error) {
-	words := meaningWords()
-	var all meaning
+func parseStatus(text string) (status, error) {
+	words := statusWords()
+	var all status
 	for word := range strings.FieldsSeq(text) {
 		m, ok := words[word]
 		if !ok {
@@ -67,22 +67,22 @@ func parseMeaning(text string) (meaning, error) {
 				known = append(known, w)
 			}
 			slices.Sort(known)
-			return 0, fmt.Errorf("meaning %.40q: not one of %s", word, strings.Join(known, ", "))
+			return 0, fmt.Errorf("status %.40q: not one of %s", word, strings.Join(known, ", "))
 		}
 		all |= m
 	}
 	return all, nil
 }
 
-// outOfRange are the meanings under which the digits say nothing.
+// outOfRange are the statuses under which the digits say nothing.
 const outOfRange = over | under | overOrUnder | faulty | expanded
 
-// kinds are the meanings that say which weight the digits are. A frame that says two of them is no weight.
+// kinds are the statuses that say which weight the digits are. A frame that says two of them is no weight.
 const kinds = gross | net | tare
 
 // apply writes the statements into w. Where two contradict each other the careful one holds:
 // unstable beats stable, an error beats ok.
-func (m meaning) apply(w *device.Weight) {
+func (m status) apply(w *device.Weight) {
 	switch {
 	case m&unstable != 0:
 		w.Stable = device.No

@@ -24,33 +24,33 @@ type member struct {
 	lastFrame time.Time // when the latest valid frame ended, or the line was opened
 	asked     time.Time // when its latest turn began; zero: it had none
 	heard     time.Time // when the latest byte of any kind came in its turn
-	unjudged  bool      // silence is no fault: nobody asks by default
+	unjudged  bool      // silence is no fault: it is not asked by default
 
-	served uint64    // the turn in which it was asked last
-	misses int       // polls in a row without an answer
-	aside  time.Time // not polled before, while others live
+	lastTurn       uint64    // the turn in which it was asked last
+	misses         int       // polls in a row without an answer
+	suspendedUntil time.Time // not polled before, while others respond
 }
 
-// listening is one session's state. It belongs to the goroutine of Run.
+// session is one opening of the line. It belongs to the goroutine of Run.
 //
 // What arrives is given to the decoder of the indicator that was asked last, and to no other. An
 // answer that comes too late meets the decoder of the next one, which refuses it because it bears
 // another address. If it comes so late that its own indicator is being asked again, it answers the
 // same question a turn later: it is a weight of that indicator, sent now, in words that name its
 // kind; a registered weighing carries its own number.
-type listening struct {
+type session struct {
 	Reader
 	turns
 	port     *serial.Port
-	current  *member   // whose bytes arrive; nil: nobody was asked yet
+	current  *member   // whose bytes arrive; nil: none was asked yet
 	open     bool      // current was asked and has not answered yet
 	polled   bool      // what it was asked is its poll
 	lastByte time.Time // zero: none yet, or flushed
 	free     time.Time // no request before: an answer may still be on the line
 }
 
-func newListening(r Reader, port *serial.Port, healths []*health) *listening {
-	l := &listening{Reader: r, port: port}
+func newSession(r Reader, port *serial.Port, healths []*health) *session {
+	l := &session{Reader: r, port: port}
 	now := time.Now()
 	for n, i := range r.Indicators {
 		m := &member{Indicator: i, line: r.Line, log: r.Log.With("device", i.Device), health: healths[n],
@@ -75,8 +75,8 @@ func newListening(r Reader, port *serial.Port, healths []*health) *listening {
 	return l
 }
 
-// worked says that the session has brought a frame.
-func (l *listening) worked() bool {
+// worked reports whether the session has brought a frame.
+func (l *session) worked() bool {
 	for _, m := range l.members {
 		if m.decoder.Stats().Frames > 0 {
 			return true
@@ -85,7 +85,7 @@ func (l *listening) worked() bool {
 	return false
 }
 
-func (l *listening) run() error {
+func (l *session) run() error {
 	limit := l.SilenceAfter()
 	flushAfter := max(leastFlush, l.Line.TimeOf(framesToFlush*l.longestFrame()))
 	buf := make([]byte, 4096)
@@ -104,12 +104,12 @@ func (l *listening) run() error {
 		if !l.lastByte.IsZero() && now.Sub(l.lastByte) > flushAfter {
 			l.flush()
 		}
-		l.judge(now, limit)
+		l.checkSilence(now, limit)
 	}
 }
 
 // take gives what has arrived to the indicator whose turn it is.
-func (l *listening) take(now time.Time, b []byte) {
+func (l *session) take(now time.Time, b []byte) {
 	m := l.current
 	if m == nil {
 		return
@@ -123,7 +123,7 @@ func (l *listening) take(now time.Time, b []byte) {
 }
 
 // flush ends what the current indicator has begun to say.
-func (l *listening) flush() {
+func (l *session) flush() {
 	if l.current != nil {
 		l.current.decoder.Flush(l.current.emit)
 	}
@@ -131,7 +131,7 @@ func (l *listening) flush() {
 }
 
 // ask gives the next turn, when the line is free.
-func (l *listening) ask(now time.Time, limit time.Duration) error {
+func (l *session) ask(now time.Time, limit time.Duration) error {
 	if now.Before(l.free) {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (l *listening) ask(now time.Time, limit time.Duration) error {
 		if l.polled {
 			l.missed(l.current, now)
 		}
-		l.current.judge(now, limit)
+		l.current.checkSilence(now, limit)
 	}
 	m, due := l.next(now)
 	if m == nil {
@@ -161,18 +161,18 @@ func (l *listening) ask(now time.Time, limit time.Duration) error {
 	return err
 }
 
-// judge reports who has been silent. Whose turn is open on a shared line is judged when it ends.
-func (l *listening) judge(now time.Time, limit time.Duration) {
+// checkSilence reports who has been silent. Whose turn is open on a shared line is checked when it ends.
+func (l *session) checkSilence(now time.Time, limit time.Duration) {
 	for _, m := range l.members {
 		if m != l.current || !l.open || len(l.members) == 1 {
-			m.judge(now, limit)
+			m.checkSilence(now, limit)
 		}
 	}
 }
 
-// judge reports an indicator that has brought no valid frame for longer than the limit. One that
-// is set aside keeps the judgement of its latest turn.
-func (m *member) judge(now time.Time, limit time.Duration) {
+// checkSilence reports an indicator that has brought no valid frame for longer than the limit. One that
+// is set aside keeps the verdict of its latest turn.
+func (m *member) checkSilence(now time.Time, limit time.Duration) {
 	inItsTurn := !m.asked.IsZero() && !m.heard.Before(m.asked)
 	switch {
 	case m.unjudged || now.Sub(m.lastFrame) <= limit:
@@ -214,6 +214,6 @@ func (h *health) change(to device.State, detail string) {
 	}
 	from := h.state
 	h.state = to
-	h.log.Info("indicator "+string(to), "was", string(from), "detail", detail)
+	h.log.Info("indicator health", "state", string(to), "was", string(from), "detail", detail)
 	h.sink.Health(device.Health{Device: h.device, At: time.Now(), State: to, Detail: detail})
 }
