@@ -27,7 +27,7 @@ type command struct {
 	name     string
 	what     string
 	examples string // a line each, without the program's name
-	run      func(context.Context, call) error
+	run      func(context.Context, invocation) error
 }
 
 // commands in the order in which a fitter needs them.
@@ -70,7 +70,7 @@ func (c command) about() string {
 }
 
 // serve is the gateway, a program of its own that lives behind the same name.
-func serve(ctx context.Context, c call) error {
+func serve(ctx context.Context, c invocation) error {
 	env := c.env
 	env.Args = env.Args[1:]
 	return gateway.Run(ctx, env)
@@ -99,7 +99,7 @@ func Run(ctx context.Context, env program.Env) error {
 			if env.Level != nil && name != "serve" {
 				env.Level.Set(slog.LevelWarn) // whoever stops a command need not be told that it stops
 			}
-			one := newCall(c.name, env)
+			one := newInvocation(c.name, env)
 			one.about = c.about()
 			return c.run(ctx, one)
 		}

@@ -22,8 +22,8 @@ import (
 	"steelyard/internal/program"
 )
 
-// call is one run of one command: its flags and what it has of the world.
-type call struct {
+// invocation is one run of one command: its flags and what it has of the world.
+type invocation struct {
 	name     string
 	about    string // what stands in the command's help above its flags
 	env      program.Env
@@ -31,12 +31,12 @@ type call struct {
 	profiles *string
 }
 
-func newCall(name string, env program.Env) call {
-	return call{name: name, env: env, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+func newInvocation(name string, env program.Env) invocation {
+	return invocation{name: name, env: env, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 }
 
 // parse reads flags and arguments in any order: "replay FILE -port P" and "replay -port P FILE".
-func (c call) parse(synopsis string, arguments int) ([]string, error) {
+func (c invocation) parse(synopsis string, arguments int) ([]string, error) {
 	synopsis = "firmware-bridge " + c.name + " " + synopsis
 	var given []string
 	rest := c.env.Args[1:]
@@ -44,7 +44,7 @@ func (c call) parse(synopsis string, arguments int) ([]string, error) {
 		behind, err := c.env.Parse(c.flags, synopsis+c.about, rest)
 		if wrong, ok := errors.AsType[*program.UsageError](err); ok {
 			// All flags would push the mistake off the screen.
-			return nil, wrongCall("usage: "+synopsis+"\nfirmware-bridge "+c.name+" -h shows the flags.", "%w", c.misread(wrong.Err))
+			return nil, wrongCall("usage: "+synopsis+"\nfirmware-bridge "+c.name+" -h shows the flags.", "%w", c.flagError(wrong.Err))
 		}
 		if err != nil {
 			return nil, err
@@ -63,8 +63,8 @@ func (c call) parse(synopsis string, arguments int) ([]string, error) {
 	return given, nil
 }
 
-// misread says what a flag wants whose value could not be read.
-func (c call) misread(err error) error {
+// flagError says what a flag wants whose value could not be read.
+func (c invocation) flagError(err error) error {
 	parts := unreadFlag.FindStringSubmatch(err.Error())
 	if parts == nil {
 		return err
@@ -89,7 +89,7 @@ var unreadFlag = regexp.MustCompile(`^invalid value (".*") for flag -(\S+): (?:p
 
 // refuse is a wrong call when one of these flags was given: a flag that is silently without effect
 // lets a person believe in what was never done.
-func (c call) refuse(why string, names ...string) (err error) {
+func (c invocation) refuse(why string, names ...string) (err error) {
 	c.flags.Visit(func(given *flag.Flag) {
 		if err == nil && slices.Contains(names, given.Name) {
 			err = wrongCall("", "flag -%s: %s", given.Name, why)
@@ -99,7 +99,7 @@ func (c call) refuse(why string, names ...string) (err error) {
 }
 
 // given reports whether one of these flags was.
-func (c call) given(names ...string) (is bool) {
+func (c invocation) given(names ...string) (is bool) {
 	c.flags.Visit(func(given *flag.Flag) { is = is || slices.Contains(names, given.Name) })
 	return is
 }
@@ -113,12 +113,12 @@ func wrongCall(help, format string, args ...any) error {
 }
 
 // catalogFlag adds the folder of the operator's own profiles and indicators.
-func (c *call) catalogFlag() {
+func (c *invocation) catalogFlag() {
 	c.profiles = c.flags.String("profiles", "", "a folder of own profiles and indicators beside the built-in ones")
 }
 
 // profile finds a profile: a file, when the name looks like one, or a name of the catalogue.
-func (c call) profile(name string) (*modbus.Profile, error) {
+func (c invocation) profile(name string) (*modbus.Profile, error) {
 	if isFile(name) {
 		data, err := config.ReadFile(name)
 		if err != nil {
@@ -141,7 +141,7 @@ func (c call) profile(name string) (*modbus.Profile, error) {
 }
 
 // otherKind says that a name is one of a model, but of the other kind, and what to do.
-func (c call) otherKind(name, kind string) error {
+func (c invocation) otherKind(name, kind string) error {
 	what := map[string]string{kindProfile: "a profile of a machine on Modbus, and no indicator", kindIndicator: "an indicator on a serial line, and no profile"}[kind]
 	if c.flags.Lookup(kind) == nil {
 		return fmt.Errorf("%.80s: is %s; %s has no use for it", name, what, c.name)
@@ -150,7 +150,7 @@ func (c call) otherKind(name, kind string) error {
 }
 
 // indicator finds an indicator as profile finds a profile.
-func (c call) indicator(name string) (*catalog.Indicator, error) {
+func (c invocation) indicator(name string) (*catalog.Indicator, error) {
 	if isFile(name) {
 		data, err := config.ReadFile(name)
 		if err != nil {
@@ -179,7 +179,7 @@ func isFile(name string) bool {
 }
 
 // known is the catalogue with the operator's own folder.
-func (c call) known() (*catalog.Catalog, error) {
+func (c invocation) known() (*catalog.Catalog, error) {
 	if c.profiles == nil {
 		return catalog.Open("")
 	}
@@ -193,7 +193,7 @@ type output struct {
 	err error
 }
 
-func (c call) output() *output { return &output{w: c.env.Stdout} }
+func (c invocation) output() *output { return &output{w: c.env.Stdout} }
 
 func (o *output) printf(format string, args ...any) {
 	if o.err == nil {

@@ -32,7 +32,7 @@ type mistakeJSON struct {
 }
 
 // check loads files as the programs do that they are for.
-func check(_ context.Context, c call) error {
+func check(_ context.Context, c invocation) error {
 	asJSON := c.flags.Bool("json", false, "one JSON object for each file")
 	const synopsis = "FILE…"
 	files, err := c.parse(synopsis, -1)

@@ -187,7 +187,7 @@ func (s *search) yaml(c candidate) string {
 			fmt.Fprintf(&b, ", %s: %s", control[0], control[1])
 		}
 	}
-	b.WriteString("}\n" + speakers(c))
+	b.WriteString("}\n" + modelYAML(c))
 	said := func(key, value, otherwise string) {
 		if value == "" {
 			fmt.Fprintf(&b, "    # %s: %s\n", key, otherwise)
@@ -212,9 +212,9 @@ func (s *search) yaml(c candidate) string {
 // fewModels are listed as lines of the file; more would push what matters off the screen.
 const fewModels = 4
 
-// speakers says what the indicator sends: by its model where the catalogue has exactly one that
+// modelYAML says what the indicator sends: by its model where the catalogue has exactly one that
 // fits, else by its dialect with the models that one may name in its place.
-func speakers(c candidate) string {
+func modelYAML(c candidate) string {
 	dialect := []string{"dialect: " + c.Dialect}
 	if c.Options != "" {
 		dialect = append(dialect, "options: {"+c.Options+"}")

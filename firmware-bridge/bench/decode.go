@@ -17,7 +17,7 @@ import (
 const decodeSynopsis = "-dialect NAME | -indicator NAME|FILE | -profile NAME|FILE [flags] [FILE]"
 
 // decode reads lines of hexadecimal and prints one JSON object for each frame.
-func decode(ctx context.Context, c call) error {
+func decode(ctx context.Context, c invocation) error {
 	name := c.flags.String("dialect", "", "dialect of an indicator; modbus-crc and modbus-tcp take Modbus frames apart")
 	indicator := c.flags.String("indicator", "", "indicator: a name of the catalogue or a file")
 	profile := c.flags.String("profile", "", "profile of a Modbus machine: lines are requests and replies, with or without CRC or TCP header")
@@ -39,7 +39,7 @@ func decode(ctx context.Context, c call) error {
 		}
 	}
 	out := c.output()
-	t, err := c.taker(*name, *indicator, *profile, adapt, *stream || *recording, out)
+	t, err := c.lineDecoder(*name, *indicator, *profile, adapt, *stream || *recording, out)
 	if err != nil {
 		return err
 	}
@@ -55,15 +55,15 @@ func decode(ctx context.Context, c call) error {
 	return t.all(ctx, readLines(ctx, input), *recording, out)
 }
 
-// taker is what is done with each line of the input.
-type taker struct {
+// lineDecoder is what is done with each line of the input.
+type lineDecoder struct {
 	take   func(n int, b []byte)
 	unread func(n int, why string) // one that holds no bytes to decode
 	end    func() error            // says why there was nothing
 }
 
 // all takes all lines. One that can't be read does not take the others with it.
-func (t taker) all(ctx context.Context, in *lines, recording bool, out *output) error {
+func (t lineDecoder) all(ctx context.Context, in *lines, recording bool, out *output) error {
 	unread, taken, first := 0, 0, ""
 	for n := 1; ; n++ {
 		text, err := in.line(ctx)
@@ -111,9 +111,9 @@ func bytesOf(text string, recording bool) ([]byte, error) {
 
 func isModbus(dialect string) bool { return dialect == rtuFrames || dialect == tcpFrames }
 
-// taker makes the one for what is decoded.
-func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (taker, error) {
-	t := taker{end: func() error { return nil }}
+// lineDecoder makes the one for what is decoded.
+func (c invocation) lineDecoder(name, indicator, profile string, adapt *dialectFlags, stream bool, out *output) (lineDecoder, error) {
+	t := lineDecoder{end: func() error { return nil }}
 	switch {
 	case profile != "":
 		p, err := c.profile(profile)
@@ -163,7 +163,7 @@ func (c call) taker(name, indicator, profile string, adapt *dialectFlags, stream
 
 // unexplained says of bytes that hold no frame how many there are, which rule failed most, and which options of
 // the dialect would explain them.
-func (s spoken) unexplained(decoder *weighbridge.Decoder, b []byte) error {
+func (s chosenDialect) unexplained(decoder *weighbridge.Decoder, b []byte) error {
 	other := ""
 	if !s.given && s.dialect.Name != "generic" {
 		for _, v := range lineVariants(s.dialect) {

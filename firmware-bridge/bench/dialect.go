@@ -23,7 +23,7 @@ type dialectFlags struct {
 	mask int
 }
 
-func (c call) dialectFlags() *dialectFlags {
+func (c invocation) dialectFlags() *dialectFlags {
 	d := new(dialectFlags)
 	c.flags.StringVar(&d.o.Checksum, "checksum", "", "Toledo: mt7, neg8, sum8 or none")
 	c.flags.StringVar(&d.o.DummyZeros, "dummy-zeros", "", "Toledo: sent or multiply")
@@ -69,8 +69,8 @@ func (d *dialectFlags) options() (o weighbridge.Options, given bool, err error) 
 	return o, given, nil
 }
 
-// spoken is what an indicator sends.
-type spoken struct {
+// chosenDialect is what an indicator sends.
+type chosenDialect struct {
 	dialect weighbridge.Dialect
 	options weighbridge.Options
 	given   bool               // somebody said the options, so no other variant is tried
@@ -78,7 +78,7 @@ type spoken struct {
 }
 
 // speaks takes it from a model of the catalogue or from the flags.
-func (c call) speaks(dialect, indicator string, flags *dialectFlags) (s spoken, err error) {
+func (c invocation) speaks(dialect, indicator string, flags *dialectFlags) (s chosenDialect, err error) {
 	if s.options, s.given, err = flags.options(); err != nil {
 		return s, err
 	}

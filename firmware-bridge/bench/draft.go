@@ -20,8 +20,8 @@ const draftSynopsis = "-link L -unit N [flags]"
 
 // draft writes the first file about a device that nobody described. Of a machine on Modbus it asks which
 // addresses answer, watches what stands there and writes a profile of it, with what it read as its test.
-func draft(ctx context.Context, c call) error {
-	d := drafting{call: c}
+func draft(ctx context.Context, c invocation) error {
+	d := drafting{invocation: c}
 	c.flags.StringVar(&d.link, "link", "", "tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 or rtu-over-tcp://host:port")
 	c.flags.UintVar(&d.unit, "unit", 1, "unit id")
 	c.flags.StringVar(&d.ranges, "range", "", "addresses to ask, as the manual counts, like 0-299,4096-4196 (default: the first 300)")
@@ -36,7 +36,7 @@ func draft(ctx context.Context, c call) error {
 	if _, err := c.parse(draftSynopsis, 0); err != nil {
 		return err
 	}
-	d.call = c
+	d.invocation = c
 	if err := d.check(*display); err != nil {
 		return wrongCall("usage: firmware-bridge draft "+draftSynopsis, "%w", err)
 	}
@@ -45,7 +45,7 @@ func draft(ctx context.Context, c call) error {
 
 // drafting is one run of draft.
 type drafting struct {
-	call
+	invocation
 	link      string
 	unit      uint
 	ranges    string

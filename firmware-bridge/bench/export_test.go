@@ -38,7 +38,7 @@ type Open = func(context.Context, serial.Config) (io.ReadWriteCloser, error)
 
 // FindOver is find on lines that a test opens.
 func FindOver(ctx context.Context, env program.Env, open Open) error {
-	return findOver(ctx, newCall("find", env), seams{open: open})
+	return findOver(ctx, newInvocation("find", env), testHooks{open: open})
 }
 
 // Asker asks the machines of a line.
@@ -58,7 +58,7 @@ var OpenLine Open = openSerial
 
 // FindMachines is find -modbus on lines of a test.
 func FindMachines(ctx context.Context, env program.Env, l Lines) error {
-	way := seams{open: openSerial, reach: func(l modbus.Link) modbus.Link { return l }, master: newMaster, trusting: l.Trusting}
+	way := testHooks{open: openSerial, reach: func(l modbus.Link) modbus.Link { return l }, master: newMaster, trusting: l.Trusting}
 	if l.Open != nil {
 		way.open = l.Open
 	}
@@ -68,7 +68,7 @@ func FindMachines(ctx context.Context, env program.Env, l Lines) error {
 	if l.Master != nil {
 		way.master = l.Master
 	}
-	return findOver(ctx, newCall("find", env), way)
+	return findOver(ctx, newInvocation("find", env), way)
 }
 
 // LinkText writes a link as edge.yaml has it.

@@ -19,7 +19,7 @@ import (
 
 // search is one run of find.
 type search struct {
-	call
+	invocation
 	port     string
 	bauds    []int
 	formats  []string
@@ -65,9 +65,9 @@ type found struct {
 
 const findSynopsis = "-port P [-known WEIGHT] [flags] | -modbus -port P | -link L [flags]"
 
-// seams is where tests put a line of their own in place of one with speeds, formats and control
+// testHooks is where tests put a line of their own in place of one with speeds, formats and control
 // lines, of which a pseudo-terminal has none, and end a silence that they know of before its time.
-type seams struct {
+type testHooks struct {
 	open     openFunc
 	reach    func(modbus.Link) modbus.Link // what is really opened for a setting
 	master   func(modbus.MasterConfig) (asker, error)
@@ -92,12 +92,12 @@ func newMaster(c modbus.MasterConfig) (asker, error) {
 // find walks through speeds and formats until a dialect explains what the line brings, and asks a
 // person for the weight on the display: several formats can't be told apart by their bytes. With
 // -modbus it looks for machines: see hunt.
-func find(ctx context.Context, c call) error {
-	return findOver(ctx, c, seams{open: openSerial, master: newMaster, reach: func(l modbus.Link) modbus.Link { return l }})
+func find(ctx context.Context, c invocation) error {
+	return findOver(ctx, c, testHooks{open: openSerial, master: newMaster, reach: func(l modbus.Link) modbus.Link { return l }})
 }
 
-func findOver(ctx context.Context, c call, way seams) error {
-	s := search{call: c, open: way.open}
+func findOver(ctx context.Context, c invocation, way testHooks) error {
+	s := search{invocation: c, open: way.open}
 	var machines huntFlags
 	s.flags.StringVar(&s.port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server with an indicator, which sets its own speed")
 	bauds := s.flags.String("baud", "9600,4800,2400,1200,19200,600", "speeds to try; with -modbus "+modbusBauds+" unless said")
@@ -163,14 +163,14 @@ func (s *search) learn(indicator string) error {
 	}
 	s.models = []*catalog.Indicator{s.model}
 	if !s.line.Network() {
-		s.bauds = foremost(s.bauds, s.model.Line.Baud)
-		s.formats = foremost(s.formats, s.model.Line.Format)
+		s.bauds = moveToFront(s.bauds, s.model.Line.Baud)
+		s.formats = moveToFront(s.formats, s.model.Line.Format)
 	}
 	return nil
 }
 
-// foremost puts one of all to the front; nothing changes when it is none of them.
-func foremost[T comparable](all []T, one T) []T {
+// moveToFront puts one of all to the front; nothing changes when it is none of them.
+func moveToFront[T comparable](all []T, one T) []T {
 	if i := slices.Index(all, one); i > 0 {
 		all = slices.Insert(slices.Delete(slices.Clone(all), i, i+1), 0, one)
 	}

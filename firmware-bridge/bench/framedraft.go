@@ -23,7 +23,7 @@ const draftFrameSynopsis = "-known WEIGHT -port P | FILE  or  WEIGHT=FILE…  [f
 // draftFrame shows where a known weight stands in the frames of an indicator that nobody described, and writes
 // the first file about it. What it does not understand it holds fast, so that a frame that says something else
 // is refused and never taken for a weight.
-func draftFrame(ctx context.Context, c call) error {
+func draftFrame(ctx context.Context, c invocation) error {
 	line := c.lineFlags()
 	known := c.flags.String("known", "", "the weight on the display, as it stands there")
 	listen := c.flags.Duration("for", 4*time.Second, "how long to listen on -port; keep the load at rest for most of it, and move it a little in between")
@@ -31,7 +31,7 @@ func draftFrame(ctx context.Context, c call) error {
 	recording := c.flags.Bool("recording", false, "the files are recordings, and not lines of hexadecimal")
 	name := c.flags.String("name", "own-indicator", "name of the indicator in the file; with -out that of the file")
 	path := c.flags.String("out", "", "write the file there, like own/acme-w200.yaml; nothing is overwritten; empty: print it")
-	s := search{call: c, open: openSerial}
+	s := search{invocation: c, open: openSerial}
 	c.flags.StringVar(&s.unit, "unit", "", "unit of the display, where the frames do not name it")
 	c.flags.StringVar(&s.device, "device", "weighbridge-1", "id of the weighbridge in the printed lines")
 	c.flags.StringVar(&s.division, "division", "", "division e of the type plate, for the printed lines")

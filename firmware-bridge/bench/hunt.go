@@ -27,21 +27,21 @@ type hunt struct {
 	timeout  time.Duration // until a reply begins
 	gap      time.Duration // the longest that a profile wants between a reply and the next request
 	profiles []*modbus.Profile
-	hails    []modbus.Question // what is asked to find out who is there, without the unit
-	way      seams
+	probes   []modbus.Question // what is asked to find out who is there, without the unit
+	way      testHooks
 
-	reached  bool          // somebody took a request over TCP, so a refused connection is worth another try
-	settled  bool          // lines holds the one setting at which somebody answered
-	patience time.Duration // the time-out from then on
-	strayed  int           // at so many settings came what is no answer
-	strays   []byte        // what it was
-	living   []*living
-	once     []uint8  // units that answered once and not again
-	notes    []string // what is to be known about the answers
+	reached       bool          // somebody took a request over TCP, so a refused connection is worth another try
+	settled       bool          // lines holds the one setting at which somebody answered
+	patience      time.Duration // the time-out from then on
+	noisySettings int           // at so many settings came what is no answer
+	noise         []byte        // what it was
+	responders    []*responder
+	once          []uint8  // units that answered once and not again
+	notes         []string // what is to be known about the answers
 }
 
-// living is a unit that answers.
-type living struct {
+// responder is a unit that answers.
+type responder struct {
 	Unit     uint8  `json:"unit"`
 	Function uint8  `json:"function"` // with which it was found
 	Refused  string `json:"refused"`  // the exception that it answered; empty: it gave a register
@@ -49,7 +49,7 @@ type living struct {
 	Profiles []fit  `json:"profiles"` // that nothing contradicts, best first
 	Excluded int    `json:"excluded"` // profiles: a read is refused or not answered, or a constant does not hold
 
-	hail modbus.Question
+	probe modbus.Question
 }
 
 // huntFlags are the flags that find has for machines only.
@@ -88,7 +88,7 @@ func (f huntFlags) checkKind(flags *flag.FlagSet) (err error) {
 }
 
 // findMachines is find with -modbus.
-func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats string, way seams) error {
+func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats string, way testHooks) error {
 	h := &hunt{search: s, timeout: f.timeout, way: way}
 	given := map[string]bool{}
 	s.flags.Visit(func(g *flag.Flag) { given[g.Name] = true })
@@ -119,7 +119,7 @@ func (s *search) findMachines(ctx context.Context, f huntFlags, bauds, formats s
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if len(h.living) == 0 {
+	if len(h.responders) == 0 {
 		if err == nil {
 			err = h.nobody(ctx)
 		}
@@ -211,7 +211,7 @@ func (h *hunt) take(all []*modbus.Profile) {
 				best = r
 			}
 		}
-		h.hails = append(h.hails, modbus.Question{FC: fc, From: best.Address, Count: 1})
+		h.probes = append(h.probes, modbus.Question{FC: fc, From: best.Address, Count: 1})
 	}
 }
 

@@ -22,7 +22,7 @@ type fit struct {
 
 // examine looks for the profiles of every unit that was found.
 func (h *hunt) examine(ctx context.Context) error {
-	if len(h.living) == 0 {
+	if len(h.responders) == 0 {
 		return nil
 	}
 	h.oneForAll()
@@ -31,8 +31,8 @@ func (h *hunt) examine(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	h.done, h.all = 0, time.Duration(len(h.living)*len(h.profiles))*aboutProfile
-	for _, l := range h.living {
+	h.done, h.all = 0, time.Duration(len(h.responders)*len(h.profiles))*aboutProfile
+	for _, l := range h.responders {
 		if err := h.compare(ctx, m, l); err != nil {
 			return err
 		}
@@ -46,17 +46,17 @@ const aboutProfile = 100 * time.Millisecond
 // oneForAll keeps one of the units where all that were asked answer over TCP: a machine on the
 // network itself need not look at the id.
 func (h *hunt) oneForAll() {
-	if h.serial() || len(h.living) < 3 || len(h.living) < len(h.units) {
+	if h.serial() || len(h.responders) < 3 || len(h.responders) < len(h.units) {
 		return
 	}
 	h.notes = append(h.notes, fmt.Sprintf("Each of the %s that were asked answers: this is one machine that does not look at the id, or a gateway that answers for all. Only unit %d was examined.",
-		count(len(h.units), "unit id"), h.living[0].Unit))
-	h.living = h.living[:1]
+		count(len(h.units), "unit id"), h.responders[0].Unit))
+	h.responders = h.responders[:1]
 }
 
 // examined is what became of the blocks of one unit.
 type examined struct {
-	unit    *living
+	unit    *responder
 	blocks  map[modbus.Question]reply
 	bits    [3]bool // functions 1 and 2 of which it was silent once: it has no such table
 	tries   int     // how often it is asked again while it is busy
@@ -65,7 +65,7 @@ type examined struct {
 
 // compare reads what each profile would read and keeps the profiles that fit. Blocks that several
 // profiles have are read once.
-func (h *hunt) compare(ctx context.Context, m asker, l *living) error {
+func (h *hunt) compare(ctx context.Context, m asker, l *responder) error {
 	r := examined{unit: l, blocks: map[modbus.Question]reply{}, tries: busyTries}
 	for _, p := range h.profiles {
 		h.bar.show(h.done, h.all, fmt.Sprintf("unit %d: does %s fit?", l.Unit, p.Name))
@@ -161,9 +161,9 @@ func (h *hunt) block(ctx context.Context, m asker, r *examined, q modbus.Questio
 		r.tries = 0 // it was busy for so long that it will be so for the others
 	}
 	if err == nil && !read.came {
-		known := r.unit.hail
+		known := r.unit.probe
 		if q.Count == known.Count {
-			known.Count = 2 // as in hail: another length than that of the answer that did not come
+			known.Count = 2 // as in probe: another length than that of the answer that did not come
 		}
 		var there reply
 		there, err = h.ask(ctx, m, known)

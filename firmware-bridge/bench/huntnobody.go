@@ -53,7 +53,7 @@ func (h *hunt) otherFraming(ctx context.Context, line modbus.Link) error {
 			if err != nil {
 				return err
 			}
-			q := h.hails[0]
+			q := h.probes[0]
 			q.Unit = id
 			if l == other {
 				_, _, err = m.Read(ctx, q)

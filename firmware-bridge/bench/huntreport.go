@@ -10,11 +10,11 @@ import (
 
 // foundMachines is what find -modbus prints as JSON.
 type foundMachines struct {
-	Link     string    `json:"link"`
-	Complete bool      `json:"complete"` // false: it was stopped, and others may be there
-	Units    []*living `json:"units"`
-	Notes    []string  `json:"notes"`
-	YAML     string    `json:"yaml"`
+	Link     string       `json:"link"`
+	Complete bool         `json:"complete"` // false: it was stopped, and others may be there
+	Units    []*responder `json:"units"`
+	Notes    []string     `json:"notes"`
+	YAML     string       `json:"yaml"`
 }
 
 // report prints what was found, also when the search was stopped.
@@ -23,7 +23,7 @@ func (h *hunt) report(complete bool) error {
 	if strings.HasPrefix(line.Format, "8N") && line.Scheme == modbus.Serial {
 		h.notes = append(h.notes, "A machine that is set to 8N2 may answer at 8N1 too, and one set to 8N1 at 8N2: read the format off its menu.")
 	}
-	for _, l := range h.living {
+	for _, l := range h.responders {
 		if l.Examined && !l.proven() {
 			h.notes = append(h.notes, "Where no constant holds nothing is proven, however much is answered: let show read the machine beside its display, or find its registers with order.")
 			break
@@ -38,10 +38,10 @@ func (h *hunt) report(complete bool) error {
 		if notes == nil {
 			notes = []string{}
 		}
-		out.json(foundMachines{linkText(line), complete, h.living, notes, h.machinesYAML()})
+		out.json(foundMachines{linkText(line), complete, h.responders, notes, h.machinesYAML()})
 		return out.failed()
 	}
-	for _, l := range h.living {
+	for _, l := range h.responders {
 		l.print(out, line)
 	}
 	if out.printf("\n"); len(h.notes) > 0 {
@@ -51,9 +51,9 @@ func (h *hunt) report(complete bool) error {
 	return out.failed()
 }
 
-func (l *living) proven() bool { return len(l.Profiles) > 0 && l.Profiles[0].Proven }
+func (l *responder) proven() bool { return len(l.Profiles) > 0 && l.Profiles[0].Proven }
 
-func (l *living) print(out *output, line modbus.Link) {
+func (l *responder) print(out *output, line modbus.Link) {
 	out.printf("unit %d answers at %s", l.Unit, at(line))
 	if l.Refused != "" {
 		out.printf(" with function %d: %s", l.Function, l.Refused)
@@ -94,7 +94,7 @@ func (l *living) print(out *output, line modbus.Link) {
 
 // choice are the profiles that a person may choose from: those that are proven, or without any all
 // that nothing contradicts.
-func (l *living) choice() []fit {
+func (l *responder) choice() []fit {
 	if n := slices.IndexFunc(l.Profiles, func(f fit) bool { return !f.Proven }); n > 0 {
 		return l.Profiles[:n]
 	}
@@ -106,11 +106,11 @@ func (l *living) choice() []fit {
 // until a person has chosen.
 func (h *hunt) machinesYAML() string {
 	var b strings.Builder
-	if *h.call.profiles != "" {
-		fmt.Fprintf(&b, "profiles: %s\n", *h.call.profiles) // the edge looks for files of its own there
+	if *h.invocation.profiles != "" {
+		fmt.Fprintf(&b, "profiles: %s\n", *h.invocation.profiles) // the edge looks for files of its own there
 	}
 	fmt.Fprintf(&b, "buses:\n  - link: %q\n    machines:\n", linkText(h.lines[0]))
-	for _, l := range h.living {
+	for _, l := range h.responders {
 		fmt.Fprintf(&b, "      - device: machine-%d\n", l.Unit)
 		switch all := l.choice(); {
 		case !l.Examined:

@@ -19,9 +19,9 @@ import (
 // A late answer must not be credited to what is asked when it comes. To another unit or function it
 // can't be: a modbus.Master takes no such reply. To another setting it could, where the same unit is
 // asked the same again: so a setting is left only after a silence (settle), and an answer counts only
-// when a question of another length is answered too (hail), which nobody had asked before.
+// when a question of another length is answered too (probe), which nobody had asked before.
 func (h *hunt) walk(ctx context.Context) error {
-	if err := h.chatter(ctx); err != nil {
+	if err := h.refuseNoisyLine(ctx); err != nil {
 		return err
 	}
 	passes := [][]uint8{h.units}
@@ -46,7 +46,7 @@ func (h *hunt) walk(ctx context.Context) error {
 func (h *hunt) estimate(passes [][]uint8) {
 	for _, pass := range passes {
 		for _, line := range h.lines {
-			h.all += time.Duration(len(pass)*len(h.hails))*h.cost(line, h.timeout) + h.settleTime()
+			h.all += time.Duration(len(pass)*len(h.probes))*h.cost(line, h.timeout) + h.settleTime()
 		}
 	}
 	where := "over " + h.target
@@ -97,14 +97,14 @@ func (h *hunt) visit(ctx context.Context, line modbus.Link, units []uint8) error
 		}
 		// One stray answer may be so; who sends at every setting sends unasked, and was only silent
 		// while the line was listened to.
-		h.strays = append(h.strays, came...)
-		if h.strayed++; h.strayed < mostStrayed {
+		h.noise = append(h.noise, came...)
+		if h.noisySettings++; h.noisySettings < mostNoisy {
 			return nil
 		}
-		if err := h.recognised(line, h.strays); err != nil {
+		if err := h.recognised(line, h.noise); err != nil {
 			return err
 		}
-		return h.unknown(len(h.strays))
+		return h.unknown(len(h.noise))
 	}
 	// The answers to what was asked already come first, and each takes its time.
 	if _, err := h.hear(ctx, line, 2*h.settleTime(), 1); err != nil {
@@ -118,14 +118,14 @@ func (h *hunt) askOthers(ctx context.Context) error {
 	line := h.lines[0]
 	var others []uint8
 	for _, id := range h.units {
-		if !slices.ContainsFunc(h.living, func(l *living) bool { return l.Unit == id }) {
+		if !slices.ContainsFunc(h.responders, func(l *responder) bool { return l.Unit == id }) {
 			others = append(others, id)
 		}
 	}
 	if len(others) == 0 || !h.serial() {
 		return nil // over TCP all were asked, and with time enough
 	}
-	h.done, h.all = 0, time.Duration(len(others)*len(h.hails))*h.cost(line, h.patience)
+	h.done, h.all = 0, time.Duration(len(others)*len(h.probes))*h.cost(line, h.patience)
 	h.say("asking %s at %s: %s at most", count(len(others), "other unit id"), at(line), minutes(h.all+time.Second-1))
 	return h.round(ctx, line, others, h.patience)
 }
@@ -143,12 +143,12 @@ func (h *hunt) round(ctx context.Context, line modbus.Link, units []uint8, patie
 		return err
 	}
 	defer m.Close()
-	for _, hail := range h.hails {
+	for _, probe := range h.probes {
 		var silent []uint8
 		for _, id := range units {
 			h.bar.show(h.done, h.all, fmt.Sprintf("unit %d at %s", id, at(line)))
-			hail.Unit = id
-			alive, err := h.hail(ctx, m, line, patience, hail)
+			probe.Unit = id
+			alive, err := h.probe(ctx, m, line, patience, probe)
 			if err != nil {
 				return err
 			}
@@ -161,8 +161,8 @@ func (h *hunt) round(ctx context.Context, line modbus.Link, units []uint8, patie
 	return nil
 }
 
-// hail asks one unit whether it is there.
-func (h *hunt) hail(ctx context.Context, m asker, line modbus.Link, patience time.Duration, q modbus.Question) (alive bool, err error) {
+// probe asks one unit whether it is there.
+func (h *hunt) probe(ctx context.Context, m asker, line modbus.Link, patience time.Duration, q modbus.Question) (alive bool, err error) {
 	first, err := h.ask(ctx, m, q)
 	if err != nil || !first.came {
 		return false, err
@@ -182,7 +182,7 @@ func (h *hunt) hail(ctx context.Context, m asker, line modbus.Link, patience tim
 	if !h.settled {
 		h.lines, h.settled, h.patience = []modbus.Link{line}, true, max(patience, 2*h.timeout)
 	}
-	h.living = append(h.living, &living{Unit: q.Unit, Function: q.FC, Refused: first.refused, Profiles: []fit{}, hail: q})
+	h.responders = append(h.responders, &responder{Unit: q.Unit, Function: q.FC, Refused: first.refused, Profiles: []fit{}, probe: q})
 	answers := "answers"
 	if first.refused != "" {
 		answers = "answers, and refuses"
@@ -280,9 +280,9 @@ func (h *hunt) hear(ctx context.Context, line modbus.Link, length time.Duration,
 // enoughHeard is more than any line of this trade brings in the time that is listened.
 const enoughHeard = 64 << 10
 
-// chatter refuses a line on which somebody sends unasked: on a line of Modbus only the master
+// refuseNoisyLine refuses a line on which somebody sends unasked: on a line of Modbus only the master
 // begins, and that is to be us.
-func (h *hunt) chatter(ctx context.Context) error {
+func (h *hunt) refuseNoisyLine(ctx context.Context) error {
 	if !h.serial() {
 		return nil
 	}
@@ -311,8 +311,8 @@ func (h *hunt) unknown(heard int) error {
 	return fmt.Errorf("%s: %d bytes came unasked, and they are no Modbus: is it an indicator (try find without -modbus), or another master at a speed that was not tried?", h.target, heard)
 }
 
-// mostStrayed is at how many settings something may come that is no answer.
-const mostStrayed = 4
+// mostNoisy is at how many settings something may come that is no answer.
+const mostNoisy = 4
 
 // recognised says who sends unasked, as far as the bytes tell.
 func (h *hunt) recognised(line modbus.Link, came []byte) error {

@@ -30,7 +30,7 @@ func orders() []string { return []string{"ABCD", "CDAB", "BADC", "DCBA"} }
 const orderSynopsis = "-link L -unit N -at A -count N | -hex WORDS  [-display NUMBER] [flags]"
 
 // order shows registers in every type and word order beside what the machine's display says.
-func order(ctx context.Context, c call) error {
+func order(ctx context.Context, c invocation) error {
 	link := c.flags.String("link", "", "tcp://host:port, rtu:///dev/…?baud=9600&format=8N1 or rtu-over-tcp://host:port")
 	id := c.flags.Uint("unit", 1, "unit id")
 	at := c.flags.Uint("at", 0, "first register, as the manual counts")

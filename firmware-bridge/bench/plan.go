@@ -40,7 +40,7 @@ const mostLoad = 700 // permille
 // slowPolls is how many periods pass between two reads of the class slow.
 const slowPolls = 10
 
-func plan(_ context.Context, c call) error {
+func plan(_ context.Context, c invocation) error {
 	name := c.flags.String("profile", "", "profile: a name of the catalogue or a file")
 	baud := c.flags.Int("baud", 0, "speed of the line (default: as in the profile)")
 	units := c.flags.Int("units", 1, "machines of this profile on the line")

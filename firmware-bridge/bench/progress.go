@@ -15,7 +15,7 @@ type progress struct {
 	drawn time.Time // zero: nothing stands there
 }
 
-func (c call) progress(asJSON bool) *progress {
+func (c invocation) progress(asJSON bool) *progress {
 	if fd, ok := terminal(c.env.Stderr); ok && !asJSON {
 		return &progress{w: c.env.Stderr, fd: fd}
 	}

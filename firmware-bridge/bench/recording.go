@@ -99,7 +99,7 @@ func ReadRecording(r io.Reader) ([]Chunk, error) {
 }
 
 // lineFlags are the flags of a serial line.
-func (c call) lineFlags() *serial.Config {
+func (c invocation) lineFlags() *serial.Config {
 	l := new(serial.Config)
 	c.flags.StringVar(&l.Port, "port", "", "the line: /dev/serial/by-id/…, or tcp://host:port of a terminal server")
 	c.flags.IntVar(&l.Baud, "baud", 9600, "speed of the line")
@@ -110,7 +110,7 @@ func (c call) lineFlags() *serial.Config {
 }
 
 // record keeps what a line brings.
-func record(ctx context.Context, c call) error {
+func record(ctx context.Context, c invocation) error {
 	line := c.lineFlags()
 	length := c.flags.Duration("for", 0, "stop after this time; 0: when it is interrupted")
 	asJSON := c.flags.Bool("json", false, "print JSON at the end")

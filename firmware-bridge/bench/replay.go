@@ -9,7 +9,7 @@ import (
 )
 
 // replay sends a recording with the times at which it came.
-func replay(ctx context.Context, c call) error {
+func replay(ctx context.Context, c invocation) error {
 	line := c.lineFlags()
 	pty := c.flags.String("pty", "", "make a pseudo-terminal and this link to it")
 	listen := c.flags.String("listen", "", "be a terminal server: tcp://host:port")

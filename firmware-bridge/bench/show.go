@@ -20,7 +20,7 @@ import (
 const showSynopsis = "-port P -dialect D | -port P -indicator I | -link L -profile P -unit N  [flags]"
 
 // show watches a line: a picture at a terminal, else a line for each frame.
-func show(ctx context.Context, c call) error {
+func show(ctx context.Context, c invocation) error {
 	line := c.lineFlags()
 	name := c.flags.String("dialect", "", "dialect of the indicator on -port; empty: bytes only")
 	indicator := c.flags.String("indicator", "", "indicator on -port, in place of -dialect: a name of the catalogue or a file")
@@ -114,7 +114,7 @@ func (s shown) enough(where string, length time.Duration, wanted uint64) error {
 }
 
 // checkShow looks at the line and refuses flags that are about the other kind of it.
-func (c call) checkShow(line serial.Config, link, names string) error {
+func (c invocation) checkShow(line serial.Config, link, names string) error {
 	if link == "" {
 		if err := c.refuse("is about a machine on a -link; leave it out", "every"); err != nil {
 			return err
@@ -142,8 +142,8 @@ func (c call) checkShow(line serial.Config, link, names string) error {
 }
 
 // showDialectFlags leaves -unit to show, where it has two meanings.
-func (c call) showDialectFlags() *dialectFlags {
-	other := newCall("options", c.env)
+func (c invocation) showDialectFlags() *dialectFlags {
+	other := newInvocation("options", c.env)
 	d := other.dialectFlags()
 	for _, name := range optionFlags() {
 		f := other.flags.Lookup(name)
@@ -163,30 +163,30 @@ type watch struct {
 	asJSON  bool
 	most    uint64
 
-	start    time.Time
-	decoder  *weighbridge.Decoder
-	past     weighbridge.Stats // of decoders before, on lines that were lost
-	bytes    uint64
-	shown    uint64    // frames
-	rejected uint64    // at the latest message about them
-	moaned   time.Time // of that message; there is at most one a second
-	moan     string    // the latest error; the same one is not said again
-	trouble  string    // the latest error since the latest frame
-	heard    time.Time // when the latest frame came, or the line was opened
-	came     time.Time // when the latest byte came
-	quiet    bool      // that this was long ago is said already
-	state    string
-	last     *device.Weight
-	tail     []byte // the latest bytes
-	frames   recent
-	errors   recent
-	perFrame rate
-	perByte  rate
+	start       time.Time
+	decoder     *weighbridge.Decoder
+	past        weighbridge.Stats // of decoders before, on lines that were lost
+	bytes       uint64
+	shown       uint64    // frames
+	rejected    uint64    // at the latest message about them
+	lastErrorAt time.Time // of that message; there is at most one a second
+	lastError   string    // the latest error; the same one is not said again
+	trouble     string    // the latest error since the latest frame
+	heard       time.Time // when the latest frame came, or the line was opened
+	came        time.Time // when the latest byte came
+	quiet       bool      // that this was long ago is said already
+	state       string
+	last        *device.Weight
+	tail        []byte // the latest bytes
+	frames      recent
+	errors      recent
+	perFrame    rate
+	perByte     rate
 }
 
 const tailBytes = 48
 
-func (w *watch) prepare(c call, name, indicator string, adapt *dialectFlags) error {
+func (w *watch) prepare(c invocation, name, indicator string, adapt *dialectFlags) error {
 	w.frames.most, w.errors.most = 4, 3
 	if name == "" && indicator == "" {
 		return w.line.Check()
@@ -244,12 +244,12 @@ func (w *watch) session(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { port.Close() }) // wakes Read and Write
 	defer stop()
 	defer port.Close() // the line is only looked at; what was lost is said already
-	w.state, w.moan = "listening", ""
+	w.state, w.lastError = "listening", ""
 	w.heard, w.quiet = time.Now(), false
 	var poll []byte
 	if w.dialect != nil {
 		w.decoder = weighbridge.NewDecoder(*w.dialect, w.options)
-		defer w.settle()
+		defer w.keepCounts()
 		if w.dialect.Poll != "" && !w.silent {
 			if poll, err = w.dialect.Encode(w.dialect.Poll, w.options); err != nil {
 				return err
@@ -282,7 +282,7 @@ func (w *watch) session(ctx context.Context) error {
 			w.decoder.Flush(w.frame)
 			lastByte = time.Time{}
 		}
-		w.judge(now)
+		w.checkSilence(now)
 		if w.most > 0 && w.shown >= w.most {
 			return errEnough
 		}
@@ -297,8 +297,8 @@ func (w *watch) session(ctx context.Context) error {
 // it the same (see weighbridge.Reader).
 const askPause = 200 * time.Millisecond
 
-// judge says once that the line has brought no frame for long.
-func (w *watch) judge(now time.Time) {
+// checkSilence says once that the line has brought no frame for long.
+func (w *watch) checkSilence(now time.Time) {
 	const least, frames, lately = 2 * time.Second, 10, time.Second
 	if w.dialect == nil || w.quiet {
 		return
@@ -319,8 +319,8 @@ func (w *watch) judge(now time.Time) {
 	}
 }
 
-// settle keeps the counts of a decoder that is given up.
-func (w *watch) settle() {
+// keepCounts keeps the counts of a decoder that is given up.
+func (w *watch) keepCounts() {
 	w.past = w.stats()
 	w.decoder = nil
 }
@@ -341,8 +341,8 @@ func (w *watch) take(now time.Time, b []byte) {
 	w.tail = append(w.tail[:0], w.tail[max(0, len(w.tail)-tailBytes):]...)
 	if w.decoder != nil {
 		w.decoder.Write(now, b, w.frame)
-		if s := w.stats(); s.Bad > w.rejected && now.Sub(w.moaned) >= time.Second {
-			w.moaned = now
+		if s := w.stats(); s.Bad > w.rejected && now.Sub(w.lastErrorAt) >= time.Second {
+			w.lastErrorAt = now
 			w.fault(fmt.Errorf("frame rejected: %s", w.decoder.LastRefused()))
 			w.rejected = s.Bad
 		}
@@ -360,7 +360,7 @@ func (w *watch) take(now time.Time, b []byte) {
 
 func (w *watch) frame(f device.Weight) {
 	f.Raw = bytes.Clone(f.Raw)
-	w.last, w.moan, w.trouble = &f, "", ""
+	w.last, w.lastError, w.trouble = &f, "", ""
 	w.heard, w.quiet = f.At, false
 	if w.shown++; w.most > 0 && w.shown > w.most {
 		return
@@ -380,17 +380,17 @@ func (w *watch) frame(f device.Weight) {
 
 // fault says what is wrong, once for each thing.
 func (w *watch) fault(err error) {
-	if err == nil || err.Error() == w.moan {
+	if err == nil || err.Error() == w.lastError {
 		return
 	}
-	w.moan, w.trouble = err.Error(), err.Error()
+	w.lastError, w.trouble = err.Error(), err.Error()
 	switch {
 	case w.asJSON:
-		w.out.json(map[string]string{"at": stamp(time.Now()), "error": w.moan})
+		w.out.json(map[string]string{"at": stamp(time.Now()), "error": w.lastError})
 	case w.picture == nil:
-		w.out.printf("%s  error: %s\n", clock(time.Now()), w.moan)
+		w.out.printf("%s  error: %s\n", clock(time.Now()), w.lastError)
 	default:
-		w.errors.add(clock(time.Now()) + "  " + w.moan)
+		w.errors.add(clock(time.Now()) + "  " + w.lastError)
 	}
 }
 

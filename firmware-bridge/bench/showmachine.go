@@ -35,7 +35,7 @@ type machineWatch struct {
 	perScan rate
 }
 
-func (c call) showMachine(ctx context.Context, link, profile, id string, every time.Duration, most int, out *output, picture *screen, asJSON bool) (came shown, err error) {
+func (c invocation) showMachine(ctx context.Context, link, profile, id string, every time.Duration, most int, out *output, picture *screen, asJSON bool) (came shown, err error) {
 	came.what = "poll"
 	p, err := c.profile(profile)
 	if err != nil {

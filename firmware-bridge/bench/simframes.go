@@ -34,7 +34,7 @@ const rolling = 2 * time.Second
 
 const indicatorCommands = "weight KG | wrong-checksum | wrong-baud | " + faultCommands
 
-func newIndicator(f simulateFlags, s spoken, wire *sim.Wire) (*indicator, error) {
+func newIndicator(f simulateFlags, s chosenDialect, wire *sim.Wire) (*indicator, error) {
 	i := &indicator{wire: wire, hold: f.hold, chosen: make(chan unit.Mass, 1)}
 	division, errDivision := mass(f.division)
 	most, errMax := mass(f.max)
@@ -128,9 +128,9 @@ type knownFrame struct {
 	Expect map[string]any `json:"expect"`
 }
 
-// reciter sends the known frames of a dialect: by itself, or when it is asked where the dialect is
+// player sends the known frames of a dialect: by itself, or when it is asked where the dialect is
 // one that answers.
-type reciter struct {
+type player struct {
 	wire    *sim.Wire
 	frames  [][]byte
 	request []byte // empty: sends by itself
@@ -156,9 +156,9 @@ func framesOf(i *catalog.Indicator) []knownFrame {
 	return known
 }
 
-func newReciter(f simulateFlags, s spoken, all []knownFrame, wire *sim.Wire) (*reciter, error) {
+func newPlayer(f simulateFlags, s chosenDialect, all []knownFrame, wire *sim.Wire) (*player, error) {
 	d := s.dialect
-	r := &reciter{wire: wire, rate: f.rate, hold: f.hold}
+	r := &player{wire: wire, rate: f.rate, hold: f.hold}
 	if d.Poll != "" {
 		request, err := d.Encode(d.Poll, s.options)
 		if err != nil {
@@ -189,7 +189,7 @@ func newReciter(f simulateFlags, s spoken, all []knownFrame, wire *sim.Wire) (*r
 	return r, nil
 }
 
-func (r *reciter) run(ctx context.Context) {
+func (r *player) run(ctx context.Context) {
 	start := time.Now()
 	if len(r.request) > 0 {
 		r.answer(start)
@@ -208,7 +208,7 @@ func (r *reciter) run(ctx context.Context) {
 }
 
 // answer waits for requests until the line is closed.
-func (r *reciter) answer(start time.Time) {
+func (r *player) answer(start time.Time) {
 	buf, heard := make([]byte, 256), []byte{}
 	for {
 		n, err := r.wire.Read(buf)
@@ -227,14 +227,14 @@ func (r *reciter) answer(start time.Time) {
 }
 
 // say sends the frame of the moment.
-func (r *reciter) say(start time.Time) {
+func (r *player) say(start time.Time) {
 	frame := r.frames[int(time.Since(start)/r.hold)%len(r.frames)]
 	_, _ = r.wire.Write(frame) // a wire does not tell whether anybody listens
 }
 
-func (r *reciter) where() string { return r.wire.Path() }
-func (r *reciter) close() error  { return r.wire.Close() }
+func (r *player) where() string { return r.wire.Path() }
+func (r *player) close() error  { return r.wire.Close() }
 
-func (r *reciter) obey(command string, words []string) (string, error) {
+func (r *player) obey(command string, words []string) (string, error) {
 	return obeyWire(r.wire, command, words, faultCommands)
 }

@@ -42,7 +42,7 @@ type slave struct {
 
 const slaveCommands = "set TAG=VALUE | wrap | exception CODE | " + faultCommands
 
-func (c call) simulateProfile(ctx context.Context, f simulateFlags) error {
+func (c invocation) simulateProfile(ctx context.Context, f simulateFlags) error {
 	p, err := c.profile(f.profile)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ type simulateFlags struct {
 const simulateSynopsis = "-profile P | -indicator I | -dialect D  -pty PATH | -listen [rtu-over-]tcp://host:port  [flags]"
 
 // simulate is a machine until ctx ends or the input says quit.
-func simulate(ctx context.Context, c call) error {
+func simulate(ctx context.Context, c invocation) error {
 	var f simulateFlags
 	c.flags.StringVar(&f.profile, "profile", "", "serve the registers of this profile")
 	c.flags.StringVar(&f.dialect, "dialect", "", "send the frames of this dialect")
@@ -99,7 +99,7 @@ func simulate(ctx context.Context, c call) error {
 
 // simulated is the indicator that is to be one; nothing for a profile. A model's speed is the pace of its
 // pseudo-terminal, unless another was said.
-func (c call) simulated(f *simulateFlags) (s spoken, err error) {
+func (c invocation) simulated(f *simulateFlags) (s chosenDialect, err error) {
 	switch {
 	case f.profile != "":
 		return s, nil
@@ -116,12 +116,12 @@ func (c call) simulated(f *simulateFlags) (s spoken, err error) {
 }
 
 // onDeck reports whether the indicator can be simulated with a deck, and so show any weight.
-func (s spoken) onDeck() bool {
+func (s chosenDialect) onDeck() bool {
 	return s.dialect.Name == string(sim.Yaohua) || s.dialect.Name == string(sim.Toledo) && !s.options.Short
 }
 
 // refuseOthers refuses the flags of other machines than the one that is simulated.
-func (c call) refuseOthers(f simulateFlags, s spoken) error {
+func (c invocation) refuseOthers(f simulateFlags, s chosenDialect) error {
 	if f.profile != "" {
 		return c.refuse("is about an indicator, and -profile is a machine with registers; leave it out", "weight", "hold", "rate", "checksum", "division", "max")
 	}
@@ -151,8 +151,8 @@ func (f simulateFlags) checkListen() error {
 	return nil
 }
 
-// puppet is a machine that obeys.
-type puppet interface {
+// controllable is a machine that obeys.
+type controllable interface {
 	run(ctx context.Context)
 	// obey does what a line says and gives what to print about it.
 	obey(command string, words []string) (said string, err error)
@@ -162,7 +162,7 @@ type puppet interface {
 
 // perform lets the machine run and obeys the input until ctx ends or "quit". The end of the input
 // ends nothing: a machine in the background has none.
-func (c call) perform(ctx context.Context, p puppet, what, commands string, asJSON bool) error {
+func (c invocation) perform(ctx context.Context, p controllable, what, commands string, asJSON bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { p.run(ctx) })
@@ -236,13 +236,13 @@ func mass(text string) (unit.Mass, error) {
 	return m, nil
 }
 
-func (c call) simulateDialect(ctx context.Context, f simulateFlags, s spoken) error {
+func (c invocation) simulateDialect(ctx context.Context, f simulateFlags, s chosenDialect) error {
 	line, err := openLine(f.pty, f.listen, f.baud)
 	if err != nil {
 		return err
 	}
 	wire := sim.NewWire(line, s.dialect.Name, 1)
-	var p puppet
+	var p controllable
 	what := "indicator " + s.dialect.Name
 	if s.model != nil {
 		what = "indicator " + s.model.Name
@@ -251,18 +251,18 @@ func (c call) simulateDialect(ctx context.Context, f simulateFlags, s spoken) er
 	case s.onDeck() && (s.model == nil || c.given("weight", "checksum", "division", "max")):
 		p, err = newIndicator(f, s, wire)
 	case s.model != nil:
-		p, err = newReciter(f, s, framesOf(s.model), wire)
+		p, err = newPlayer(f, s, framesOf(s.model), wire)
 	default:
 		var known []knownFrame
 		if err = json.Unmarshal(knownFrames, &known); err == nil {
-			p, err = newReciter(f, s, known, wire)
+			p, err = newPlayer(f, s, known, wire)
 		}
 	}
 	if err != nil {
 		return errors.Join(err, wire.Close())
 	}
 	commands := indicatorCommands
-	if _, ok := p.(*reciter); ok {
+	if _, ok := p.(*player); ok {
 		commands = faultCommands
 	}
 	return c.perform(ctx, p, what, commands, f.asJSON)
