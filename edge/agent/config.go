@@ -102,7 +102,7 @@ func read(path string, here bool) (Config, error) {
 		}
 		var catalogueErr error
 		c.catalogue, catalogueErr = material.Open(c.Materials)
-		broken = errors.Join(c.Plant.Settle(k, base), catalogueErr)
+		broken = errors.Join(c.Plant.Resolve(k, base), catalogueErr)
 		c.check(k)
 		if here {
 			c.checkHere(k)

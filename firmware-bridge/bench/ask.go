@@ -65,7 +65,7 @@ func (s *search) askAll(ctx context.Context) ([]candidate, error) {
 	return nil, s.nothing(heard)
 }
 
-// harmless gives the request with which an unknown device may be asked. Some obey single letters:
+// harmless returns the request with which an unknown device may be asked. Some obey single letters:
 // R, T and Z on an A12+SS, P, T, Z and C on indicators with Toledo's output. A request that holds
 // T, Z or C could tare or zero them, even when it means a reading to the one it is for.
 func harmless(d weighbridge.Dialect, o weighbridge.Options) ([]byte, bool) {

@@ -58,7 +58,7 @@ func (c invocation) parse(synopsis string, arguments int) ([]string, error) {
 		given, rest = append(given, behind[0]), behind[1:]
 	}
 	if arguments >= 0 && len(given) > arguments {
-		return nil, wrongCall("usage: "+synopsis, "%.60q: nothing was expected here", given[arguments])
+		return nil, wrongCall("usage: "+synopsis, "unexpected argument %.60q", given[arguments])
 	}
 	return given, nil
 }

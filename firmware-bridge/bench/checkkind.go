@@ -41,7 +41,7 @@ func kindOf(name string, data []byte) (string, error) {
 	case err != nil:
 		return "", err
 	case sites == 0 && gateways == 0:
-		return "", fmt.Errorf("%s: is not to be told by its keys: a model's file begins with profile: NAME or indicator: NAME, "+
+		return "", fmt.Errorf("%s: cannot tell its kind by its keys: a model's file begins with profile: NAME or indicator: NAME, "+
 			"a site's has weighbridges or buses with machines, a gateway's lines or buses to serve; the city's is checked by cloud -check", name)
 	case gateways > sites:
 		return kindGateway, nil
@@ -49,7 +49,7 @@ func kindOf(name string, data []byte) (string, error) {
 	return kindSite, nil
 }
 
-// keysOf gives the keys of a file and of its buses, which are what is unknown to a reader that
+// keysOf returns the keys of a file and of its buses, which are what is unknown to a reader that
 // knows none; or why the text can't be read at all.
 func keysOf(name string, data []byte) ([]string, error) {
 	var nothing struct {

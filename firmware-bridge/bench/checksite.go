@@ -133,7 +133,7 @@ func (n *installation) loadGateway(name string, data []byte) error {
 	return nil
 }
 
-// lineOf gives a line with what it means where the file says nothing.
+// lineOf returns a line with what it means where the file says nothing.
 func lineOf(c serial.Config) lineJSON {
 	return lineJSON{Port: c.Port, Baud: cmp.Or(c.Baud, 9600), Format: cmp.Or(c.Format, "8N1"), Devices: []scaleJSON{}, Listeners: []string{}}
 }

@@ -180,7 +180,7 @@ func variants(d weighbridge.Dialect) []weighbridge.Options {
 	return different
 }
 
-// frames decodes one piece of a line as a whole and gives its weights, each with its own bytes.
+// frames decodes one piece of a line as a whole and returns its weights, each with its own bytes.
 func frames(d weighbridge.Dialect, o weighbridge.Options, at time.Time, pieces ...[]byte) ([]device.Weight, weighbridge.Stats) {
 	all, decoder := decoded(d, o, at, pieces...)
 	return all, decoder.Stats()

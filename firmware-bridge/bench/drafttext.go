@@ -54,7 +54,7 @@ func (s *scan) bitLines(r *run) []string {
 	return all
 }
 
-// likely gives a number that a machine of this trade may show, or nothing.
+// likely returns a number that a machine of this trade may show, or nothing.
 func likely(kind, order string, words []uint16) string {
 	n, why := modbus.Interpret(kind, order, words)
 	if size := math.Abs(real64(n)); why != "" || kind == "f32" && size != 0 && (size < 1e-3 || size > 1e7) || kind == "f32" && n.Scale > 9 {

@@ -311,7 +311,7 @@ func TestEveryFaultOfAnIndicator(t *testing.T) {
 	}
 }
 
-// seen gives every machine a fault until every reader says what is wanted of it, and heals it. Where
+// seen returns every machine a fault until every reader says what is wanted of it, and heals it. Where
 // the computer was so busy that for a second nothing came, a reader rightly speaks of silence, once:
 // that machine is healed and has its fault again.
 func seen(t *testing.T, machines []*watched, fault, want, healed string) {

@@ -32,7 +32,7 @@ func hexFile(t testing.TB, frames ...[]byte) string {
 	return path
 }
 
-// reads gives the reader of a draft: how it reads a frame, "" where it refuses it.
+// reads returns the reader of a draft: how it reads a frame, "" where it refuses it.
 func reads(t testing.TB, text string) func([]byte) string {
 	t.Helper()
 	m, err := catalog.Read("own-indicator.yaml", []byte(text))

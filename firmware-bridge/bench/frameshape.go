@@ -115,7 +115,7 @@ func steady(frames [][]byte, i int) bool {
 	return most(frames, func(f []byte) bool { return f[i] == frames[0][i] })
 }
 
-// cut gives the whole frames of a stream; what is torn is passed over.
+// cut returns the whole frames of a stream; what is torn is passed over.
 func (s shape) cut(b []byte) (frames [][]byte) {
 	for i := 0; i+s.length <= len(b); {
 		f := b[i : i+s.length]

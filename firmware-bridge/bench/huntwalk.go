@@ -354,7 +354,7 @@ func requests(came []byte) (units []byte) {
 	return units
 }
 
-// lateReplies gives the units of sound replies to what was asked.
+// lateReplies returns the units of sound replies to what was asked.
 func lateReplies(came []byte, asked []uint8) (units []uint8) {
 	for i := 0; i+5 <= len(came); i++ {
 		length := 5

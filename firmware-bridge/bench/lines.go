@@ -32,7 +32,7 @@ type textLine struct {
 // lineReader cuts a text into lines and keeps no more of one than longestLine.
 type lineReader struct{ r *bufio.Reader }
 
-// next gives a line, or io.EOF, or why there is none.
+// next returns a line, or io.EOF, or why there is none.
 func (l lineReader) next() (line textLine, _ error) {
 	var text []byte
 	for came := false; ; came = true {
@@ -89,7 +89,7 @@ func readLines(ctx context.Context, r io.Reader) *lines {
 	return l
 }
 
-// line gives the next line, errNoMoreLines, errLongLine for one that is passed over, or why there
+// line returns the next line, errNoMoreLines, errLongLine for one that is passed over, or why there
 // is none.
 func (l *lines) line(ctx context.Context) (string, error) {
 	select {

@@ -43,7 +43,7 @@ func fromRTU(b []byte) ([]byte, bool) {
 	return b[:len(b)-2], true
 }
 
-// bare gives unit, function and data of a frame that has a CRC, a TCP header or neither, as in the
+// bare returns unit, function and data of a frame that has a CRC, a TCP header or neither, as in the
 // tests of a profile. Without a check the length must be right.
 func bare(b []byte) ([]byte, bool) {
 	if body, ok := fromRTU(b); ok {

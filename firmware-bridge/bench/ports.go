@@ -47,7 +47,7 @@ func portsOf(root fs.FS) []string {
 	return nil
 }
 
-// globs gives the paths that fit, sorted, each device once: systemd names one socket in two ways.
+// globs returns the paths that fit, sorted, each device once: systemd names one socket in two ways.
 func globs(root fs.FS, patterns ...string) (all []string) {
 	seen := map[string]bool{}
 	for _, pattern := range patterns {

@@ -41,7 +41,7 @@ func (c Chunk) append(b []byte) []byte {
 	return append(b, '\n')
 }
 
-// parseChunk reads a line; a comment or an empty line gives a Chunk without bytes.
+// parseChunk reads a line; a comment or an empty line returns a Chunk without bytes.
 func parseChunk(line string) (Chunk, error) {
 	line, _, _ = strings.Cut(line, "#")
 	if line = strings.TrimSpace(line); line == "" {
@@ -83,7 +83,7 @@ func ReadRecording(r io.Reader) ([]Chunk, error) {
 		case err != nil && !line.ended && len(all) > 0:
 			return all, nil
 		case err == nil && len(all) > 0 && len(c.Bytes) > 0 && c.At < all[len(all)-1].At:
-			err = errors.New("the time runs backwards; is it made of two recordings?")
+			err = errors.New("timestamps go backwards; two recordings joined?")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)

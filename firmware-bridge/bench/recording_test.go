@@ -108,7 +108,7 @@ func TestReadRecording(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                          "holds no bytes",
 		"# nothing\n":               "holds no bytes",
-		"5 03\n4 02\n":              "line 2: the time runs backwards",
+		"5 03\n4 02\n":              "line 2: timestamps go backwards",
 		"02 2B 30 32\nx\n":          "line 2",
 		"-1 03\n":                   "microseconds",
 		"1 0\n":                     "hexadecimal",

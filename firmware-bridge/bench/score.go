@@ -51,7 +51,7 @@ const (
 )
 
 // rank scores every dialect over the pieces of one line, or the one model that is looked for, and
-// gives the credible ones, best first.
+// returns the credible ones, best first.
 func (s *search) rank(pieces [][]byte) []candidate {
 	all := []candidate{}
 	if s.model != nil {

@@ -159,7 +159,7 @@ func (r *recent) add(line string) {
 	}
 }
 
-// folded gives the lines in rows that fit a screen, and are not longer than a person likes to read.
+// folded returns the lines in rows that fit a screen, and are not longer than a person likes to read.
 func (r *recent) folded(width int) []string {
 	const widest, indent = 78, len("15:04:05.000  ")
 	var all []string

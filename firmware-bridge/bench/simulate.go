@@ -154,7 +154,7 @@ func (f simulateFlags) checkListen() error {
 // controllable is a machine that obeys.
 type controllable interface {
 	run(ctx context.Context)
-	// obey does what a line says and gives what to print about it.
+	// obey does what a line says and returns what to print about it.
 	obey(command string, words []string) (said string, err error)
 	where() string
 	close() error

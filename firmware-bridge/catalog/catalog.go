@@ -126,7 +126,7 @@ func (c *Catalog) indicator(name string) *Indicator {
 	return nil
 }
 
-// Find gives the profile of that name.
+// Find returns the profile of that name.
 func (c *Catalog) Find(name string) (*modbus.Profile, error) {
 	if p := c.profile(name); p != nil {
 		return p, nil
@@ -137,7 +137,7 @@ func (c *Catalog) Find(name string) (*modbus.Profile, error) {
 	return nil, fmt.Errorf("device profile %.60q: not in the catalogue, which has %s", name, strings.Join(c.Names(), ", "))
 }
 
-// FindIndicator gives the indicator of that name.
+// FindIndicator returns the indicator of that name.
 func (c *Catalog) FindIndicator(name string) (*Indicator, error) {
 	if i := c.indicator(name); i != nil {
 		return i, nil

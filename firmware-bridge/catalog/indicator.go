@@ -67,7 +67,7 @@ func (f Frame) Bytes() ([]byte, error) {
 // Refused reports that the frame is a damaged one, which must not be read.
 func (f Frame) Refused() bool { return f.Expect["valid"] == "no" }
 
-// Compare gives what the weight says otherwise than expected, in words; nothing when it agrees.
+// Compare returns what the weight says otherwise than expected, in words; nothing when it agrees.
 func (f Frame) Compare(w device.Weight) []string {
 	said := describe(w)
 	var wrong []string
@@ -107,7 +107,7 @@ func describe(w device.Weight) map[string]string {
 	return said
 }
 
-// Speaks gives the dialect and its options, the unit included, as a decoder takes them.
+// Speaks returns the dialect and its options, the unit included, as a decoder takes them.
 func (i *Indicator) Speaks() (weighbridge.Dialect, weighbridge.Options) {
 	d, _ := weighbridge.Find(i.Dialect) // checked when the file was read
 	o := i.Options

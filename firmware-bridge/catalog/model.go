@@ -90,7 +90,7 @@ func neither(name string, data []byte, line, column int) error {
 		Text: "begin the file with profile: NAME for a machine on Modbus, or indicator: NAME for a weighing indicator on a serial line"}}
 }
 
-// firstKey gives the first key of a file and its place, without reading YAML: which reader to use
+// firstKey returns the first key of a file and its place, without reading YAML: which reader to use
 // must be known before one complains about keys of the other.
 func firstKey(data []byte) (key string, line, column int) {
 	for text := range strings.Lines(string(data)) {

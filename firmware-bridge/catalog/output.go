@@ -11,7 +11,7 @@ import (
 )
 
 // Output is what one indicator is set to send, as a site's or a gateway's file says it: by the
-// name of its model, or by a dialect. After Settle dialect and options are filled in either way.
+// name of its model, or by a dialect. After Resolve dialect and options are filled in either way.
 type Output struct {
 	Indicator string `yaml:"indicator"` // a model of the catalogue; excludes Dialect
 	Dialect   string `yaml:"dialect"`   // one of weighbridge.Dialects
@@ -22,10 +22,10 @@ type Output struct {
 	Options weighbridge.Options `yaml:"options"`
 }
 
-// Settle takes from the model's file what the site's leaves open: dialect and options, and in line
+// Resolve takes from the model's file what the site's leaves open: dialect and options, and in line
 // the speed and the format. Every mistake is reported below the path that at names. The model is
 // nil where a dialect is named; ok is false when a mistake was found.
-func (o *Output) Settle(line *serial.Config, known *Catalog, k *config.Checker, at func(...any) string) (model *Indicator, ok bool) {
+func (o *Output) Resolve(line *serial.Config, known *Catalog, k *config.Checker, at func(...any) string) (model *Indicator, ok bool) {
 	switch named := k.Has(at("dialect")); {
 	case k.Has(at("indicator")) && named:
 		k.Fault(at("indicator"), "an indicator and a dialect: the indicator's file says the dialect, so remove one of the two")

@@ -235,7 +235,7 @@ func (s *sources) kind(pkg string, e ast.Expr) (of, kind string) {
 	return "", ""
 }
 
-// flat gives the fields with those of embedded structs in their place.
+// flat returns the fields with those of embedded structs in their place.
 func (s *sources) flat(about *structure) []field {
 	var all []field
 	for _, f := range about.fields {

@@ -147,7 +147,7 @@ func (l *Line) check(k checking, at func(...any) string) {
 	}
 }
 
-// speak settles what the indicator sends.
+// speak resolves what the indicator sends.
 func (l *Line) speak(k checking, at func(...any) string) {
 	if l.Registers == nil {
 		for _, key := range []string{"indicator", "dialect", "options"} {
@@ -157,7 +157,7 @@ func (l *Line) speak(k checking, at func(...any) string) {
 		}
 		return
 	}
-	model, _ := l.Settle(&l.Line, k.known, k.Checker, at)
+	model, _ := l.Resolve(&l.Line, k.known, k.Checker, at)
 	if model != nil && !k.Has(at("options", "unit")) {
 		l.Options.Unit = model.Unit
 	}

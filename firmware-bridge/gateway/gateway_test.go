@@ -115,7 +115,7 @@ func (c *client) send(unit byte, pdu ...byte) {
 	}
 }
 
-// receive gives the reply's PDU.
+// receive returns the reply's PDU.
 func (c *client) receive(unit byte) []byte {
 	c.t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {

@@ -107,7 +107,7 @@ func TestSlowRawReaderIsCut(t *testing.T) {
 	t.Cleanup(func() { l.Close() })
 	raw := here(4)
 	address := serve(t, gateway.Config{Lines: []gateway.Line{{Device: "w", Line: serial.Config{Port: l.Path()}, Raw: &raw}}})["127.0.0.1:0"]
-	// stay gives a connection that the gateway has not let go because its line was still closed, and to
+	// stay returns a connection that the gateway has not let go because its line was still closed, and to
 	// which everything that was sent until now has come.
 	calls := 0
 	stay := func() (conn net.Conn) {

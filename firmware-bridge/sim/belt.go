@@ -165,7 +165,7 @@ func (b *Belt) step(dt time.Duration) {
 	}
 }
 
-// move lets simulated time pass, at most a second, and gives the rate of the moment.
+// move lets simulated time pass, at most a second, and returns the rate of the moment.
 func (b *Belt) move(dt time.Duration) int64 {
 	b.simulated += dt
 	b.inState += dt

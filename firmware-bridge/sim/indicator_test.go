@@ -42,7 +42,7 @@ func startIndicator(t *testing.T, dialect sim.Dialect, sum sim.Checksum) bench {
 	return bench{indicator, deck, line, dial(t, line.Path())}
 }
 
-// read gives the weights of the good frames among the next n bytes.
+// read returns the weights of the good frames among the next n bytes.
 func (b bench) read(t *testing.T, n int, dialect sim.Dialect, length int) (weights []int64) {
 	t.Helper()
 	buf := make([]byte, n)

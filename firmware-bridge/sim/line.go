@@ -25,7 +25,7 @@ type Line interface {
 // A reader that is there but does not read holds bytes up for this long, then they are lost.
 const writeTimeout = 250 * time.Millisecond
 
-// errClosed is what a use after Close gives.
+// errClosed is what a use after Close returns.
 var errClosed = errors.New("line is closed")
 
 // TCPLine is a serial terminal server: every client that is connected gets the machine's bytes.
@@ -159,7 +159,7 @@ func (l *TCPLine) drop(c net.Conn) {
 	c.Close()
 }
 
-// Read gives what any client sent.
+// Read returns what any client sent.
 func (l *TCPLine) Read(p []byte) (int, error) {
 	if len(l.rest) == 0 {
 		select {

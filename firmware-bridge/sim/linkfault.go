@@ -65,7 +65,7 @@ func (f *faulty) Fault(fault LinkFault) {
 // Requests counts the requests that came so far.
 func (f *faulty) Requests() int64 { return f.requests.Load() }
 
-// take gives the fault for a reply of unit, and uses it up.
+// take returns the fault for a reply of unit, and uses it up.
 func (f *faulty) take(unit uint8) LinkFault {
 	f.requests.Add(1)
 	f.mu.Lock()

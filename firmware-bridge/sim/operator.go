@@ -153,7 +153,7 @@ func (o *operator) ask(ctx context.Context, method, path string, body []byte, in
 	return json.Unmarshal(answer, into)
 }
 
-// look waits until the page shows that this deck may weigh, and gives what it shows.
+// look waits until the page shows that this deck may weigh, and returns what it shows.
 func (o *operator) look(ctx context.Context, device string) (deckView, error) {
 	for {
 		var answer struct {

@@ -96,7 +96,7 @@ func (p *Pty) Close() error {
 	return err
 }
 
-// line gives the terminal of the moment, or a channel that is closed when there is one again.
+// line returns the terminal of the moment, or a channel that is closed when there is one again.
 func (p *Pty) line() (master *os.File, slave string, plugged chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -74,7 +74,7 @@ func (m *ModbusRTU) Run(ctx context.Context) {
 	}
 }
 
-// cutRequest finds the first whole request, and gives what comes after it. Bytes before it were
+// cutRequest finds the first whole request, and returns what comes after it. Bytes before it were
 // noise. With no request it keeps everything: the rest of one may be under way.
 func cutRequest(b []byte) (request, rest []byte) {
 	for at := 0; at+4 <= len(b); at++ {

@@ -47,7 +47,7 @@ func (w *Wire) Fault(fault LinkFault) error {
 	return nil
 }
 
-// take gives the fault of the moment and the frame as it spoils it. A reset happens once.
+// take returns the fault of the moment and the frame as it spoils it. A reset happens once.
 func (w *Wire) take(frame []byte) (LinkFault, []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -64,14 +64,14 @@ func Load(name string, data []byte) (Plant, error) {
 		Plant
 	}
 	var broken error
-	err := config.Load(name, data, &file, func(k *config.Checker) { broken = file.Settle(k, filepath.Dir(name)) })
+	err := config.Load(name, data, &file, func(k *config.Checker) { broken = file.Resolve(k, filepath.Dir(name)) })
 	return file.Plant, errors.Join(broken, err)
 }
 
-// Settle reports every mistake to k and fills in what the file leaves to models and defaults. Paths
+// Resolve reports every mistake to k and fills in what the file leaves to models and defaults. Paths
 // count from base. The error tells of broken model files in the folder of profiles; nothing else
 // was checked then, for every name might be one of theirs.
-func (p *Plant) Settle(k *config.Checker, base string) error {
+func (p *Plant) Resolve(k *config.Checker, base string) error {
 	if p.Profiles != "" && !filepath.IsAbs(p.Profiles) {
 		p.Profiles = filepath.Join(base, p.Profiles)
 	}

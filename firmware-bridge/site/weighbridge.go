@@ -69,7 +69,7 @@ func (w *Weighbridge) speak(k checking, at place) {
 		k.Fault(at("options", "unit"), "say the unit once, as unit: %.20s beside options", w.Options.Unit)
 		w.Options.Unit = unit.Unknown
 	}
-	model, ok := w.Settle(&w.Line, k.known, k.Checker, at)
+	model, ok := w.Resolve(&w.Line, k.known, k.Checker, at)
 	switch {
 	case model != nil:
 		w.Unit = cmp.Or(w.Unit, model.Unit)

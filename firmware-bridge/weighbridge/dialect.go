@@ -157,7 +157,7 @@ func Find(name string) (Dialect, bool) {
 	return Dialect{}, false
 }
 
-// For gives the dialect as an instrument with these options speaks it: a layout is asked only where its
+// For returns the dialect as an instrument with these options speaks it: a layout is asked only where its
 // file says with what.
 func (d Dialect) For(o Options) Dialect {
 	if len(o.Request) > 0 && slices.Contains(d.options, optRequest) {

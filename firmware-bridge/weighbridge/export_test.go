@@ -2,7 +2,7 @@ package weighbridge
 
 import "steelyard/firmware-bridge/device"
 
-// Deaf gives the dialect without its look at the address: the negative control of the tests that
+// Deaf returns the dialect without its look at the address: the negative control of the tests that
 // show what the look is for.
 func Deaf(d Dialect) Dialect {
 	build := d.build

@@ -57,7 +57,7 @@ func (y *yaohua) wire(link string) *os.File {
 	return machine
 }
 
-// pollable gives the machine's end as a file whose Close wakes a Read, and so hangs up at once.
+// pollable returns the machine's end as a file whose Close wakes a Read, and so hangs up at once.
 func pollable(t *testing.T, machine *os.File) *os.File {
 	t.Helper()
 	fd, err := syscall.Dup(int(machine.Fd()))

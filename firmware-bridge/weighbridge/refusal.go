@@ -108,7 +108,7 @@ func (p *refusedPieces) forget() {
 	}
 }
 
-// Refused gives the rule that failed most since the latest frame. Bytes of which none begins a frame count
+// Refused returns the rule that failed most since the latest frame. Bytes of which none begins a frame count
 // only where nothing else failed.
 func (d *Decoder) Refused() Refused { return d.refusedBy(worst(&d.refused.times), &d.refused.times) }
 
@@ -125,7 +125,7 @@ func worst(times *[refusals]uint64) Refusal {
 	return worst
 }
 
-// LastRefused gives the latest frame that was refused.
+// LastRefused returns the latest frame that was refused.
 func (d *Decoder) LastRefused() Refused { return d.refusedBy(d.refused.last, &d.refused.times) }
 
 func (d *Decoder) refusedBy(r Refusal, times *[refusals]uint64) Refused {

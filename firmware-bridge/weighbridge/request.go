@@ -27,7 +27,7 @@ const (
 // Options.TareIs names the command, because makers have swapped the two.
 func (d Dialect) Requests() []Request { return slices.Clone(d.requests) }
 
-// Encode gives the bytes that ask for r.
+// Encode returns the bytes that ask for r.
 func (d Dialect) Encode(r Request, o Options) ([]byte, error) {
 	if err := d.Check(o); err != nil {
 		return nil, err

@@ -117,7 +117,7 @@ func frames() []sample {
 	}
 }
 
-// resealed gives a frame the checksum that fits its other bytes. The attacker of a sealed frame is
+// resealed returns a frame the checksum that fits its other bytes. The attacker of a sealed frame is
 // taken to know the rule.
 func resealed(name string, frame []byte) []byte {
 	b, n := bytes.Clone(frame), len(frame)
@@ -139,7 +139,7 @@ func resealed(name string, frame []byte) []byte {
 	return b
 }
 
-// with gives the frame with other characters in the place of its digits, whole in every other way:
+// with returns the frame with other characters in the place of its digits, whole in every other way:
 // resealed, and repeated where the format repeats the number.
 func (s sample) with(field string) []byte {
 	b := []byte(s.good[:s.from] + field + s.good[s.to:])

@@ -97,7 +97,7 @@ func dialect(t testing.TB, name string) weighbridge.Dialect {
 	return d
 }
 
-// decode gives the frames in the pieces, copied, and the decoder's counts.
+// decode returns the frames in the pieces, copied, and the decoder's counts.
 func decode(t testing.TB, name string, o weighbridge.Options, pieces ...[]byte) ([]device.Weight, weighbridge.Stats) {
 	t.Helper()
 	d := dialect(t, name)
