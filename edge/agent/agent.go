@@ -168,7 +168,7 @@ func (a *agent) openLoop() {
 	}
 	for _, w := range c.Weighbridges {
 		a.loop.units[w.Device] = w.Unit
-		if w.Register {
+		if w.StoreWeighings {
 			a.loop.storeRequests[w.Device] = make(chan weighbridge.Request, 1)
 		}
 	}

@@ -151,7 +151,7 @@ func (l *loop) requestStores() {
 	}
 	for _, name := range l.site.ToStore(time.Now()) {
 		select {
-		case l.storeRequests[name] <- weighbridge.Register:
+		case l.storeRequests[name] <- weighbridge.Store:
 		default: // the one before is still to be sent, and serves
 		}
 	}

@@ -38,7 +38,7 @@ func (c Config) Meaning() meaning.Config {
 	}
 	for _, w := range c.Weighbridges {
 		m.Decks = append(m.Decks, meaning.Deck{Device: w.Device, Division: w.Division, Min: w.Min, Max: w.Max, Unit: w.Unit,
-			Window: w.Window, Gap: gaps[w.Line.Port], Stores: w.Register})
+			Window: w.Window, Gap: gaps[w.Line.Port], Stores: w.StoreWeighings})
 	}
 	for _, b := range c.Buses {
 		for _, x := range b.Machines {

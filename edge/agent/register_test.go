@@ -21,7 +21,7 @@ import (
 // newLegalSite is a site whose indicator is asked for its weight and stores each weighing.
 func newLegalSite(t *testing.T) *site {
 	t.Helper()
-	return bringUp(t, sim.IndicatorConfig{Dialect: sim.Dini, Seed: 1}, "line: {port: %q}, indicator: dini-argeo-dgt-serial, register: true")
+	return bringUp(t, sim.IndicatorConfig{Dialect: sim.Dini, Seed: 1}, "line: {port: %q}, indicator: dini-argeo-dgt-serial, store_weighings: true")
 }
 
 // page is what the operator sees of the deck.

@@ -32,11 +32,11 @@ type lineJSON struct {
 
 // scaleJSON is a weighing indicator, or at a gateway whatever sends bytes.
 type scaleJSON struct {
-	Device    string `json:"device"`
-	Indicator string `json:"indicator"` // its model; empty: a dialect was named
-	Dialect   string `json:"dialect"`   // empty: nobody needs to know
-	Options   string `json:"options"`   // of the dialect, without a layout
-	Register  bool   `json:"register"`  // it is told to store each weighing, and its stored weight counts
+	Device         string `json:"device"`
+	Indicator      string `json:"indicator"`       // its model; empty: a dialect was named
+	Dialect        string `json:"dialect"`         // empty: nobody needs to know
+	Options        string `json:"options"`         // of the dialect, without a layout
+	StoreWeighings bool   `json:"store_weighings"` // it is told to store each weighing, and its stored weight counts
 }
 
 type busJSON struct {
@@ -68,7 +68,7 @@ func (n *installation) loadSite(name string, data []byte) error {
 		line := lineOf(l.Config)
 		line.TurnMS = l.Turn().Milliseconds()
 		for _, w := range l.Weighbridges {
-			line.Devices = append(line.Devices, scaleJSON{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options), w.Register})
+			line.Devices = append(line.Devices, scaleJSON{w.Device, w.Indicator, w.Dialect, describeOptions(w.Options), w.StoreWeighings})
 		}
 		n.Lines = append(n.Lines, line)
 	}
@@ -192,8 +192,8 @@ func (s scaleJSON) speech() string {
 			said = append(said, part)
 		}
 	}
-	if s.Register {
-		said = append(said, "register: true")
+	if s.StoreWeighings {
+		said = append(said, "store_weighings: true")
 	}
 	return strings.Join(said, ", ")
 }

@@ -20,12 +20,12 @@ type Weighbridge struct {
 
 	catalog.Output `yaml:",inline"` // what the indicator sends: its model, or dialect and options
 
-	Unit     unit.Unit     `yaml:"unit"`     // of the display, where neither the dialect nor the model's file says it
-	Division unit.Mass     `yaml:"division"` // e of the type plate
-	Min      unit.Mass     `yaml:"min"`      // Min of the type plate; 20 e when left out
-	Max      unit.Mass     `yaml:"max"`      // Max of the type plate
-	Window   time.Duration `yaml:"window"`   // rest needed where the indicator has no stability flag; 2 s
-	Register bool          `yaml:"register"` // the indicator has an alibi memory: it is told to store each weighing, and its stored weight is the one that counts
+	Unit           unit.Unit     `yaml:"unit"`            // of the display, where neither the dialect nor the model's file says it
+	Division       unit.Mass     `yaml:"division"`        // e of the type plate
+	Min            unit.Mass     `yaml:"min"`             // Min of the type plate; 20 e when left out
+	Max            unit.Mass     `yaml:"max"`             // Max of the type plate
+	Window         time.Duration `yaml:"window"`          // rest needed where the indicator has no stability flag; 2 s
+	StoreWeighings bool          `yaml:"store_weighings"` // the indicator has an alibi memory: it is told to store each weighing, and its stored weight is the one that counts
 }
 
 const (
@@ -86,16 +86,16 @@ func (w *Weighbridge) speak(k checking, at place) {
 			key = "indicator"
 		}
 		k.Fault(at(key), "an indicator in %s says nothing but the answer to a weighing that it is told to store, and without a live weight nothing here tells when: "+
-			"let it send its weight continuously or answer a question, and name that dialect; of those %s store weighings too, with register: true", d.Name, strings.Join(registering(), ", "))
-	case w.Register && !slices.Contains(d.Requests(), weighbridge.Register):
-		k.Fault(at("register"), "dialect %s knows no command that stores a weighing: leave register out, or set the indicator to one of %s", d.Name, strings.Join(registering(), ", "))
+			"let it send its weight continuously or answer a question, and name that dialect; %s store weighings too, with store_weighings: true", d.Name, strings.Join(storing(), ", "))
+	case w.StoreWeighings && !slices.Contains(d.Requests(), weighbridge.Store):
+		k.Fault(at("store_weighings"), "dialect %s knows no command that stores a weighing: leave store_weighings out, or set the indicator to one of %s", d.Name, strings.Join(storing(), ", "))
 	}
 }
 
-// registering names the dialects that show a live weight and store one when they are told to.
-func registering() (names []string) {
+// storing names the dialects that show a live weight and store one when they are told to.
+func storing() (names []string) {
 	for _, d := range weighbridge.Dialects() {
-		if d.Poll != "" && slices.Contains(d.Requests(), weighbridge.Register) {
+		if d.Poll != "" && slices.Contains(d.Requests(), weighbridge.Store) {
 			names = append(names, d.Name)
 		}
 	}

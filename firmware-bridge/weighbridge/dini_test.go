@@ -106,10 +106,10 @@ func TestDiniLiveDialectsReadStoredWeighings(t *testing.T) {
 			}
 		}
 		requests := dialect(t, name).Requests()
-		if !slices.Contains(requests, weighbridge.Register) || dialect(t, name).Poll == weighbridge.Register {
+		if !slices.Contains(requests, weighbridge.Store) || dialect(t, name).Poll == weighbridge.Store {
 			t.Errorf("%s knows %q and polls %q", name, requests, dialect(t, name).Poll)
 		}
-		ask, err := dialect(t, name).Encode(weighbridge.Register, weighbridge.Options{Address: 7})
+		ask, err := dialect(t, name).Encode(weighbridge.Store, weighbridge.Options{Address: 7})
 		if err != nil || !bytes.Equal(ask, []byte("07PID\r\n")) {
 			t.Errorf("%s: registers with %q, %v", name, ask, err)
 		}

@@ -14,7 +14,7 @@ type Indicator struct {
 	// Listen stops the Reader from asking, for a polled indicator that is set to send by itself.
 	Listen bool
 
-	// Ask brings requests beside the poll, such as Register. May be nil. A request is sent once,
+	// Ask brings requests beside the poll, such as Store. May be nil. A request is sent once,
 	// in the indicator's next turn, and never again; one that is unknown, or that waited while the
 	// line was down, is logged and dropped: the load that it was meant for may have gone.
 	Ask <-chan Request

@@ -380,7 +380,7 @@ func TestRegisterOnALiveLine(t *testing.T) {
 	ask := make(chan weighbridge.Request, 4)
 	r.Indicators[0].Ask = ask
 	r.Indicators[0].Options.Address = 7
-	ask <- weighbridge.Register // nothing is plugged in yet
+	ask <- weighbridge.Store // nothing is plugged in yet
 	stop := run(t, r)
 	s.until(t, "the fault", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Faulty })
 	machine := pollable(t, plug(t, link))
@@ -417,7 +417,7 @@ func TestRegisterOnALiveLine(t *testing.T) {
 		t.Errorf("registered %d times for a request of before", n)
 	}
 	mu.Unlock()
-	ask <- weighbridge.Register
+	ask <- weighbridge.Store
 	registered := func(w []device.Weight) (n int) {
 		for _, w := range w {
 			if w.Alibi == "00126-000048" {

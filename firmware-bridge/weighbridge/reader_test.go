@@ -422,7 +422,7 @@ func TestRegisterIsNeverPolled(t *testing.T) {
 	run(t, r)
 	s.until(t, "an open line", func(_ []device.Weight, h []device.Health) bool { return state(h) == device.Online })
 	ask <- "zero" // not a request: dropped
-	ask <- weighbridge.Register
+	ask <- weighbridge.Store
 	asked := make(chan byte, 64)
 	t.Cleanup(func() {
 		machine.Close()

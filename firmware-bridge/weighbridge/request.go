@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Request is something that an indicator may be asked. All of them read; Register makes a legal
+// Request is something that an indicator may be asked. All of them read; Store makes a legal
 // indicator weigh and store, and is therefore never polled. There is no request that zeroes,
 // tares, clears, erases or resets, and Encode builds nothing from free text.
 type Request string
@@ -20,7 +20,7 @@ const (
 	ReadGross    Request = "gross"
 	ReadNet      Request = "net"
 	ReadTare     Request = "tare"
-	Register     Request = "register" // weigh, store in the indicator's alibi memory, answer
+	Store        Request = "store" // weigh, store in the indicator's alibi memory, answer
 )
 
 // Requests lists what Encode can encode. A Yaohua indicator is asked for tare and net only when
@@ -89,7 +89,7 @@ func encodeSystec(Request, Options) []byte { return []byte("<RN>") }
 func encodeDini(live string) func(Request, Options) []byte {
 	return func(r Request, o Options) []byte {
 		command := live
-		if r == Register {
+		if r == Store {
 			command = diniStored
 		}
 		if o.Address == 0 {

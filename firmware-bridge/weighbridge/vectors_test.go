@@ -210,7 +210,7 @@ func everyRequest(t *testing.T) [][]byte {
 	var all [][]byte
 	words := []weighbridge.Request{weighbridge.Handshake, weighbridge.ReadWeight, weighbridge.ReadStable,
 		weighbridge.ReadRepeated, weighbridge.ReadGross, weighbridge.ReadNet, weighbridge.ReadTare,
-		weighbridge.Register, "", "zero", "Z", "T", "C", "E", "\r\nZ\r\n"}
+		weighbridge.Store, "", "zero", "Z", "T", "C", "E", "\r\nZ\r\n"}
 	for _, d := range weighbridge.Dialects() {
 		for _, r := range words {
 			tares := []string{""}
