@@ -51,7 +51,7 @@ type Bus struct {
 	log     *slog.Logger
 	sink    device.Sink
 	units   []*member
-	line    line // nil while closed
+	line    conn // nil while closed
 	open    backoff
 	good    uint64 // replies over the present line
 	bad     int    // failures in a row, whoever failed
@@ -62,12 +62,12 @@ type Bus struct {
 	counter counters
 	running atomic.Bool
 
-	// trusting switches off what keeps late replies away, hasty what keeps slow reads behind polls.
+	// noFence switches off what keeps late replies away, noPriority what keeps slow reads behind polls.
 	// Only negative controls of the tests set them.
-	trusting, hasty bool
-	// dial opens the line and wait rests until a moment: openLine and rest, but in the test that
+	noFence, noPriority bool
+	// dial opens the line and wait sleeps until a moment: openLine and sleepUntil, but in the test that
 	// lives through a day in seconds, whose machines and clock are in memory.
-	dial func(context.Context, Link, time.Duration, *atomic.Uint64) (line, error)
+	dial func(context.Context, Link, time.Duration, *atomic.Uint64) (conn, error)
 	wait func(context.Context, time.Time) error
 }
 
@@ -108,7 +108,7 @@ func New(c Config, sink device.Sink, log *slog.Logger) (*Bus, error) {
 	if len(c.Units) == 0 {
 		wrong = append(wrong, errors.New("units: a bus without units reads nothing"))
 	}
-	b := &Bus{link: link, config: c, log: log, sink: sink, dial: openLine, wait: rest}
+	b := &Bus{link: link, config: c, log: log, sink: sink, dial: openLine, wait: sleepUntil}
 	ids, names := map[uint8]string{}, map[string]bool{}
 	for _, u := range c.Units {
 		if u.Every == 0 {
@@ -146,7 +146,7 @@ func (b *Bus) timeout(p *Profile) time.Duration {
 
 // Load is the share of a serial line's time that the polls need, in percent, when every machine
 // answers at once. Above 70 the machines' own time will not fit; above 100 polls are left out.
-// TCP has no such limit and gives 0.
+// TCP has no such limit and returns 0.
 func (b *Bus) Load() int {
 	if !b.link.serial() {
 		return 0
@@ -171,7 +171,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	if b.running.Swap(true) {
 		return fmt.Errorf("modbus %s: runs already", b.link)
 	}
-	defer b.shut()
+	defer b.closeLine()
 	if load := b.Load(); load > 70 {
 		b.log.Warn("line is loaded more than it should be: poll less often or raise the baud", "link", b.link.String(), "percent", load)
 	}
@@ -180,7 +180,7 @@ func (b *Bus) Run(ctx context.Context) error {
 		// The first polls are spread, so that units of one period do not come in a bunch for ever.
 		for n := range m.jobs {
 			m.jobs[n].due = now.Add(m.Every * time.Duration(i) / time.Duration(len(b.units)) / 4)
-			b.reckon(turn{m, &m.jobs[n]})
+			b.estimate(turn{m, &m.jobs[n]})
 		}
 	}
 	for {
@@ -213,7 +213,7 @@ func (b *Bus) Run(ctx context.Context) error {
 		}
 		b.poll(ctx, t)
 		if b.closes(t.Profile) {
-			b.shut()
+			b.closeLine()
 			b.reopen = time.Now().Add(reopenPause)
 		}
 	}
@@ -262,7 +262,7 @@ func (b *Bus) connect(ctx context.Context) bool {
 }
 
 // openLine opens what a link names. timeout is that of every request on a TCP connection.
-func openLine(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (line, error) {
+func openLine(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (conn, error) {
 	if l.own() {
 		opened, err := openSeen(ctx, l, stale)
 		if err != nil {
@@ -276,8 +276,8 @@ func openLine(ctx context.Context, l Link, timeout time.Duration, stale *atomic.
 	return openRTU(ctx, l, stale)
 }
 
-// shut closes the line.
-func (b *Bus) shut() {
+// closeLine closes the line.
+func (b *Bus) closeLine() {
 	if b.line != nil {
 		b.line.close()
 		b.line = nil

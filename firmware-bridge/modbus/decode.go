@@ -11,9 +11,9 @@ import (
 	"steelyard/internal/unit"
 )
 
-// image holds the registers of one poll. A block, or part of one, that could not be read carries
+// snapshot holds the registers of one poll. A block, or part of one, that could not be read carries
 // the reason; its points become "no value" with that reason.
-type image struct {
+type snapshot struct {
 	data [][]byte // per block, two bytes a register as they came; of coils and inputs two bytes each, that hold 0 or 1
 	gaps []gap
 }
@@ -24,8 +24,8 @@ type gap struct {
 	why                 string
 }
 
-func (p *Profile) newImage() *image {
-	m := &image{data: make([][]byte, len(p.blocks))}
+func (p *Profile) newSnapshot() *snapshot {
+	m := &snapshot{data: make([][]byte, len(p.blocks))}
 	for i, b := range p.blocks {
 		m.data[i] = make([]byte, 2*b.Count)
 	}
@@ -33,7 +33,7 @@ func (p *Profile) newImage() *image {
 }
 
 // why says why the registers are missing, or nothing.
-func (m *image) why(block, first, count int) string {
+func (m *snapshot) why(block, first, count int) string {
 	for _, g := range m.gaps {
 		if g.block == block && g.first < first+count && first < g.first+g.count {
 			return g.why
@@ -67,7 +67,7 @@ type decoder struct {
 
 const one64 = ^uint64(0)
 
-// word16 gives the i-th register, counted from the most significant, with its bytes put right.
+// word16 returns the i-th register, counted from the most significant, with its bytes put right.
 func (d *decoder) word16(raw []byte, i int) uint16 {
 	if d.lowFirst {
 		i = d.width - 1 - i
@@ -79,7 +79,7 @@ func (d *decoder) word16(raw []byte, i int) uint16 {
 	return w
 }
 
-// integer gives the raw bits of a value of up to four registers, or of a run of coils or inputs.
+// integer returns the raw bits of a value of up to four registers, or of a run of coils or inputs.
 func (d *decoder) integer(raw []byte) uint64 {
 	var n uint64
 	for i := range d.width {
@@ -114,7 +114,7 @@ func (d *decoder) mask() uint64 {
 	return one64 >> (64 - d.size())
 }
 
-// raw gives the number in the registers before scale and sign; why is not empty when they hold
+// raw returns the number in the registers before scale and sign; why is not empty when they hold
 // no number.
 func (d *decoder) raw(bytes []byte) (number unit.Decimal, why string) {
 	switch d.kind {
@@ -270,7 +270,7 @@ func (d *decoder) text(bytes []byte) (text, why string) {
 }
 
 // values decodes all points of the blocks that the poll read (due), in the order of the profile.
-func (p *Profile) values(m *image, due func(block int) bool) []device.Value {
+func (p *Profile) values(m *snapshot, due func(block int) bool) []device.Value {
 	values := make([]device.Value, 0, len(p.decoder))
 	for i := range p.decoder {
 		if due(p.decoder[i].block) {
@@ -281,7 +281,7 @@ func (p *Profile) values(m *image, due func(block int) bool) []device.Value {
 }
 
 // bytes of a point, and why there are none.
-func (p *Profile) bytes(m *image, d *decoder) (raw []byte, why string) {
+func (p *Profile) bytes(m *snapshot, d *decoder) (raw []byte, why string) {
 	if why := m.why(d.block, d.first, d.width); why != "" {
 		return nil, why
 	}
@@ -289,7 +289,7 @@ func (p *Profile) bytes(m *image, d *decoder) (raw []byte, why string) {
 }
 
 // value decodes one point.
-func (p *Profile) value(m *image, index int) device.Value {
+func (p *Profile) value(m *snapshot, index int) device.Value {
 	d := &p.decoder[index]
 	v := device.Value{Tag: d.Name, Quantity: d.Quantity, Unit: d.Unit}
 	raw, why := p.bytes(m, d)
@@ -322,7 +322,7 @@ func (p *Profile) value(m *image, index int) device.Value {
 }
 
 // invalid says why the device's own word makes its registers no value, or nothing.
-func (p *Profile) invalid(m *image, d *decoder) string {
+func (p *Profile) invalid(m *snapshot, d *decoder) string {
 	from := &p.decoder[d.valid]
 	raw, why := p.bytes(m, from)
 	switch {
@@ -349,7 +349,7 @@ func (d *decoder) word(n int64) string {
 }
 
 // finish applies factor, decimals, what is added, sign and offset, all exactly.
-func (p *Profile) finish(m *image, d *decoder, n unit.Decimal) (unit.Decimal, string) {
+func (p *Profile) finish(m *snapshot, d *decoder, n unit.Decimal) (unit.Decimal, string) {
 	scaled, err := n.Times(d.scale)
 	if err != nil && d.kind == floating {
 		// The tail of a tiny float would not fit beside the factor's decimals.
@@ -400,7 +400,7 @@ func (p *Profile) finish(m *image, d *decoder, n unit.Decimal) (unit.Decimal, st
 	return fits(scaled)
 }
 
-// exponent gives the factor that a register of decimals names: by the machine's table, as the number
+// exponent returns the factor that a register of decimals names: by the machine's table, as the number
 // of decimals, or where it has a sign as the power of ten.
 func (p *Profile) exponent(from device.Value) (factor unit.Decimal, why string) {
 	d := &p.decoder[p.byName[from.Tag]]
@@ -438,7 +438,7 @@ func shorten(n unit.Decimal) unit.Decimal {
 // Decode reads the profile's values from registers, as a poll of all blocks does. A register
 // that is not in the map makes the points upon it "no value".
 func (p *Profile) Decode(registers map[Register]uint16) []device.Value {
-	m := p.newImage()
+	m := p.newSnapshot()
 	for i, b := range p.blocks {
 		for r := range b.Count {
 			w, ok := registers[Register{b.FC, b.From + uint16(r)}]

@@ -19,7 +19,7 @@ import (
 // of values that are not given hold 0, constants hold their constant. It is meant for machines
 // that do not exist.
 func (p *Profile) Encode(values map[string]string) (map[Register]uint16, error) {
-	m := p.newImage()
+	m := p.newSnapshot()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if _, ok := p.byName[name]; !ok {
 			return nil, fmt.Errorf("profile %s: point %.40q: no such point", p.Name, name)
@@ -47,7 +47,7 @@ func (p *Profile) Encode(values map[string]string) (map[Register]uint16, error) 
 	return registers, nil
 }
 
-func (p *Profile) put(m *image, d *decoder, text string, values map[string]string) error {
+func (p *Profile) put(m *snapshot, d *decoder, text string, values map[string]string) error {
 	raw := m.data[d.block][2*d.first : 2*(d.first+d.width)]
 	if d.valid >= 0 {
 		p.setBit(m, d.valid, d.Valid.Bit)
@@ -101,7 +101,7 @@ func (p *Profile) put(m *image, d *decoder, text string, values map[string]strin
 
 // putPart takes off a value what another point says of it: what that point was given, or else what is
 // no whole count of the value's own.
-func (p *Profile) putPart(m *image, part *decoder, value, count *big.Rat, values map[string]string) error {
+func (p *Profile) putPart(m *snapshot, part *decoder, value, count *big.Rat, values map[string]string) error {
 	negative := value.Sign() < 0 && part.kind != signed
 	if negative {
 		value.Neg(value)
@@ -120,7 +120,7 @@ func (p *Profile) putPart(m *image, part *decoder, value, count *big.Rat, values
 }
 
 // setBit sets one bit of the point that others rest on.
-func (p *Profile) setBit(m *image, index, bit int) {
+func (p *Profile) setBit(m *snapshot, index, bit int) {
 	d := &p.decoder[index]
 	d.putWords(m.data[d.block][2*d.first:2*(d.first+d.width)], d.cut(1<<bit))
 }

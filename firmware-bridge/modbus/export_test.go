@@ -10,10 +10,10 @@ import (
 )
 
 // Trust switches off what keeps late replies away, for negative controls.
-func (b *Bus) Trust() { b.trusting = true }
+func (b *Bus) Trust() { b.noFence = true }
 
 // Hasty takes slow reads for polls, for a negative control.
-func (b *Bus) Hasty() { b.hasty = true }
+func (b *Bus) Hasty() { b.noPriority = true }
 
 // Answer looks for a reply among bytes.
 func Answer(bytes []byte, unit, fc uint8, from uint16, count int) ([]byte, bool, error) {
@@ -27,17 +27,17 @@ func Ask(unit, fc uint8, from uint16, count int) []byte {
 
 // TrustCopies takes the same answer twice where any transaction is taken, for a negative control.
 func (b *Bus) TrustCopies() {
-	b.dial = func(ctx context.Context, l Link, _ time.Duration, stale *atomic.Uint64) (line, error) {
+	b.dial = func(ctx context.Context, l Link, _ time.Duration, stale *atomic.Uint64) (conn, error) {
 		opened, err := openSeen(ctx, l, stale)
 		if err == nil {
-			opened.trusting = true
+			opened.takesCopies = true
 		}
 		return opened, err
 	}
 }
 
 // TrustMaster is Trust for a Master.
-func (m *Master) TrustMaster() { m.trusting = true }
+func (m *Master) TrustMaster() { m.noFence = true }
 
 // ErrNoReply is what a line in memory fails with when nothing comes.
 var ErrNoReply = errNoReply
@@ -54,7 +54,7 @@ type Memory interface {
 
 // InMemory puts a bus on a line in memory and on the clock of its bubble.
 func (b *Bus) InMemory(m Memory) {
-	b.dial = func(context.Context, Link, time.Duration, *atomic.Uint64) (line, error) {
+	b.dial = func(context.Context, Link, time.Duration, *atomic.Uint64) (conn, error) {
 		if err := m.Open(); err != nil {
 			return nil, err
 		}
@@ -77,7 +77,7 @@ func (b *Bus) InMemory(m Memory) {
 // called before Run.
 func (b *Bus) Overhear(lost func(sent, ended time.Time)) {
 	dial := b.dial
-	b.dial = func(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (line, error) {
+	b.dial = func(ctx context.Context, l Link, timeout time.Duration, stale *atomic.Uint64) (conn, error) {
 		opened, err := dial(ctx, l, timeout, stale)
 		if err != nil {
 			return nil, err
@@ -87,13 +87,13 @@ func (b *Bus) Overhear(lost func(sent, ended time.Time)) {
 }
 
 type overheard struct {
-	line
+	conn
 	lost func(sent, ended time.Time)
 }
 
 func (l overheard) read(ctx context.Context, r request) ([]byte, time.Time, error) {
 	sent := time.Now()
-	data, at, err := l.line.read(ctx, r)
+	data, at, err := l.conn.read(ctx, r)
 	if _, refused := errors.AsType[Exception](err); err != nil && !refused && ctx.Err() == nil {
 		l.lost(sent, time.Now())
 	}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// line is an open connection to the machines: a TCP connection or a serial line.
-type line interface {
-	// read asks for registers or bits and gives their bytes with the time at which the last
+// conn is an open connection to the machines: a TCP connection or a serial line.
+type conn interface {
+	// read asks for registers or bits and returns their bytes with the time at which the last
 	// arrived. The bytes are the caller's. Every error but an Exception leaves open what may still be
 	// under way.
 	read(ctx context.Context, r request) ([]byte, time.Time, error)

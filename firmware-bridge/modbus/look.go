@@ -27,7 +27,7 @@ type seenTCP struct {
 	transaction uint16
 	answered    []uint16 // transactions under which the last answers came, where any is taken
 	brief       bool     // once bytes came it is not waited for others for long
-	trusting    bool     // takes the same answer twice; for a negative control
+	takesCopies bool     // takes the same answer twice; for a negative control
 }
 
 // doubled is how long the second copy of an answer may follow the first where any transaction is taken. One
@@ -44,7 +44,7 @@ const remembered = 64
 // 0 cannot be told from its copies by it.
 func (l *seenTCP) copied(id uint16) bool {
 	none := id == 0 && !slices.ContainsFunc(l.answered, func(other uint16) bool { return other != 0 })
-	return !none && !l.trusting && slices.Contains(l.answered, id)
+	return !none && !l.takesCopies && slices.Contains(l.answered, id)
 }
 
 func openSeen(ctx context.Context, l Link, stale *atomic.Uint64) (*seenTCP, error) {
@@ -64,7 +64,7 @@ func (l *seenTCP) close() { _ = l.conn.Close() } // given up, as the library's
 func (l *seenTCP) read(ctx context.Context, r request) ([]byte, time.Time, error) {
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if l.anyID && !l.trusting {
+	if l.anyID && !l.takesCopies {
 		// What comes now is an answer to nobody: another copy, or another client's.
 		unasked := make([]byte, maxFrame)
 		for until := time.Now().Add(doubled); ; {
@@ -151,7 +151,7 @@ func (l *seenTCP) answer(came []byte, r request) (data []byte, found bool, err e
 }
 
 // look asks once more over a connection of which the bytes are seen, and says what is wrong with them. It
-// gives why when there is nothing to add.
+// returns why when there is nothing to add.
 func look(ctx context.Context, l Link, pause time.Duration, r request, why error) error {
 	_, refused := errors.AsType[Exception](why)
 	_, closed := errors.AsType[*OpenError](why)
@@ -164,7 +164,7 @@ func look(ctx context.Context, l Link, pause time.Duration, r request, why error
 	}
 	defer opened.close()
 	opened.brief = true
-	if rest(ctx, time.Now().Add(pause)) != nil {
+	if sleepUntil(ctx, time.Now().Add(pause)) != nil {
 		return why
 	}
 	r.timeout = max(r.timeout, time.Second) // nobody waits for this answer but a person

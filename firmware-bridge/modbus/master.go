@@ -62,7 +62,7 @@ func (q Question) Check() error {
 type Master struct {
 	link    Link
 	config  MasterConfig
-	line    line // nil while closed
+	line    conn // nil while closed
 	open    backoff
 	openErr *OpenError
 	free    time.Time // no request before: the gap after the last reply
@@ -71,12 +71,12 @@ type Master struct {
 	units   [256]asked
 	stale   atomic.Uint64
 
-	trusting bool // as in Bus
+	noFence bool // as in Bus
 }
 
 // asked is what a master knows of a unit.
 type asked struct {
-	settle time.Time // before this nobody asks it: a reply may still be under way
+	settle time.Time // it is not asked before: a reply may still be under way
 	lost   request   // the question that got no answer; count 0: none
 	fails  int       // in a row
 	pause  backoff
@@ -135,7 +135,7 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 		// Nothing was asked: the unit is not to blame.
 	default:
 		u.why = err
-		if u.fails++; u.fails >= 2 && !m.trusting {
+		if u.fails++; u.fails >= 2 && !m.noFence {
 			u.pause.failed(time.Now())
 		}
 	}
@@ -143,7 +143,7 @@ func (m *Master) Read(ctx context.Context, q Question) ([]byte, time.Time, error
 }
 
 // Look asks once more over TCP, on a connection of its own, and says which bytes came and what is wrong with
-// them. It gives why, the error of a Read, where there is nothing to add.
+// them. It returns why, the error of a Read, where there is nothing to add.
 func (m *Master) Look(ctx context.Context, q Question, why error) error {
 	m.Close() // some machines take one connection only
 	return look(ctx, m.link, m.config.ConnectPause, q.request(m.config.Timeout), why)
@@ -177,7 +177,7 @@ func (m *Master) ask(ctx context.Context, u *asked, r request) ([]byte, time.Tim
 		if err := m.connect(ctx); err != nil {
 			return nil, time.Now(), err
 		}
-		if err := rest(ctx, m.free); err != nil {
+		if err := sleepUntil(ctx, m.free); err != nil {
 			return nil, time.Now(), err
 		}
 		sent := time.Now()
@@ -194,7 +194,7 @@ func (m *Master) ask(ctx context.Context, u *asked, r request) ([]byte, time.Tim
 		// way on the new one.
 		again := lost && m.good > 0 && try == 0 && !m.link.serial() && ctx.Err() == nil
 		m.bad++
-		if m.link.serial() && !m.trusting {
+		if m.link.serial() && !m.noFence {
 			u.settle, u.lost = sent.Add(m.config.Latency), r
 		}
 		// Silence of one unit is the unit's; of all that are asked, perhaps the adapter's.
@@ -227,7 +227,7 @@ func (m *Master) connect(ctx context.Context) error {
 	}
 	m.line, m.openErr, m.good, m.bad = opened, nil, 0, 0
 	m.open.reset()
-	return rest(ctx, time.Now().Add(m.config.ConnectPause))
+	return sleepUntil(ctx, time.Now().Add(m.config.ConnectPause))
 }
 
 // Close closes the line and waits for its goroutine. The next Read opens it again.

@@ -16,14 +16,14 @@ type member struct {
 	latency time.Duration
 
 	asked  request   // last
-	settle time.Time // before this nobody asks it: a reply may still be under way
+	settle time.Time // it is not asked before: a reply may still be under way
 	fence  bool      // a reply may still be under way after that: ask something else first
 
-	jobs  []job // the first tells whether the machine answers
-	meets bool  // the first was answered when it was last done: only then the others are
-	parts []part
-	image *image
-	state device.State // last reported; empty: none yet
+	jobs       []job // the first tells whether the machine answers
+	responding bool  // the first was answered when it was last done: only then the others are
+	parts      []part
+	snapshot   *snapshot
+	state      device.State // last reported; empty: none yet
 
 	beat   unit.Decimal // last heartbeat
 	beatAt time.Time    // when it moved last; zero: never seen
@@ -43,7 +43,7 @@ type part struct {
 const refusedPause = time.Minute
 
 func newMember(u Unit, timeout time.Duration, log *slog.Logger) *member {
-	m := &member{Unit: u, log: log, timeout: timeout, latency: u.Profile.latency(timeout), image: u.Profile.newImage()}
+	m := &member{Unit: u, log: log, timeout: timeout, latency: u.Profile.latency(timeout), snapshot: u.Profile.newSnapshot()}
 	for i, b := range u.Profile.blocks {
 		m.parts = append(m.parts, part{block: i, count: b.Count})
 	}

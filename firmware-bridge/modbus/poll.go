@@ -23,15 +23,15 @@ func (b *Bus) poll(ctx context.Context, t turn) {
 		b.failed(ctx, t, err)
 		return
 	}
-	b.took(t, begun)
+	b.recordCost(t, begun)
 	t.job.done(begun)
 	if t.job == &t.jobs[0] {
-		t.meets = true
+		t.responding = true
 	}
-	b.deliver(t, t.Profile.values(t.image, t.job.reads), at)
+	b.deliver(t, t.Profile.values(t.snapshot, t.job.reads), at)
 }
 
-// readParts fills the image. It gives up at the first part that brings neither registers nor a
+// readParts fills the snapshot. It gives up at the first part that brings neither registers nor a
 // refusal of these registers.
 func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 	m := t.member
@@ -44,7 +44,7 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 		}
 		m.fence = false
 	}
-	m.image.gaps = m.image.gaps[:0]
+	m.snapshot.gaps = m.snapshot.gaps[:0]
 	at = time.Now()
 	for i := 0; i < len(m.parts); i++ {
 		p := m.parts[i]
@@ -52,7 +52,7 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 			continue
 		}
 		if p.why != "" && time.Now().Before(p.again) {
-			m.image.gaps = append(m.image.gaps, gap{p.block, p.first, p.count, p.why})
+			m.snapshot.gaps = append(m.snapshot.gaps, gap{p.block, p.first, p.count, p.why})
 			continue
 		}
 		data, arrived, err := b.ask(ctx, m, m.request(p))
@@ -60,7 +60,7 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 			if m.refused(i, refusal, arrived) {
 				i-- // the two halves stand in its place
 			} else {
-				m.image.gaps = append(m.image.gaps, gap{p.block, p.first, p.count, m.parts[i].why})
+				m.snapshot.gaps = append(m.snapshot.gaps, gap{p.block, p.first, p.count, m.parts[i].why})
 			}
 			continue
 		}
@@ -71,13 +71,13 @@ func (b *Bus) readParts(ctx context.Context, t turn) (at time.Time, err error) {
 		if r := m.request(p); r.bits() {
 			data = spread(data, r.count)
 		}
-		copy(m.image.data[p.block][2*p.first:], data)
+		copy(m.snapshot.data[p.block][2*p.first:], data)
 		at = arrived
 	}
 	return at, nil
 }
 
-// spread makes two bytes of each bit, as an image has them.
+// spread makes two bytes of each bit, as a snapshot has them.
 func spread(bits []byte, count int) []byte {
 	words := make([]byte, 2*count)
 	for i := range count {
@@ -141,7 +141,7 @@ func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time,
 		b.counter.failures.Add(1)
 		lost := errors.Is(err, ErrLost)
 		again := lost && b.good > 0 && try == 0 && !b.link.serial()
-		b.mend(m, sent, lost)
+		b.recoverLine(m, sent, lost)
 		if again {
 			// The peer closed a connection that had worked, as some do after each reply or
 			// when idle. Nothing can be under way on the new one.
@@ -151,10 +151,10 @@ func (b *Bus) ask(ctx context.Context, m *member, r request) ([]byte, time.Time,
 	}
 }
 
-// mend puts the line in order after an error.
-func (b *Bus) mend(m *member, sent time.Time, lost bool) {
+// recoverLine puts the line in order after an error.
+func (b *Bus) recoverLine(m *member, sent time.Time, lost bool) {
 	b.bad++
-	if b.trusting {
+	if b.noFence {
 		return
 	}
 	if b.link.serial() {
@@ -166,7 +166,7 @@ func (b *Bus) mend(m *member, sent time.Time, lost bool) {
 	} else if !lost {
 		m.settle = sent.Add(m.latency)
 	}
-	b.shut()
+	b.closeLine()
 }
 
 // failed deals with a poll that brought nothing.
@@ -175,7 +175,7 @@ func (b *Bus) failed(ctx context.Context, t turn, err error) {
 	m, j := t.member, t.job
 	lead := j == &m.jobs[0]
 	if lead {
-		m.meets = false
+		m.responding = false
 	}
 	j.fails++
 	refusal, refused := errors.AsType[Exception](err)
@@ -201,14 +201,14 @@ func (b *Bus) failed(ctx context.Context, t turn, err error) {
 		j.due = j.pause.until
 	}
 	if lead {
-		if state == device.Silent && m.state != state && !b.trusting {
+		if state == device.Silent && m.state != state && !b.noFence {
 			err = look(ctx, b.link, b.config.ConnectPause, m.asked, err)
 		}
 		b.health(m, state, err.Error())
 		for i := range m.jobs {
 			// Whoever answers next may be another machine.
-			if s := &m.jobs[i]; s.proves && s != j {
-				s.proved, s.due = false, now
+			if s := &m.jobs[i]; s.identifies && s != j {
+				s.identified, s.due = false, now
 			}
 		}
 		return
@@ -217,11 +217,11 @@ func (b *Bus) failed(ctx context.Context, t turn, err error) {
 	if j.fails == patience {
 		m.log.Error("machine does not answer a slow read", "err", err)
 	}
-	m.image.gaps = m.image.gaps[:0]
+	m.snapshot.gaps = m.snapshot.gaps[:0]
 	for _, i := range j.blocks {
-		m.image.gaps = append(m.image.gaps, gap{i, 0, m.Profile.blocks[i].Count, err.Error()})
+		m.snapshot.gaps = append(m.snapshot.gaps, gap{i, 0, m.Profile.blocks[i].Count, err.Error()})
 	}
-	b.deliver(t, m.Profile.values(m.image, j.reads), now)
+	b.deliver(t, m.Profile.values(m.snapshot, j.reads), now)
 }
 
 // A machine that says that it is busy is asked again after a while that is shorter than any back-off,
@@ -237,24 +237,24 @@ func (b *Bus) deliver(t turn, values []device.Value, at time.Time) {
 	m := t.member
 	state, detail := device.Online, fmt.Sprintf("%s answers on %s", m.Profile.Name, b.link)
 	read := 0
-	t.job.alien, t.job.proved = "", true
+	t.job.mismatch, t.job.identified = "", true
 	for _, v := range values {
 		if point := m.Profile.decoder[m.Profile.byName[v.Tag]]; point.Constant != nil && !v.OK {
-			t.job.alien = v.Tag + " " + v.Why
+			t.job.mismatch = v.Tag + " " + v.Why
 		}
 		if v.OK {
 			read++
 		}
 	}
 	for _, j := range m.jobs {
-		if j.proves && !j.proved {
+		if j.identifies && !j.identified {
 			return // which machine this is stands in registers that were not read yet
 		}
-		if j.alien != "" { // of this scan, or of registers that are read at other times
-			state, detail = device.Faulty, j.alien
+		if j.mismatch != "" { // of this scan, or of registers that are read at other times
+			state, detail = device.Faulty, j.mismatch
 		}
 	}
-	if still := m.still(values, at); state == device.Online && still != "" {
+	if still := m.heartbeatStuck(values, at); state == device.Online && still != "" {
 		state, detail = device.Faulty, still
 	}
 	if state == device.Faulty {
@@ -262,16 +262,16 @@ func (b *Bus) deliver(t turn, values []device.Value, at time.Time) {
 			values[i].OK, values[i].Why = false, detail
 			values[i].Number, values[i].Text = unit.Decimal{}, ""
 		}
-	} else if read == 0 && len(m.image.gaps) > 0 && t.job == &m.jobs[0] {
-		state, detail = device.Faulty, "no register can be read: "+m.image.gaps[0].why
+	} else if read == 0 && len(m.snapshot.gaps) > 0 && t.job == &m.jobs[0] {
+		state, detail = device.Faulty, "no register can be read: "+m.snapshot.gaps[0].why
 	}
 	b.health(m, state, detail)
 	b.counter.scans.Add(1)
 	b.sink.Scan(device.Scan{Device: m.Device, At: at, Values: values})
 }
 
-// still says that the heartbeat stands, or nothing.
-func (m *member) still(values []device.Value, at time.Time) string {
+// heartbeatStuck returns in words that the heartbeat stands; empty when it moves.
+func (m *member) heartbeatStuck(values []device.Value, at time.Time) string {
 	h := m.Profile.Heartbeat
 	if h == nil {
 		return ""
@@ -302,7 +302,7 @@ func (b *Bus) health(m *member, state device.State, detail string) {
 	case device.Silent:
 		m.log.Warn("machine is silent", "link", b.link.String(), "err", detail)
 	default:
-		m.log.Error("machine reports nonsense or a fault", "link", b.link.String(), "err", detail)
+		m.log.Error("device fault", "link", b.link.String(), "err", detail)
 	}
 	b.sink.Health(device.Health{Device: m.Device, At: time.Now(), State: state, Detail: detail})
 }

@@ -151,7 +151,7 @@ type Register struct {
 	Address uint16 // on the wire, from 0
 }
 
-// Blocks gives the reads in the order in which they are made: those with weights first, the slow
+// Blocks returns the reads in the order in which they are made: those with weights first, the slow
 // ones last.
 func (p *Profile) Blocks() []Block {
 	all := make([]Block, len(p.blocks))
@@ -180,7 +180,7 @@ func (p *Profile) latency(timeout time.Duration) time.Duration {
 	return 2 * timeout
 }
 
-// Tags gives the names of the points in the order of the file.
+// Tags returns the names of the points in the order of the file.
 func (p *Profile) Tags() []string {
 	names := make([]string, len(p.Points))
 	for i, point := range p.Points {

@@ -90,7 +90,7 @@ func (p *Profile) rank(b block) int {
 	return rank
 }
 
-// together gives the blocks that are read in one go and make one scan: all fast ones, then each slow
+// together returns the blocks that are read in one go and make one scan: all fast ones, then each slow
 // one with those that its points rest on. The first is what tells whether the machine answers.
 func (p *Profile) together() [][]int {
 	group := make([]int, len(p.blocks)) // of a block: the first block that it is read with

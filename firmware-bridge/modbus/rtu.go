@@ -43,7 +43,7 @@ type chunk struct {
 	data [64]byte
 }
 
-func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (line, error) {
+func openRTU(ctx context.Context, l Link, stale *atomic.Uint64) (conn, error) {
 	port, err := serial.OpenContext(ctx, l.port())
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (l *rtuLine) quiet(ctx context.Context) error {
 		if !time.Now().Before(until) {
 			return nil
 		}
-		if err := rest(ctx, until); err != nil {
+		if err := sleepUntil(ctx, until); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ type tcpLine struct {
 
 // openTCP connects. The library bounds the dial to five seconds and cannot be interrupted; a
 // shutdown during a dial to a host that swallows packets waits that long.
-func openTCP(address string, timeout time.Duration) (line, error) {
+func openTCP(address string, timeout time.Duration) (conn, error) {
 	client, err := library.NewClient(&library.ClientConfiguration{
 		URL:     "tcp://" + address,
 		Timeout: timeout,

@@ -19,17 +19,17 @@ import (
 
 // job is what is read of a unit in one go.
 type job struct {
-	blocks []int
-	slow   bool
-	every  time.Duration
-	due    time.Time
-	served uint64        // turn at which it was done last
-	took   time.Duration // of the line's time when it was last done; reckoned before that
-	fails  int           // in a row
-	pause  backoff
-	alien  string // how its values prove that this is the wrong machine; empty: they do not
-	proves bool   // it has values that can prove it
-	proved bool   // they were read since the machine was silent last
+	blocks     []int
+	slow       bool
+	every      time.Duration
+	due        time.Time
+	served     uint64        // turn at which it was done last
+	took       time.Duration // of the line's time when it was last done; reckoned before that
+	fails      int           // in a row
+	pause      backoff
+	mismatch   string // how its values prove that this is the wrong machine; empty: they do not
+	identifies bool   // it has values that can prove it
+	identified bool   // they were read since the machine was silent last
 }
 
 func newJob(u Unit, blocks []int) job {
@@ -38,14 +38,14 @@ func newJob(u Unit, blocks []int) job {
 		j.every *= slowEvery
 	}
 	for _, i := range blocks {
-		j.proves = j.proves || slices.ContainsFunc(u.Profile.blocks[i].points, func(d int) bool { return u.Profile.decoder[d].Constant != nil })
+		j.identifies = j.identifies || slices.ContainsFunc(u.Profile.blocks[i].points, func(d int) bool { return u.Profile.decoder[d].Constant != nil })
 	}
 	return j
 }
 
 // waits reports whether the job gives way to polls. What proves the machine does not until it has: no
 // value is given away before.
-func (j *job) waits() bool { return j.slow && (j.proved || !j.proves) }
+func (j *job) waits() bool { return j.slow && (j.identified || !j.identifies) }
 
 // reads reports whether a block belongs to the job.
 func (j *job) reads(block int) bool { return slices.Contains(j.blocks, block) }
@@ -93,7 +93,7 @@ func (b *Bus) next(now time.Time) turn {
 	for _, m := range b.units {
 		for i := range m.jobs {
 			// A unit that does not answer its polls is asked nothing else.
-			if i > 0 && !m.meets {
+			if i > 0 && !m.responding {
 				break
 			}
 			t, best := turn{m, &m.jobs[i]}, &poll
@@ -111,30 +111,30 @@ func (b *Bus) next(now time.Time) turn {
 		}
 		return slow
 	}
-	if b.hasty {
+	if b.noPriority {
 		if slow.before(poll) {
 			return slow
 		}
 		return poll
 	}
 	begin := slow.ready()
-	starves := !now.Before(begin.Add(slow.job.every)) && b.polled >= slowEvery*len(b.units)
+	starving := !now.Before(begin.Add(slow.job.every)) && b.polled >= slowEvery*len(b.units)
 	if begin.Before(now) {
 		begin = now
 	}
-	if starves || !begin.Add(slow.job.took).After(poll.ready()) {
+	if starving || !begin.Add(slow.job.took).After(poll.ready()) {
 		return slow
 	}
 	return poll
 }
 
-// took keeps how long a job held the line, with the silence that must follow it.
-func (b *Bus) took(t turn, begun time.Time) {
+// recordCost keeps how long a job held the line, with the silence that must follow it.
+func (b *Bus) recordCost(t turn, begun time.Time) {
 	t.job.took = max(0, b.free.Sub(begun)) + silence(b.baud())
 }
 
-// reckon gives a job that was never done the time that its bytes take.
-func (b *Bus) reckon(t turn) {
+// estimate gives a job that was never done the time that its bytes take.
+func (b *Bus) estimate(t turn) {
 	for _, i := range t.job.blocks {
 		t.job.took += t.Profile.blocks[i].Cost(Wire{Baud: b.baud()})
 	}

@@ -21,7 +21,7 @@ type Vector struct {
 	Expect  map[string]string `yaml:"expect"`  // tag: value as text; "none" when the device has no value
 }
 
-// Registers gives the registers that the reply brings, checked as the bus checks a reply.
+// Registers returns the registers that the reply brings, checked as the bus checks a reply.
 func (v Vector) Registers() (map[Register]uint16, error) {
 	request, err := frame(v.Request)
 	if err != nil {
