@@ -140,7 +140,7 @@ func (c invocation) profile(name string) (*modbus.Profile, error) {
 	return p, err
 }
 
-// otherKind says that a name is one of a model, but of the other kind, and what to do.
+// otherKind reports that a name is one of a model, but of the other kind, and what to do.
 func (c invocation) otherKind(name, kind string) error {
 	what := map[string]string{kindProfile: "a profile of a machine on Modbus, and no indicator", kindIndicator: "an indicator on a serial line, and no profile"}[kind]
 	if c.flags.Lookup(kind) == nil {

@@ -37,7 +37,7 @@ type run struct {
 	at      time.Time
 }
 
-// errNoTable says that a function brings nothing, while the machine is there.
+// errNoTable reports that a function brings nothing, while the machine is there.
 var errNoTable = errors.New("left out")
 
 // mostSilent is how many addresses of a table may be without an answer before it is left alone.

@@ -16,9 +16,9 @@ import (
 const longestLine = 64 << 10
 
 var (
-	// errNoMoreLines says that the input is at its end.
+	// errNoMoreLines reports that the input is at its end.
 	errNoMoreLines = errors.New("no more lines")
-	// errLongLine says that one line is not to be had; those behind it are.
+	// errLongLine reports that one line is not to be had; those behind it are.
 	errLongLine = fmt.Errorf("too long: longer than %d characters; break it into lines of one frame each", longestLine)
 )
 

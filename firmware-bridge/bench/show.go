@@ -209,7 +209,7 @@ func (w *watch) prepare(c invocation, name, indicator string, adapt *dialectFlag
 	return w.line.Check()
 }
 
-// errEnough says that as many frames were shown as were wanted.
+// errEnough reports that as many frames were shown as were wanted.
 var errEnough = errors.New("enough")
 
 // run watches the line, and opens it again when it is lost.

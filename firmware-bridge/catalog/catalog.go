@@ -1,11 +1,11 @@
-// Package catalog is the list of machine models that are known, one file each.
+// Package catalog finds what is known of a machine model by its name: [Open] reads the files, one a model.
 //
 // In: the files of configs/devices, or any other folder of such files. The first key of a file says
 // what it describes: "profile" a machine on Modbus, "indicator" a weighing indicator on a serial
 // line. And what the file of a site says about one of its indicators.
 // Out: a profile or an indicator by its name; what that one indicator sends; or every mistake, each
 // with file, line and column.
-// It promises that everything it gives was checked whole and reads its own vectors and frames as
+// It promises that everything it returns was checked whole and reads its own vectors and frames as
 // its file says, and that a file's name is its model's name.
 // It does not open a line and keeps nothing of a site.
 package catalog
@@ -48,7 +48,7 @@ func Open(folder string) (*Catalog, error) {
 	return Load(shipped, os.DirFS(folder))
 }
 
-// FolderError says that a folder of models can't be looked into: nothing is wrong with a model.
+// FolderError reports that a folder of models can't be looked into: nothing is wrong with a model.
 type FolderError struct {
 	Folder string
 	Err    error

@@ -1,4 +1,5 @@
-// Package device holds the words in which machines report: a weight frame, a scan of tags, a fault.
+// Package device holds the words in which machines report: a weight frame [Weight], a scan of tags
+// [Scan], a fault [Health].
 //
 // In: nothing; it is vocabulary. Out: the types every driver emits and the edge understands.
 // It promises that "unknown" stays unknown: a missing status is never taken as stable, a missing

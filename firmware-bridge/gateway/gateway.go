@@ -1,5 +1,5 @@
-// Package gateway lets others read what has only one plug: a serial line, a Modbus line, a
-// one-connection Modbus device, a weighing indicator.
+// Package gateway lets others read, through [New] and [Gateway.Run], what has only one plug: a serial line,
+// a Modbus line, a one-connection Modbus device, a weighing indicator.
 //
 // In: serial lines with indicators, Modbus links, and for each the address to serve it at and the
 // peers that may come.

@@ -1,4 +1,5 @@
-// Package modbus reads machines that speak Modbus, many on one line.
+// Package modbus reads machines that speak Modbus, many on one line: a [Bus] polls them by their
+// profiles, a [Master] puts the questions of others.
 //
 // In: a link (Modbus TCP, a serial line, or one behind a terminal server), the units upon it and
 // the profile of each: which registers it has and what they mean.
@@ -83,7 +84,7 @@ type Stats struct {
 	Exceptions uint64 // refusals by machines or gateways
 	Failures   uint64 // requests without a usable reply
 	Opens      uint64 // connections made
-	Stale      uint64 // times that bytes came which nobody had asked for
+	Stale      uint64 // times that bytes came unasked
 	Polls      uint64 // begun, slow reads among them
 	Scans      uint64 // given to the sink
 }

@@ -102,7 +102,7 @@ func (m *member) split(p part) (left, right part, ok bool) {
 	if cut == 0 {
 		return p, p, false
 	}
-	// Registers between the points belong to nobody and are asked for no more.
+	// Registers between the points belong to no point and are asked for no more.
 	left, right = p, p
 	left.first, left.count = spans[0].From, spans[cut-1].end()-spans[0].From
 	right.first, right.count = spans[cut].From, spans[len(spans)-1].end()-spans[cut].From

@@ -12,7 +12,7 @@ type Quantity struct {
 
 // Quantities is the whole vocabulary.
 func Quantities() []Quantity {
-	mass := []string{"g", "kg", "t", "lb", "N", ""} // empty: the instrument says the unit, or nobody does
+	mass := []string{"g", "kg", "t", "lb", "N", ""} // empty: the instrument says the unit, or it is unknown
 	return []Quantity{
 		{"weight.gross", mass, false}, {"weight.net", mass, false}, {"weight.tare", mass, false},
 		{"weight.peak", mass, false}, {"weight.stable", nil, false}, {"weight.moving", nil, false},

@@ -165,7 +165,7 @@ func (p *Port) read(b []byte, timeout time.Duration) (int, error) {
 	return 0, p.explain("read", err)
 }
 
-// Write sends all of b or says why not. When nobody takes the bytes it gives up after the write
+// Write sends all of b or says why not. When the other side takes no bytes it gives up after the write
 // timeout with os.ErrDeadlineExceeded; what was sent until then is unknown to the other side's
 // parser, so the caller should close the Port and open again.
 func (p *Port) Write(b []byte) (int, error) {
@@ -214,7 +214,7 @@ func (p *Port) Close() error {
 		p.closed.Store(true)
 		var flush, tty, lock error
 		if p.tty != nil {
-			// Some drivers wait 30 s on close for output that nobody takes; a lost line
+			// Some drivers wait 30 s on close for output that is not taken; a lost line
 			// cannot be flushed and needs it no more.
 			flush = ignoreLost(p.tty.ResetOutputBuffer())
 		}

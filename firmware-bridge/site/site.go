@@ -1,4 +1,4 @@
-// Package site is what a site's file says about its machines.
+// Package site reads and checks what a site's file says about its machines: [Load].
 //
 // In: a site's file, edge.yaml. Out: its weighbridges by the lines they are on, its buses and the
 // machines upon them, each with all that its model's file says; or every mistake at once, with
@@ -28,7 +28,7 @@ type Plant struct {
 	Buses        []Bus         `yaml:"buses"`
 }
 
-// unread stands for a value that somebody else reads, whatever it holds.
+// unread stands for a value that is read elsewhere, whatever it holds.
 type unread struct{}
 
 func (*unread) UnmarshalYAML(func(any) error) error { return nil }

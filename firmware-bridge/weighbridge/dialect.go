@@ -1,4 +1,4 @@
-// Package weighbridge reads weighing indicators.
+// Package weighbridge reads weighing indicators: a [Reader] those of a line, a [Decoder] any bytes.
 //
 // In: the bytes of a serial line, in whatever pieces they arrive, of one indicator or of several that
 // are asked in turn.

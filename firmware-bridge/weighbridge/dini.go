@@ -41,7 +41,7 @@ func buildDiniExtended(o Options) (codec, error) {
 	})
 }
 
-// buildDiniStored reads the answers to registered weighings alone, on a line that nobody polls.
+// buildDiniStored reads the answers to registered weighings alone, on a line without a poll.
 func buildDiniStored(o Options) (codec, error) { return diniLines(o, nil) }
 
 func diniHeader() map[string]string {
