@@ -204,7 +204,7 @@ func (b *belt) read(raw int64) {
 	case theirs:
 		o.stayed = true
 		if risen > 0 && o.fresh {
-			o.floor, o.fresh = raw, false
+			o.floor, o.fresh = o.base+risen, false // beyond the modulus where it came around
 		}
 		if risen > 0 {
 			o.raw, o.risen, o.rises = raw, o.risen+risen, o.rises+1
@@ -244,7 +244,7 @@ func (b *belt) begin(raw int64, wrap bool) {
 	}
 	floor, fresh := raw, false
 	if o := b.other; o != nil {
-		floor, fresh = max(floor, o.floor, o.raw), o.fresh
+		floor, fresh = max(floor, o.floor%b.Modulus, o.raw), o.fresh
 		if o.deep && o.stayed {
 			b.leave(o)
 		}

@@ -191,6 +191,23 @@ func TestAZeroForOnePollWasTakenForAReset(t *testing.T) {
 }
 
 // An outage was a licence: after a weekend any total that the register showed was taken for carried.
+// A register that had been set near its end came around while the edge was restarted: the way back to what
+// was shown before was reckoned without the modulus, and a whole modulus was counted.
+func TestAWrapOverARestartCountedAModulus(t *testing.T) {
+	s := newShift(t)
+	s.belt(500_000, 0)
+	for range 6 {
+		s.belt(999_950, time.Second)
+	}
+	if events := s.events(1); len(events) != 1 || events[0] != record.BeltJump {
+		t.Fatalf("noted %v, want the jump", events)
+	}
+	s.restart(time.Second, false)
+	if got := s.run(30, 130, 2*time.Minute); got != 100*unit.Kilogram {
+		t.Errorf("%s were counted, and 100 kg were carried in sight", got)
+	}
+}
+
 func TestAnOutageWasALicenceForAnyTotal(t *testing.T) {
 	s := newShift(t)
 	s.belt(3000, 0)
