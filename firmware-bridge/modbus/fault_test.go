@@ -144,24 +144,27 @@ func standsFault(t *testing.T, fault act, query string) {
 func TestFaultsOnASerialLine(t *testing.T) {
 	type change func(request, answer []byte) []byte
 	faults := map[string]change{
-		"nothing":                   func(_, _ []byte) []byte { return nil },
-		"half a frame":              func(_, a []byte) []byte { return a[:len(a)/2] },
-		"CRC wrong":                 func(_, a []byte) []byte { a[len(a)-1] ^= 1; return a },
-		"CRC high byte first":       func(_, a []byte) []byte { n := len(a); a[n-1], a[n-2] = a[n-2], a[n-1]; return a },
-		"a value changed":           func(_, a []byte) []byte { a[5] ^= 0x40; return a },
-		"another unit, right CRC":   func(_, a []byte) []byte { a[0] = 2; return withCRC(a[:len(a)-2]) },
-		"another function":          func(_, a []byte) []byte { a[1] = 4; return withCRC(a[:len(a)-2]) },
-		"another length, right CRC": func(_, a []byte) []byte { a[2] = 10; return withCRC(a[:13]) },
-		"broadcast":                 func(_, a []byte) []byte { a[0] = 0; return withCRC(a[:len(a)-2]) },
-		"echo of the request":       func(r, a []byte) []byte { return append(bytes.Clone(r), a...) },
-		"only the echo":             func(r, _ []byte) []byte { return bytes.Clone(r) },
-		"noise before":              func(_, a []byte) []byte { return append([]byte{0, 0xFF, 1}, a...) },
-		"noise after":               func(_, a []byte) []byte { return append(a, 0xFF, 1, 3) },
-		"300 bytes":                 func(_, _ []byte) []byte { return bytes.Repeat([]byte{1, 3, 20}, 100) },
-		"5000 bytes":                func(_, _ []byte) []byte { return bytes.Repeat([]byte{1}, 5000) },
-		"exception, CRC wrong":      func(_, _ []byte) []byte { return []byte{1, 0x83, 2, 0, 0} },
-		"exception 6":               func(_, _ []byte) []byte { return withCRC([]byte{1, 0x83, 6}) },
-		"exception 11":              func(_, _ []byte) []byte { return withCRC([]byte{1, 0x83, 11}) },
+		"nothing":                 func(_, _ []byte) []byte { return nil },
+		"half a frame":            func(_, a []byte) []byte { return a[:len(a)/2] },
+		"CRC wrong":               func(_, a []byte) []byte { a[len(a)-1] ^= 1; return a },
+		"CRC high byte first":     func(_, a []byte) []byte { n := len(a); a[n-1], a[n-2] = a[n-2], a[n-1]; return a },
+		"a value changed":         func(_, a []byte) []byte { a[5] ^= 0x40; return a },
+		"another unit, right CRC": func(_, a []byte) []byte { a[0] = 2; return withCRC(a[:len(a)-2]) },
+		"another function":        func(_, a []byte) []byte { a[1] = 4; return withCRC(a[:len(a)-2]) },
+		"another length, right CRC": func(_, a []byte) []byte {
+			a[2] = min(10, a[2]-2) // the question of another length has a shorter answer
+			return withCRC(a[:3+a[2]])
+		},
+		"broadcast":            func(_, a []byte) []byte { a[0] = 0; return withCRC(a[:len(a)-2]) },
+		"echo of the request":  func(r, a []byte) []byte { return append(bytes.Clone(r), a...) },
+		"only the echo":        func(r, _ []byte) []byte { return bytes.Clone(r) },
+		"noise before":         func(_, a []byte) []byte { return append([]byte{0, 0xFF, 1}, a...) },
+		"noise after":          func(_, a []byte) []byte { return append(a, 0xFF, 1, 3) },
+		"300 bytes":            func(_, _ []byte) []byte { return bytes.Repeat([]byte{1, 3, 20}, 100) },
+		"5000 bytes":           func(_, _ []byte) []byte { return bytes.Repeat([]byte{1}, 5000) },
+		"exception, CRC wrong": func(_, _ []byte) []byte { return []byte{1, 0x83, 2, 0, 0} },
+		"exception 6":          func(_, _ []byte) []byte { return withCRC([]byte{1, 0x83, 6}) },
+		"exception 11":         func(_, _ []byte) []byte { return withCRC([]byte{1, 0x83, 11}) },
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
