@@ -14,7 +14,7 @@ export function ageOf(deck, elapsed) {
   return deck.age_ms + elapsed;
 }
 
-// isFresh says whether what a deck shows is of now. It may be no load: of a net weight, say, the mass is null.
+// isFresh reports whether what a deck shows is of now. It may be no load: of a net weight, say, the mass is null.
 export function isFresh(deck, elapsed, up) {
   return Boolean(up && deck && deck.text !== '' && ageOf(deck, elapsed) <= staleAfter);
 }
